@@ -1,0 +1,1 @@
+"""From two captures to a verdict: mask differences, logits against the noise floor, diagnosis."""

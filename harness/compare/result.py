@@ -1,0 +1,117 @@
+"""What is known of one case when it is over; `results.json` is a list of these."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+
+
+class Verdict(StrEnum):
+    """PASS: equal. KNOWN: exactly the declared divergence. FIXED: a declared divergence is gone.
+    DIVERGED: any other difference. ERROR: there is no answer, because a driver failed."""
+
+    PASS = "PASS"
+    KNOWN = "KNOWN"
+    FIXED = "FIXED"
+    DIVERGED = "DIVERGED"
+    ERROR = "ERROR"
+
+
+def encode_mask(mask: np.ndarray) -> str:
+    """A boolean (queries, keys) mask as base64 of zlib of its row-major packed bits."""
+    return base64.b64encode(zlib.compress(np.packbits(mask, axis=None).tobytes(), 9)).decode()
+
+
+def decode_mask(text: str, tokens: int) -> np.ndarray:
+    """The boolean (tokens, tokens) mask that `encode_mask` wrote."""
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    return np.unpackbits(packed, count=tokens * tokens).reshape(tokens, tokens).astype(bool)
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer: pairs (query, key) that each side let through and where they differ.
+
+    ``first_difference`` has query, key, kind ("missing": only the reference attends; "extra": only
+    serving does), kv_head_group, and text in token terms. Policies are None where no formula
+    explains the observed mask. ``attention_max_abs_diff`` and ``hidden_max_abs_diff`` compare the
+    attention output before o_proj and the hidden state after the layer. ``masks`` has "reference"
+    and "serving" (`encode_mask`; the first KV head group that differs, else group 0).
+    ``declared_ranges`` are the image ranges that this layer's own metadata carried in serving.
+    """
+
+    index: int
+    type: str
+    window: int | None
+    kv_head_groups: int
+    reference_pairs: int
+    serving_pairs: int
+    missing: int
+    extra: int
+    reference_policy: str | None
+    serving_policy: str | None
+    first_difference: dict[str, Any] | None
+    attention_max_abs_diff: float | None
+    hidden_max_abs_diff: float | None
+    declared_ranges: list[list[int]] | None
+    masks: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LogitsResult:
+    """Logits of every position against the reference in the higher precision.
+
+    ``noise_floor`` is the largest absolute error of the reference in the serving dtype,
+    ``bound`` what serving may have, ``within`` whether it has no more. ``by_position`` has
+    lists over positions: max_abs_diff, kl (nats, KL(reference || serving)), floor.
+    """
+
+    max_abs_diff: float
+    kl_mean: float
+    kl_max: float
+    top1_agreement: float
+    noise_floor: float
+    bound: float
+    within: bool
+    position_of_max: int
+    by_position: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token."""
+
+    case: str
+    title: str
+    layout: str
+    verdict: Verdict
+    diagnosis: str
+    tokens: list[dict[str, Any]]
+    layers: list[LayerResult]
+    logits: LogitsResult | None
+    first_diverging_layer: int | None
+    setting: dict[str, Any]
+    model: dict[str, Any]
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    reproduce: str
+    declared: dict[str, str] | None = None
+    error: dict[str, str] | None = None
+    schema: int = SCHEMA
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CaseResult:
+        layers = [LayerResult(**layer) for layer in data["layers"]]
+        logits = LogitsResult(**data["logits"]) if data["logits"] else None
+        return cls(**{**data, "layers": layers, "logits": logits, "verdict": Verdict(data["verdict"])})

@@ -1,0 +1,25 @@
+"""The failures that the command line turns into exit codes."""
+
+
+class UsageError(ValueError):
+    """Bad input: exit code 2, one line that names the field, the value and what is allowed."""
+
+    def __init__(self, field: str, value: object, allowed: str):
+        super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
+        self.field = field
+
+
+class EnvironmentFailure(RuntimeError):
+    """Something that this machine lacks: exit code 3, one line that says how to mend it."""
+
+
+class DriverFailure(RuntimeError):
+    """A driver process failed or died: exit code 3, the log is kept.
+
+    ``stage`` is what it was doing ("start", "reference", "serving"); ``log`` is the end of its log.
+    """
+
+    def __init__(self, message: str, *, stage: str, log: str = ""):
+        super().__init__(message)
+        self.stage = stage
+        self.log = log
