@@ -1,0 +1,1 @@
+"""Synthetic Gemma 4 checkpoints: the spec, presets, building one on disk, and prompts for it."""

@@ -1,0 +1,1 @@
+"""The two driver processes, the protocol that they speak, and the captures that they write."""

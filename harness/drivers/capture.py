@@ -1,0 +1,74 @@
+"""A capture: what one driver saw of one prompt, as `capture.safetensors` and `capture.json` in a directory.
+
+Tensors, over N positions and V tokens of vocabulary:
+
+====================  ======================================================================
+``logits``            (N, V) float32
+``truth.logits``      (N, V) float32, reference only: in the higher precision
+``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
+``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
+``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj
+``hidden.<layer>``    (N, hidden size) float32: the hidden state after the layer
+====================  ======================================================================
+
+`capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``versions``, and, apart
+from everything that must be the same in every run, ``seconds``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A capture read from disk."""
+
+    directory: Path
+
+    @cached_property
+    def tensors(self) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load_file
+
+        return load_file(self.directory / "capture.safetensors")
+
+    @cached_property
+    def facts(self) -> dict:
+        facts = json.loads((self.directory / "capture.json").read_text())
+        if facts["schema"] != SCHEMA:
+            raise ValueError(f"{self.directory}: schema {facts['schema']}, this harness reads {SCHEMA}")
+        return facts
+
+    @property
+    def tokens(self) -> int:
+        return len(self.facts["token_ids"])
+
+    def masks(self, layer: int) -> np.ndarray:
+        """The observed mask of a layer, boolean (KV head groups, N, N)."""
+        return np.unpackbits(self.tensors[f"mask.{layer}"], axis=-1, count=self.tokens).astype(bool)
+
+    def declared(self, layer: int) -> np.ndarray | None:
+        """The mask tensor that the side itself declared, boolean (N, N), if it has one."""
+        packed = self.tensors.get(f"declared.{layer}")
+        return None if packed is None else np.unpackbits(packed, axis=-1, count=self.tokens).astype(bool)
+
+
+def write(directory: Path, tensors: dict, facts: dict) -> None:
+    """Write a capture; `capture.json` comes last and marks it whole. ``tensors`` are CPU torch tensors."""
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    beside = directory / "capture.safetensors.part"
+    save_file({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, beside)
+    os.replace(beside, directory / "capture.safetensors")
+    beside = directory / "capture.json.part"
+    beside.write_text(json.dumps({"schema": SCHEMA, **facts}, indent=1, sort_keys=True))
+    os.replace(beside, directory / "capture.json")

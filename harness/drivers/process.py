@@ -1,0 +1,127 @@
+"""The harness's end of a driver: starting it with any interpreter, asking, and burying it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import harness
+from harness.errors import DriverFailure, UsageError
+
+ROOT = Path(harness.__file__).parent.parent
+SITE = ROOT / "harness" / "drivers" / "hosting" / "site"
+LOG_LINES = 80
+
+
+class Driver:
+    """A driver process ``python -m module``; everything that it and its libraries print goes to ``log``.
+
+    It is the leader of a session of its own, so that closing it, or the harness's own end, leaves no
+    orphan: the driver ends when its channel closes, and what it started is killed with it.
+    """
+
+    def __init__(self, module: str, python: str, log: Path, environment: Mapping[str, str] | None = None):
+        self.stage = module.rsplit(".", 1)[-1]
+        self.log_path = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        request_read, request_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        paths = [str(SITE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), "PYTHONPATH": os.pathsep.join(paths)}
+        with log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                [python, "-m", "harness.drivers.orphan", str(os.getpid()), module, str(request_read), str(answer_write)],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=env,
+                pass_fds=(request_read, answer_write),
+                start_new_session=True,
+            )
+        os.close(request_read)
+        os.close(answer_write)
+        self._requests = os.fdopen(request_write, "w", encoding="utf-8")
+        self._answers = answer_read
+        self._buffer = b""
+        self._count = 0
+
+    def ask(self, op: str, *, timeout: float, **request: object) -> dict:
+        """Send one request and wait for its answer.
+
+        Raises:
+            UsageError: the driver found the input bad.
+            DriverFailure: it answered with another error, died, or took more than ``timeout`` seconds
+                (it is killed then).
+        """
+        self._count += 1
+        try:
+            self._requests.write(json.dumps({"id": self._count, "op": op, **request}) + "\n")
+            self._requests.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._failure(f"the {self.stage} driver is gone ({self._end()})") from None
+        answer = json.loads(self._line(time.monotonic() + timeout, timeout))
+        if not answer["ok"]:
+            if answer["kind"] == "usage":
+                error = UsageError("prompt", "", "")
+                error.args = (answer["error"],)
+                raise error
+            raise self._failure(answer["error"])
+        return answer
+
+    def _line(self, deadline: float, timeout: float) -> bytes:
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.kill()
+                raise self._failure(f"the {self.stage} driver did not answer within {timeout:.0f} s and was killed")
+            read = os.read(self._answers, 1 << 16)
+            if not read:
+                raise self._failure(f"the {self.stage} driver died ({self._end()})")
+            self._buffer += read
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """End the driver and everything that it started."""
+        try:
+            self._requests.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+        os.close(self._answers)
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def log(self) -> str:
+        """The end of the log."""
+        lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+    def _end(self) -> str:
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "its channel is closed"
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _failure(self, message: str) -> DriverFailure:
+        return DriverFailure(message, stage=self.stage, log=self.log())

@@ -1,0 +1,216 @@
+"""The reference driver: transformers' Gemma 4, with the mask of every attention call recovered by probing.
+
+Run as ``PYTHON -m harness.drivers.reference READ_FD WRITE_FD``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from harness.checkpoint.build import build
+from harness.checkpoint.prompt import Prompt
+from harness.checkpoint.spec import ModelSpec
+from harness.drivers import capture, channel, inputs
+from harness.masks import probe
+
+TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
+
+
+class Reference:
+    """One loaded checkpoint, in the serving dtype and, as truth, in the next higher precision."""
+
+    def __init__(self) -> None:
+        self.model = None
+        self.truth = None
+
+    def build(self, request: dict) -> dict:
+        return {"checkpoint": str(build(ModelSpec.from_dict(request["spec"]), Path(request["cache"])))}
+
+    def load(self, request: dict) -> dict:
+        """Load ``checkpoint`` with ``attention`` (eager, sdpa, flex_attention) in ``dtype`` on ``device``."""
+        import transformers
+        from transformers import Gemma4ForConditionalGeneration
+
+        start = time.perf_counter()
+        self.attention, self.dtype = request["attention"], getattr(torch, request["dtype"])
+        self.device = torch.device(request["device"])
+        self.checkpoint = request["checkpoint"]
+
+        def load(dtype: torch.dtype, attention: str):
+            model = Gemma4ForConditionalGeneration.from_pretrained(
+                self.checkpoint, dtype=dtype, attn_implementation=attention, local_files_only=True
+            )
+            return model.to(self.device, dtype).eval()
+
+        self.model = load(self.dtype, self.attention)
+        self.truth = load(TRUTH[request["dtype"]], "eager")
+        self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
+        return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+
+    def run(self, request: dict) -> dict:
+        """Capture each of ``prompts`` into the directory of the same place in ``out``."""
+        facts = []
+        for data, directory in zip(request["prompts"], request["out"], strict=True):
+            facts.append(self._capture(Prompt.from_dict(data), Path(directory)))
+        return {"captures": facts}
+
+    @torch.no_grad()
+    def _capture(self, prompt: Prompt, directory: Path) -> dict:
+        start = time.perf_counter()
+        arguments = self._arguments(prompt)
+        with _observed(self.model, self.attention) as observed:
+            logits = self.model(**_cast(arguments, self.dtype), use_cache=False).logits[0]
+        probing = observed.seconds
+        truth = self.truth(**_cast(arguments, self.truth.dtype), use_cache=False).logits[0]
+        tokens = arguments["input_ids"].shape[1]
+        tensors = {"logits": logits.float().cpu(), "truth.logits": truth.float().cpu()}
+        layers = []
+        for index, seen in sorted(observed.layers.items()):
+            tensors[f"mask.{index}"] = probe.pack(seen["mask"]).cpu()
+            tensors[f"attention.{index}"] = seen["attention"].float().cpu()
+            tensors[f"hidden.{index}"] = observed.hidden[index][0].float().cpu()
+            if seen["declared"] is not None:
+                tensors[f"declared.{index}"] = probe.pack(seen["declared"][:tokens, :tokens]).cpu()
+            layers.append({"index": index, "type": seen["type"], "window": seen["window"]})
+        facts = {
+            "token_ids": arguments["input_ids"][0].tolist(),
+            "token_types": arguments["mm_token_type_ids"][0].tolist(),
+            "layers": layers,
+            "versions": self.versions,
+            "seconds": {"reference": time.perf_counter() - start - probing, "reference probing": probing},
+        }
+        capture.write(directory, tensors, facts)
+        return {"seconds": facts["seconds"]}
+
+    def _arguments(self, prompt: Prompt) -> dict:
+        if prompt.image_file:
+            return self._from_picture(prompt)
+        arguments = {
+            "input_ids": torch.tensor([prompt.token_ids]),
+            "mm_token_type_ids": torch.tensor([prompt.token_types]),
+        }
+        images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
+        if images:
+            arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
+            arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
+        videos = [inputs.vision(item) for item in prompt.items if item.modality == "video"]
+        if videos:
+            frames = [frame for pixels, _ in videos for frame in pixels]
+            positions = [frame for _, places in videos for frame in places]
+            arguments["pixel_values_videos"] = inputs.padded(frames, 0)
+            arguments["video_position_ids"] = inputs.padded(positions, -1)
+            arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
+        clips = [inputs.audio(item) for item in prompt.items if item.modality == "audio"]
+        if clips:
+            arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
+            arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
+        return {name: tensor.to(self.device) for name, tensor in arguments.items()}
+
+    def _from_picture(self, prompt: Prompt) -> dict:
+        from PIL import Image
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(self.checkpoint, local_files_only=True)
+        with Image.open(prompt.image_file) as picture:
+            batch = processor(text=prompt.text, images=[picture.convert("RGB")], return_tensors="pt")
+        batch.pop("attention_mask", None)
+        return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
+
+
+def _cast(arguments: dict, dtype: torch.dtype) -> dict:
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
+
+
+class _Observed:
+    def __init__(self) -> None:
+        self.layers: dict[int, dict] = {}
+        self.hidden: dict[int, torch.Tensor] = {}
+        self.seconds = 0.0
+
+
+@contextmanager
+def _observed(model, attention: str):
+    """Wrap the attention function that the text layers call, and hook the decoder layers."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.gemma4 import modeling_gemma4
+
+    eager = modeling_gemma4.eager_attention_forward
+    original = eager if attention == "eager" else ALL_ATTENTION_FUNCTIONS[attention]
+    observed = _Observed()
+
+    def attend(module, query, key, value, attention_mask, **kwargs):
+        result = original(module, query, key, value, attention_mask, **kwargs)
+        if isinstance(module, modeling_gemma4.Gemma4TextAttention):
+            start = time.perf_counter()
+            observed.layers[module.layer_idx] = {
+                "type": module.layer_type,
+                "window": module.sliding_window,
+                "attention": result[0].flatten(2)[0].clone(),
+                "declared": _declared(attention_mask),
+                "mask": _probe(original, module, query, key, value, attention_mask, kwargs),
+            }
+            observed.seconds += time.perf_counter() - start
+        return result
+
+    decoder_layers = [m for m in model.modules() if isinstance(m, modeling_gemma4.Gemma4TextDecoderLayer)]
+    hooks = []
+    for index, layer in enumerate(decoder_layers):
+
+        def keep(module, args, output, index=index):
+            observed.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        hooks.append(layer.register_forward_hook(keep))
+    if attention == "eager":
+        modeling_gemma4.eager_attention_forward = attend
+    else:
+        ALL_ATTENTION_FUNCTIONS[attention] = attend
+    try:
+        yield observed
+    finally:
+        if attention == "eager":
+            modeling_gemma4.eager_attention_forward = eager
+        else:
+            ALL_ATTENTION_FUNCTIONS[attention] = original
+        for hook in hooks:
+            hook.remove()
+
+
+def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch.Tensor:
+    """The mask of one attention call, boolean (KV head groups, N, N); query is (1, heads, N, head size)."""
+    kv_heads, keys, channels = value.shape[1:]
+    positions = torch.arange(keys, device=value.device)
+    outputs = []
+    for index in range(probe.passes_for(keys, channels)):
+        coded = probe.codes(positions, channels, index, value.dtype).expand(1, kv_heads, -1, -1)
+        output = original(
+            module, torch.zeros_like(query), torch.zeros_like(key), coded.contiguous(), attention_mask, **kwargs
+        )
+        outputs.append(output[0][0])
+    try:
+        return probe.groups(probe.decode(torch.stack(outputs), keys), kv_heads)
+    except probe.ProbeError as error:
+        raise probe.ProbeError(f"reference, layer {module.layer_idx}: {error}") from error
+
+
+def _declared(attention_mask) -> torch.Tensor | None:
+    """The mask tensor that transformers handed to the attention function; a flex block mask is not one."""
+    if not torch.is_tensor(attention_mask):
+        return None
+    mask = attention_mask[0, 0]
+    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    reference = Reference()
+    handlers = {"build": reference.build, "load": reference.load, "run": reference.run}
+    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The serving driver: the real vLLM engine (scheduler, model runner, paged KV cache) and the same captures.
+
+Run as ``PYTHON -m harness.drivers.serving.engine READ_FD WRITE_FD``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import torch
+
+from harness.checkpoint.prompt import Prompt
+from harness.drivers import capture, channel, inputs
+from harness.drivers.serving import releases
+
+
+class Engine:
+    """One engine for one checkpoint and serving setting."""
+
+    def __init__(self) -> None:
+        self.llm = None
+        self.count = 0
+
+    def load(self, request: dict) -> dict:
+        """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
+        start = time.perf_counter()
+        setting = request["setting"]
+        if setting["host"] == "cpu":
+            from harness.drivers.hosting import backends
+
+            backends.host(setting["backend"])
+        from vllm import LLM
+
+        self.setting = setting
+        self.llm = LLM(
+            model=request["checkpoint"],
+            worker_extension_cls="harness.drivers.serving.observer.ObserverExtension",
+            **request["arguments"],
+        )
+        overlays = self.llm.collective_rpc("harness_overlay", args=(setting["overlays"],))[0]
+        if request["observe"]:
+            facts = self.llm.collective_rpc("harness_install")[0]
+        else:
+            facts = {}
+        self.observe = request["observe"]
+        self.facts = {**facts, "overlays": overlays}
+        self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
+        for name in ("triton", "transformers"):
+            module = sys.modules.get(name)
+            if module is not None:
+                self.versions[f"serving {name}"] = module.__version__
+        return {**self.facts, "versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+
+    def run(self, request: dict) -> dict:
+        """Serve ``prompts`` together, each with its ``mates`` beside it, and capture each prompt into ``out``."""
+        start = time.perf_counter()
+        prompts = [Prompt.from_dict(data) for data in request["prompts"]]
+        mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
+        salt = request.get("salt")
+        self.count += 1
+        names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
+        ready = {name: self._input(prompt, salt) for name, prompt in names.items()}
+        ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
+        if self.observe:
+            longest = request.get("longest") or max(map(len, ids.values()))
+            self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest))
+        for index, mate in enumerate(mates):
+            self._add(f"mate{self.count}x{index}", self._input(mate, salt))
+        for name, entry in ready.items():
+            self._add(name, entry)
+        sampled = {}
+        while self.llm.llm_engine.has_unfinished_requests():
+            for output in self.llm.llm_engine.step():
+                if output.finished:
+                    sampled[output.request_id] = list(output.outputs[0].token_ids)
+        served = time.perf_counter() - start
+        answer = {"sampled": [sampled.get(name) for name in names]}
+        if not self.observe:
+            return {**answer, "seconds": {"serving": served}}
+        directories = dict(zip(names, request["out"], strict=True))
+        ranks = self.llm.collective_rpc("harness_collect", args=(directories,))
+        failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
+        if failure:
+            raise RuntimeError(failure)
+        probing = max(rank["probing"] for rank in ranks)
+        seconds = {"serving": served - probing, "serving probing": probing}
+        for name, directory in directories.items():
+            self._merge(name, Path(directory), ids[name], ranks, seconds)
+        return {**answer, "seconds": seconds}
+
+    def _merge(self, name: str, directory: Path, token_ids: list[int], ranks: list[dict], seconds: dict) -> None:
+        """One capture from the parts of all ranks: KV head groups and attention outputs side by side."""
+        from safetensors.torch import load_file
+
+        parts = []
+        for rank in sorted(ranks, key=lambda rank: rank["rank"]):
+            path = directory / f"rank{rank['rank']}.safetensors"
+            parts.append(load_file(path))
+            path.unlink()
+        facts = ranks[0]["requests"][name]
+        if facts["missing"] or not any(key.startswith("mask.") for key in parts[0]):
+            missing = ", ".join(facts["missing"]) or "every layer's mask"
+            raise RuntimeError(f"could not be observed: {missing} (the step ran where hooks are not called)")
+        tensors = dict(parts[0])
+        for key in tensors:
+            if len(parts) > 1 and key.startswith("mask."):
+                tensors[key] = torch.cat([part[key] for part in parts], dim=0)
+            elif len(parts) > 1 and key.startswith("attention."):
+                tensors[key] = torch.cat([part[key] for part in parts], dim=-1)
+        layers = [{**layer, "ranges": facts["ranges"].get(str(layer["index"]))} for layer in facts["layers"]]
+        capture.write(
+            directory,
+            tensors,
+            {
+                "token_ids": token_ids,
+                "layers": layers,
+                "engine": self.facts,
+                "versions": self.versions,
+                "seconds": seconds,
+            },
+        )
+
+    def _add(self, name: str, entry) -> None:
+        from vllm import SamplingParams
+
+        self.llm.llm_engine.add_request(name, entry, SamplingParams(max_tokens=1, temperature=0.0))
+
+    def _input(self, prompt: Prompt, salt: str | None):
+        if prompt.image_file:
+            return self._from_picture(prompt)
+        if not prompt.items:
+            return releases.text_input(list(prompt.token_ids), salt)
+        from vllm.multimodal.inputs import PlaceholderRange
+
+        hashes: dict[str, list[str]] = {}
+        places: dict[str, list] = {}
+        for item in prompt.items:
+            embedded = None
+            if len(item.embedded) != item.length:
+                embedded = torch.zeros(item.length, dtype=torch.bool)
+                embedded[list(item.embedded)] = True
+            places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
+            content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
+            hashes.setdefault(item.modality, []).append(f"{item.modality}-{content:08x}-{item.soft}x{item.frames}")
+        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, salt)
+
+    def _from_picture(self, prompt: Prompt):
+        from PIL import Image
+
+        with Image.open(prompt.image_file) as picture:
+            request = {"prompt": prompt.text, "multi_modal_data": {"image": [picture.convert("RGB")]}}
+            return self.llm.llm_engine.input_preprocessor.preprocess(request)
+
+
+def _kwargs(prompt: Prompt):
+    """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`)."""
+    from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
+
+    data: dict = {}
+    fields: dict = {}
+    images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
+    if images:
+        data["pixel_values"] = [pixels[0] for pixels, _ in images]
+        data["pixel_position_ids"] = [positions[0] for _, positions in images]
+        fields.update({name: MultiModalFieldConfig.batched("image") for name in ("pixel_values", "pixel_position_ids")})
+    videos = [item for item in prompt.items if item.modality == "video"]
+    if videos:
+        drawn = [inputs.vision(item) for item in videos]
+        counts = torch.tensor([item.frames for item in videos])
+        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0)
+        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1)
+        data["video_frame_counts"] = counts
+        for name in ("pixel_values_videos", "pixel_position_ids_videos"):
+            fields[name] = MultiModalFieldConfig.flat_from_sizes("video", counts)
+        fields["video_frame_counts"] = MultiModalFieldConfig.batched("video", keep_on_cpu=True)
+    clips = [inputs.audio(item) for item in prompt.items if item.modality == "audio"]
+    if clips:
+        data["input_features_padded"] = [features for features, _ in clips]
+        data["input_features_mask"] = [mask for _, mask in clips]
+        fields.update(
+            {name: MultiModalFieldConfig.batched("audio") for name in ("input_features_padded", "input_features_mask")}
+        )
+    return MultiModalKwargsItems.from_hf_inputs(data, fields)
+
+
+def main() -> None:
+    engine = Engine()
+    channel.serve({"load": engine.load, "run": engine.run}, int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

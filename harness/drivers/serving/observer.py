@@ -1,0 +1,248 @@
+"""The observer: runs inside each vLLM worker and records what its attention layers let through.
+
+Beside each real attention call the same implementation is called again, with the metadata, slot
+mapping and block table that serve the request, on a shadow of the KV cache: its cache write stores
+position codes (see `harness.masks.probe`), its forward reads them with query 0. The real call and the
+real cache are untouched, so what the engine computes does not change.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import torch
+
+from harness.drivers.serving import releases
+from harness.masks import probe
+
+_LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
+
+
+class Observer:
+    """One worker's observations. ``rank`` of ``ranks`` observes its own KV heads."""
+
+    def __init__(self, worker) -> None:
+        self.runner = worker.model_runner
+        self.rank = worker.rank
+        self.model = self.runner.get_model() if hasattr(self.runner, "get_model") else self.runner.model
+        self.requests: dict[str, int] = {}
+        self.order: list[str] = []
+        self.positions: torch.Tensor | None = None
+        self.shadows: dict[tuple, torch.Tensor] = {}
+        self.seen: dict[str, dict] = {}
+        self.passes_tokens = 0
+        self.probing = 0.0
+        self.failure: str | None = None
+        self.layers = self._attention_layers()
+        for name, layer in self.layers.items():
+            self._wrap(name, layer)
+        releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
+        self.model.register_forward_pre_hook(self._before, with_kwargs=True)
+        self.model.register_forward_hook(self._after)
+        self._hook_decoder_layers()
+
+    def begin(self, requests: dict[str, int], longest: int) -> None:
+        """Observe ``requests`` (name: prompt tokens) until `collect`; no prompt has more than ``longest`` tokens."""
+        self.requests = requests
+        self.passes_tokens = longest
+        self.seen = {name: {"mask": {}, "attention": {}, "hidden": {}, "logits": [], "ranges": {}} for name in requests}
+        self.probing = 0.0
+        self.failure = None
+
+    def collect(self, directories: dict[str, str]) -> dict:
+        """Write each request's tensors to ``rank<r>.safetensors`` in its directory and forget them."""
+        from safetensors.torch import save_file
+
+        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "requests": {}}
+        for name, directory in directories.items():
+            seen, tokens = self.seen[name], self.requests[name]
+            tensors, missing = {}, []
+            for kind in ("mask", "attention", "hidden"):
+                for index, pieces in seen[kind].items():
+                    whole = _by_position(pieces, tokens, dim=1 if kind == "mask" else 0)
+                    if whole is None:
+                        missing.append(f"{kind}.{index}")
+                    else:
+                        tensors[f"{kind}.{index}"] = whole
+            logits = _by_position(seen["logits"], tokens, dim=0)
+            if logits is not None:
+                tensors["logits"] = logits
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            save_file({key: value.contiguous() for key, value in tensors.items()}, f"{directory}/rank{self.rank}.safetensors")
+            answer["requests"][name] = {
+                "layers": [self._facts(layer, index) for index, layer in self._indexed()],
+                "ranges": {str(index): ranges for index, ranges in seen["ranges"].items()},
+                "missing": missing,
+            }
+        self.requests, self.seen = {}, {}
+        return answer
+
+    def _attention_layers(self) -> dict:
+        context = self.runner.vllm_config.compilation_config.static_forward_context
+        return {name: layer for name, layer in context.items() if _LAYER.search(name) and hasattr(layer, "impl")}
+
+    def _indexed(self):
+        return sorted(((int(_LAYER.search(name)[1]), layer) for name, layer in self.layers.items()), key=lambda i: i[0])
+
+    def _facts(self, layer, index: int) -> dict:
+        window = getattr(layer, "sliding_window", None)
+        return {
+            "index": index,
+            "type": "sliding_attention" if window else "full_attention",
+            "window": window,
+            "implementation": type(layer.impl).__name__,
+            "clamps": bool(getattr(layer, "mm_prefix_clamp_sliding_window", False)),
+        }
+
+    def _hook_decoder_layers(self) -> None:
+        for name, module in self.model.named_modules():
+            found = re.search(r"language_model.*\.layers\.(\d+)$", name)
+            if found and type(module).__name__.endswith("DecoderLayer"):
+                module.register_forward_hook(self._hidden(int(found[1])))
+
+    def _hidden(self, index: int):
+        def hook(module, args, output):
+            if not self.requests or torch.compiler.is_compiling():
+                return
+            hidden, residual = output[:2] if isinstance(output, tuple) else (output, None)
+            hidden = hidden if residual is None else hidden + residual
+            self._keep("hidden", index, hidden)
+
+        return hook
+
+    def _before(self, module, args, kwargs) -> None:
+        if self.requests:
+            positions = kwargs.get("positions", args[1] if len(args) > 1 else None)
+            self.positions = positions.detach().clone()
+            self.order = releases.batch_order(self.runner) or self.order
+
+    def _after(self, module, args, output) -> None:
+        if not self.requests or not torch.is_tensor(output):
+            return
+        rows = [piece for _, piece in self._rows()]
+        if rows:
+            logits = self.model.compute_logits(output[torch.cat(rows)])
+            start = 0
+            for (name, piece) in self._rows():
+                if logits is not None:
+                    part = logits[start : start + len(piece)]
+                    self.seen[name]["logits"].append((self.positions[piece].cpu(), part.float().cpu()))
+                start += len(piece)
+
+    def _rows(self):
+        """(request, its rows in this step's batch), rows of the prompt only."""
+        metadata = next((m for m in map(releases.layer_metadata, self.layers) if m is not None), None)
+        if metadata is None:
+            return
+        bounds = metadata.query_start_loc.tolist()
+        for index, req_id in enumerate(self.order):
+            name = releases.request_name(req_id, self.requests)
+            if name is None:
+                continue
+            rows = torch.arange(bounds[index], bounds[index + 1], device=self.positions.device)
+            rows = rows[self.positions[rows] < self.requests[name]]
+            if len(rows):
+                yield name, rows
+
+    def _keep(self, kind: str, index: int, values: torch.Tensor) -> None:
+        for name, rows in self._rows():
+            pieces = self.seen[name][kind].setdefault(index, [])
+            pieces.append((self.positions[rows].cpu(), values[rows].float().cpu()))
+
+    def _wrap(self, name: str, layer) -> None:
+        index = int(_LAYER.search(name)[1])
+        original = layer.impl.forward
+
+        def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
+            result = original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
+            if self.requests and attn_metadata is not None and not self.failure:
+                output = kwargs.get("output", args[0] if args else result)
+                start = time.perf_counter()
+                try:
+                    self._observe(name, index, original, layer_, query, key, kv_cache, attn_metadata, output)
+                except probe.ProbeError as error:
+                    self.failure = f"serving, layer {index}: {error}"
+                self.probing += time.perf_counter() - start
+            return result
+
+        layer.impl.forward = forward
+
+    def _observe(self, name, index, original, layer, query, key, kv_cache, attn_metadata, output) -> None:
+        self._keep("attention", index, output.view(len(output), -1))
+        impl = layer.impl
+        tokens, kv_heads = len(query), impl.num_kv_heads
+        channels = kv_cache_channels(layer)
+        coded = probe.passes_for(self.passes_tokens, channels)
+        blank_query = torch.zeros_like(query)
+        blank_key = torch.zeros(tokens, kv_heads, channels, dtype=query.dtype, device=query.device)
+        outputs = []
+        for number in range(coded):
+            shadow = self._shadow(kv_cache, number)
+            values = probe.codes(self.positions[:tokens], channels, number, query.dtype)[:, None]
+            values = values.expand(tokens, kv_heads, channels).contiguous()
+            shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
+            if hasattr(impl, "do_kv_cache_update") and not shares:
+                impl.do_kv_cache_update(layer, blank_key, values, shadow, releases.slot_mapping(name, attn_metadata))
+            probed = torch.zeros_like(output)
+            original(layer, blank_query, blank_key, values, shadow, attn_metadata, output=probed)
+            outputs.append(probed.view(tokens, impl.num_heads, channels))
+        stacked = torch.stack(outputs)
+        for request, rows in self._rows():
+            length = self.requests[request]
+            mask = probe.groups(probe.decode(stacked[:, rows], length), kv_heads)
+            seen = self.seen[request]
+            seen["mask"].setdefault(index, []).append((self.positions[rows].cpu(), probe.pack(mask).cpu()))
+            batch_index = next(i for i, r in enumerate(self.order) if releases.request_name(r, self.requests) == request)
+            seen["ranges"][index] = releases.declared_ranges(attn_metadata, batch_index)
+
+    def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
+        """A cache of the same shape and strides, one for each memory that layers use and each pass."""
+        key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
+        if key not in self.shadows:
+            shadow = torch.empty_strided(kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device)
+            self.shadows[key] = shadow.zero_()
+        return self.shadows[key]
+
+
+def kv_cache_channels(layer) -> int:
+    """The head size of a layer's values."""
+    return getattr(layer, "head_size_v", None) or layer.head_size
+
+
+def _by_position(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int, dim: int) -> torch.Tensor | None:
+    """Put the rows seen in several steps in order of position; None if some position was not seen."""
+    if not pieces:
+        return None
+    positions = torch.cat([where for where, _ in pieces])
+    values = torch.cat([value for _, value in pieces], dim=dim)
+    if len(positions.unique()) != tokens:
+        return None
+    latest = torch.full((tokens,), -1, dtype=torch.long)
+    latest[positions] = torch.arange(len(positions))
+    return values.index_select(dim, latest)
+
+
+class ObserverExtension:
+    """Mixed into vLLM's worker class (`worker_extension_cls`), so that it works in every process layout."""
+
+    def harness_install(self) -> dict:
+        self.harness_observer = Observer(self)
+        observer = self.harness_observer
+        return {
+            "runner": "v2" if releases.is_v2(observer.runner) else "v1",
+            "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
+            "layers": len(observer.layers),
+        }
+
+    def harness_begin(self, requests: dict, longest: int) -> None:
+        self.harness_observer.begin(requests, longest)
+
+    def harness_collect(self, directories: dict) -> dict:
+        return self.harness_observer.collect(directories)
+
+    def harness_overlay(self, names: list) -> list:
+        from harness.overlays import apply
+
+        return apply(names, self)

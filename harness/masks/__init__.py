@@ -1,0 +1,1 @@
+"""Attention masks: formulas (policies), recovering a mask from a kernel (probe), and differences."""
