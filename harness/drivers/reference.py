@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -64,9 +64,10 @@ class Reference:
         start = time.perf_counter()
         arguments = self._arguments(prompt)
         with _observed(self.model, self.attention) as observed:
-            logits = self.model(**_cast(arguments, self.dtype), use_cache=False).logits[0]
+            logits = _forward(self.model, arguments)
         probing = observed.seconds
-        truth = self.truth(**_cast(arguments, self.truth.dtype), use_cache=False).logits[0]
+        with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
+            truth = _forward(self.truth, arguments)
         tokens = arguments["input_ids"].shape[1]
         tensors = {"logits": logits.float().cpu(), "truth.logits": truth.float().cpu()}
         layers = []
@@ -122,8 +123,33 @@ class Reference:
         return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
 
 
-def _cast(arguments: dict, dtype: torch.dtype) -> dict:
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
+def _forward(model, arguments: dict) -> torch.Tensor:
+    """Logits (N, V). Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
+    counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+    dtype = model.dtype
+    given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
+    counts = given.pop("num_frames_per_video", None)
+    if counts is not None:
+        videos = {"num_frames_per_video": counts, "return_dict": True}
+        videos["video_position_ids"] = given.pop("video_position_ids")
+        features = model.model.get_video_features(given.pop("pixel_values_videos"), **videos)
+        given["mm_encoder_outputs"] = {"video": features}
+    return model(**given, use_cache=False).logits[0]
+
+
+@contextmanager
+def _no_downcast():
+    """Keep a float64 model in float64: modules that compute in float32 at least call `Tensor.float()`."""
+    original = torch.Tensor.float
+
+    def widen(tensor, **kwargs):
+        return original(tensor, **kwargs) if tensor.dtype in (torch.float32, torch.bfloat16) else tensor.double()
+
+    torch.Tensor.float = widen
+    try:
+        yield
+    finally:
+        torch.Tensor.float = original
 
 
 class _Observed:

@@ -152,7 +152,7 @@ class Engine:
 
         with Image.open(prompt.image_file) as picture:
             request = {"prompt": prompt.text, "multi_modal_data": {"image": [picture.convert("RGB")]}}
-            return self.llm.llm_engine.input_preprocessor.preprocess(request)
+            return releases.processed(self.llm, request)
 
 
 def _kwargs(prompt: Prompt):

@@ -112,3 +112,14 @@ def text_input(token_ids, salt: str | None):
     if salt:
         prompt["cache_salt"] = salt
     return prompt
+
+
+def processed(llm, request: dict):
+    """A prompt with raw images after vLLM's own processor: the renderer's work since 0.16, the preprocessor's before."""
+    engine = llm.llm_engine
+    if not hasattr(engine, "renderer"):
+        return engine.input_preprocessor.preprocess(request)
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    (rendered,) = engine.renderer.render_cmpl([parse_model_prompt(llm.model_config, request)])
+    return rendered

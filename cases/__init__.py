@@ -1,0 +1,1 @@
+"""What is verified of the serving engine."""

@@ -1,0 +1,65 @@
+"""The declared cases: layouts that a Gemma 4 engineer would pick, the settings, and the known divergences.
+
+The window of the preset `tiny` is 8 tokens. `make report` and `pytest cases` both read this module.
+"""
+
+from __future__ import annotations
+
+from harness.case import Case, Declared
+from harness.setting import Setting
+
+CASES = [
+    Case("no-image", "text only, longer than the window", "t24"),
+    Case("short-image", "one image shorter than the window", "t3 i5 t4"),
+    Case("image-window-minus-one", "one image of window - 1 tokens", "t3 i7 t4"),
+    Case("image-equals-window", "one image of exactly the window", "t3 i8 t4"),
+    Case("image-window-plus-one", "one image one token longer than the window", "t3 i9 t4"),
+    Case("image-twice-window", "one image of twice the window", "t3 i16 t4"),
+    Case("image-far-longer", "one image far longer than the window", "t3 i40 t4"),
+    Case("two-images", "a short and a long image", "t3 i5 t4 i12 t3"),
+    Case("three-images", "three images around the window's length", "t2 i7 t3 i8 t2 i9 t3"),
+    Case("image-first", "an image at the very start", "i6 t9"),
+    Case("bare-image-first", "soft tokens from position 0 on, without boi and eoi", "I6 t9"),
+    Case("image-last", "an image at the very end", "t9 i6"),
+    Case("one-soft-token", "an image of a single soft token", "t4 i1 t4"),
+    Case("back-to-back", "images with nothing but boi and eoi between them", "t2 i5 i5 i9 t2"),
+    Case("far-apart", "a text run longer than the window between images", "t2 i6 t12 i6 t2"),
+    Case("video", "a video of three frames", "t3 v3x5 t4"),
+    Case("video-and-image", "a video and a long image", "t2 v2x4 t3 i10 t2"),
+    Case("audio", "audio is causal, an image beside it is not", "t3 a6 t3 i5 t2", model="tiny-audio"),
+    Case("picture", "a real picture through both processors", picture=(48, 16)),
+    Case("six-layers", "five sliding layers and one full", "t3 i5 t4 i12 t3", model="deep"),
+    Case("moe-k-eq-v", "26B-A4B's flags: experts, keys used as values", "t3 i5 t4 i12 t3", model="26b-a4b-small"),
+    Case("shared-kv", "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images", "t3 i5 t4 i12 t3", model="e4b-small"),
+]
+
+V1 = Setting(backend="triton", runner="v1")
+V2 = Setting(backend="triton", runner="v2")
+CPU_ATTN = Setting(backend="cpu")
+SETTINGS = [V1, V2, CPU_ATTN]
+
+DECLARED = [
+    Declared(
+        policy="drop",
+        link="https://github.com/vllm-project/vllm/pull/50539",
+        reason="the V2 runner leaves an image longer than the window causal",
+        backends=("triton",),
+        runners=("v2",),
+        releases=">=0.25,<0.33",
+    ),
+    Declared(
+        policy="causal",
+        link="https://github.com/vllm-project/vllm/issues/40106",
+        reason="CPU_ATTN does not know image ranges and the CPU platform chooses it all the same",
+        backends=("cpu",),
+        releases=">=0.20,<0.33",
+    ),
+]
+
+
+def entries() -> list[tuple[Case, Setting]]:
+    """Every case under every setting, by setting, so that engines are started once each."""
+    models = list(dict.fromkeys(case.model for case in CASES))
+    return [
+        (case, setting) for model in models for setting in SETTINGS for case in CASES if case.model == model
+    ]

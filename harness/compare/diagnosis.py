@@ -1,0 +1,68 @@
+"""What a maintainer can act on: the policy that explains each side, and the likely cause."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.compare.masks import Difference
+from harness.layout import Layout
+from harness.masks import policies
+from harness.setting import Setting
+
+FULL = ("causal", "everywhere", "bidirectional")
+CAUSES = {
+    "drop": "the range guard of PR #40534 skips them; vLLM #50539",
+    "causal": "no image range reaches the kernel: is the model an mm-prefix model, does the back end know ranges? vLLM #40106",
+    "unclamped": "the kernel lets image ranges override the window: `mm_prefix_clamp_sliding_window` is not heeded; vLLM PR #47217",
+    "everywhere": "the ranges of full layers are not cleared: `_clear_mm_prefix_for_full_attn_layers`; vLLM PR #40534",
+    "symmetric": "the window bounds later tokens of the image too; vLLM #49202",
+    "no-window": "the sliding window is not applied; vLLM #17180",
+    "full-causal": "neither window nor ranges are applied; vLLM #17180",
+    "window-plus-one": "the window is one token too wide; transformers #29623, vLLM #3385",
+    "bidirectional": "the attention is not causal at all; transformers #46077",
+    "clamp": "the window and the image ranges are both applied",
+}  # fmt: skip
+
+
+def explain(mask: np.ndarray, layout: Layout, window: int, *, sliding: bool) -> list[str]:
+    """Names of the policies that give this mask (N, N); vision spans only."""
+    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    names = policies.explain(mask, spans, window, sliding=sliding)
+    return names if sliding else [name for name in names if name in FULL]
+
+
+def sentence(kind: str, layers: list[int], difference: Difference, policy: str | None, layout: Layout, window: int, setting: Setting) -> str:
+    """One sentence on the layers of one type that differ in the same way."""
+    where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
+    wrong = difference.missing | difference.extra
+    counts = f"{int(difference.missing.sum())} pairs missing, {int(difference.extra.sum())} extra"
+    groups = difference.groups_that_differ
+    some = "" if len(groups) == len(difference.reference) else f" in KV head group {', '.join(map(str, groups))} only"
+    if policy is None:
+        return f"{where}: no known policy explains the serving mask{some} ({counts}): {_where(wrong, layout, setting)}"
+    concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
+    named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
+    named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
+    effect = {
+        "drop": f"{named} longer than the window ({window}) left causal",
+        "causal": f"{named} left causal",
+        "unclamped": f"{named} seen beyond the window ({window})",
+    }.get(policy, f"{named or 'text'} concerned")
+    return f"{where}: serving applies `{policy}`{some}: {effect} ({counts}); {CAUSES[policy]}"
+
+
+def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:
+    queries, keys = np.nonzero(wrong)
+    same = [s for s in layout.spans if wrong[s.start : s.end + 1, s.start : s.end + 1].any()]
+    inside = sum(int(wrong[s.start : s.end + 1, s.start : s.end + 1].sum()) for s in same)
+    parts = []
+    if same:
+        parts.append(f"{inside} pairs inside {', '.join(span.name for span in same[:4])}")
+    if inside < len(queries):
+        parts.append(f"{len(queries) - inside} pairs outside any one image")
+    if setting.chunk and ((queries // setting.chunk) < (keys // setting.chunk)).all():
+        split = f"all keys lie in a later {setting.chunk}-token chunk than their query"
+        parts.append(f"{split}: an image split over chunks loses its forward half; vLLM #23969")
+    else:
+        parts.append(f"queries {queries.min()} to {queries.max()}, keys {keys.min()} to {keys.max()}")
+    return "; ".join(parts)

@@ -1,0 +1,175 @@
+"""From two captures of one prompt to a verdict."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+
+from harness.case import Declared
+from harness.compare import diagnosis, logits
+from harness.compare.masks import Difference
+from harness.compare.result import CaseResult, LayerResult, Verdict, encode_mask
+from harness.checkpoint.spec import ModelSpec
+from harness.drivers.capture import Capture
+from harness.layout import Layout
+from harness.masks.policies import POLICIES
+from harness.setting import Setting
+
+
+def judge(
+    *,
+    case: str,
+    title: str,
+    layout: Layout,
+    spec: ModelSpec,
+    setting: Setting,
+    reference: Capture,
+    serving: Capture,
+    declared: Declared | None,
+    reproduce: str,
+) -> CaseResult:
+    """Compare the captures layer by layer and say what it means.
+
+    Raises:
+        ValueError: the captures are not of the same prompt or model.
+    """
+    if reference.facts["token_ids"] != serving.facts["token_ids"]:
+        raise ValueError("the two sides were not given the same tokens")
+    if len(reference.facts["layers"]) != len(serving.facts["layers"]):
+        raise ValueError(f"{len(reference.facts['layers'])} layers in the reference, {len(serving.facts['layers'])} in serving")
+    differences, layers = [], []
+    for facts in serving.facts["layers"]:
+        index = facts["index"]
+        kind = reference.facts["layers"][index]["type"]
+        difference = Difference(reference.masks(index), serving.masks(index))
+        differences.append(difference)
+        layers.append(_layer(index, kind, difference, facts, layout, spec, reference, serving, declared))
+    logits_result = logits.compare(
+        reference.tensors["truth.logits"], reference.tensors["logits"], serving.tensors["logits"]
+    )
+    verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared)
+    first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
+    if first is None and not logits_result.within:
+        first = _first_hidden(layers, reference)
+    return CaseResult(
+        case=case,
+        title=title,
+        layout=str(layout),
+        verdict=verdict,
+        diagnosis="; ".join([*words, *_reference_notes(reference, differences)]),
+        tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in layout.tokens],
+        layers=layers,
+        logits=logits_result,
+        first_diverging_layer=first,
+        setting={**setting.to_dict(), "label": setting.label, "engine runner": serving.facts["engine"]["runner"]},
+        model=spec.to_dict(),
+        versions={**reference.facts["versions"], **serving.facts["versions"]},
+        seconds={**reference.facts["seconds"], **serving.facts["seconds"]},
+        reproduce=reproduce,
+        declared={"policy": declared.policy, "link": declared.link, "reason": declared.reason} if declared else None,
+    )
+
+
+def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
+    """The mask (N, N) that a declaration expects."""
+    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    name = declared.policy if sliding else declared.full_policy
+    return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
+
+
+def _layer(index, kind, difference, facts, layout, spec, reference, serving, declared) -> LayerResult:
+    sliding = kind == "sliding_attention"
+    group = difference.group
+    theirs = diagnosis.explain(difference.reference[group], layout, spec.window, sliding=sliding)
+    ours = diagnosis.explain(difference.serving[group], layout, spec.window, sliding=sliding)
+    preferred = [declared.policy] if declared and declared.policy in ours and not difference.equal else []
+    return LayerResult(
+        index=index,
+        type=kind,
+        window=spec.window if sliding else None,
+        kv_head_groups=len(difference.reference),
+        reference_pairs=int(difference.reference[group].sum()),
+        serving_pairs=int(difference.serving[group].sum()),
+        missing=int(difference.missing.sum()),
+        extra=int(difference.extra.sum()),
+        reference_policy=theirs[0] if theirs else None,
+        serving_policy=(preferred or ours or [None])[0],
+        first_difference=difference.first(layout),
+        attention_max_abs_diff=_distance(f"attention.{index}", reference, serving),
+        hidden_max_abs_diff=_distance(f"hidden.{index}", reference, serving),
+        declared_ranges=facts["ranges"],
+        masks={
+            "reference": encode_mask(difference.reference[group]),
+            "serving": encode_mask(difference.serving[group]),
+        },
+    )
+
+
+def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
+    ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
+    return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
+
+
+def _verdict(layers, differences, logits_result, layout, spec, setting, declared) -> tuple[Verdict, list[str]]:
+    if declared and all(
+        np.array_equal(expected(declared, layout, spec.window, sliding=layer.window is not None), group)
+        for layer, difference in zip(layers, differences, strict=True)
+        for group in difference.reference
+    ):
+        declared = None
+    equal = all(difference.equal for difference in differences)
+    if equal and declared:
+        return Verdict.FIXED, [f"the declared divergence `{declared.policy}` is gone; remove its declaration ({declared.link})"]
+    if equal and logits_result.within:
+        return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"]
+    if equal:
+        return Verdict.DIVERGED, [
+            f"every layer's mask is equal, but the logits differ by {logits_result.max_abs_diff:.3g} at position "
+            f"{logits_result.position_of_max}, above {logits_result.bound:.3g}: what is attended to is right, "
+            "what is computed from it is not"
+        ]
+    words = _sentences(layers, differences, layout, spec, setting)
+    as_declared = declared and all(
+        np.array_equal(expected(declared, layout, spec.window, sliding=layer.window is not None), group)
+        for layer, difference in zip(layers, differences, strict=True)
+        for group in difference.serving
+    )
+    if as_declared:
+        return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"]
+    if declared:
+        words.append(f"not the declared divergence `{declared.policy}` ({declared.link})")
+    return Verdict.DIVERGED, words
+
+
+def _sentences(layers, differences, layout, spec, setting) -> list[str]:
+    wrong = [(layer, d) for layer, d in zip(layers, differences, strict=True) if not d.equal]
+    alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)  # noqa: E731
+    words = []
+    for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
+        members = list(group)
+        layer, difference = members[0]
+        kind = "sliding" if layer.window is not None else "full"
+        indices = [member.index for member, _ in members]
+        words.append(
+            diagnosis.sentence(kind, indices, difference, layer.serving_policy, layout, spec.window, setting)
+        )
+    return words
+
+
+def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
+    """The first layer whose hidden state is off by more than rounding of its own magnitude explains."""
+    for layer in layers:
+        size = np.abs(reference.tensors[f"hidden.{layer.index}"]).max()
+        if layer.hidden_max_abs_diff is not None and layer.hidden_max_abs_diff > 1e-2 * size:
+            return layer.index
+    return None
+
+
+def _reference_notes(reference: Capture, differences: list[Difference]) -> list[str]:
+    notes = []
+    for index, difference in enumerate(differences):
+        declared = reference.declared(index)
+        if declared is not None and not np.array_equal(declared, difference.reference[0]):
+            notes.append(f"reference layer {index}: the mask tensor that it declares is not the mask that was observed")
+    return notes

@@ -1,0 +1,46 @@
+"""Logits by position, judged against the noise floor that was measured in the same run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.compare.result import LogitsResult
+
+FACTOR = 4.0
+"""How many times the reference's own error serving may have.
+
+FlashAttention's tests allow 2 to 3 times the error of the low-precision reference, for one attention
+call (`tests/test_flash_attn.py`). Here whole models are compared, whose other layers differ in
+order of summation too, and the largest of thousands of errors is taken on both sides; README.md
+says what ratio was measured.
+"""
+
+
+def compare(truth: np.ndarray, reference: np.ndarray, serving: np.ndarray) -> LogitsResult:
+    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``reference`` in the serving dtype."""
+    error = np.abs(serving.astype(np.float64) - truth).max(axis=-1)
+    floor = np.abs(reference.astype(np.float64) - truth).max(axis=-1)
+    kl = _kl(truth.astype(np.float64), serving.astype(np.float64))
+    bound = FACTOR * float(floor.max())
+    return LogitsResult(
+        max_abs_diff=float(error.max()),
+        kl_mean=float(kl.mean()),
+        kl_max=float(kl.max()),
+        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1)).mean()),
+        noise_floor=float(floor.max()),
+        bound=bound,
+        within=bool(np.isfinite(error).all() and error.max() <= bound),
+        position_of_max=int(error.argmax()),
+        by_position={"max_abs_diff": error.tolist(), "kl": kl.tolist(), "floor": floor.tolist()},
+    )
+
+
+def _kl(reference: np.ndarray, serving: np.ndarray) -> np.ndarray:
+    """KL(reference || serving) in nats per position."""
+    p, q = (_log_softmax(logits) for logits in (reference, serving))
+    return np.maximum((np.exp(p) * (p - q)).sum(axis=-1), 0.0)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,0 +1,61 @@
+"""Observed against observed: where two masks of one layer differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.layout import Layout
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The masks of one layer, boolean (KV head groups, N, N) each.
+
+    ``group`` is the KV head group that differs most (0 if none does); pairs are counted in it.
+    """
+
+    reference: np.ndarray
+    serving: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.reference.shape != self.serving.shape:
+            raise ValueError(
+                f"the reference has {self.reference.shape[0]} KV head groups of {self.reference.shape[1]} tokens, "
+                f"serving {self.serving.shape[0]} of {self.serving.shape[1]}"
+            )
+
+    @property
+    def group(self) -> int:
+        return int((self.reference != self.serving).sum(axis=(1, 2)).argmax())
+
+    @property
+    def groups_that_differ(self) -> list[int]:
+        return np.flatnonzero((self.reference != self.serving).any(axis=(1, 2))).tolist()
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Pairs that only the reference lets through, (N, N)."""
+        return self.reference[self.group] & ~self.serving[self.group]
+
+    @property
+    def extra(self) -> np.ndarray:
+        """Pairs that only serving lets through, (N, N)."""
+        return self.serving[self.group] & ~self.reference[self.group]
+
+    @property
+    def equal(self) -> bool:
+        return np.array_equal(self.reference, self.serving)
+
+    def first(self, layout: Layout) -> dict | None:
+        """The first differing pair by query, then key, in token terms."""
+        pairs = np.argwhere(self.missing | self.extra)
+        if not len(pairs):
+            return None
+        query, key = map(int, pairs[0])
+        kind = "missing" if self.missing[query, key] else "extra"
+        names = [token.name for token in layout.tokens]
+        who = "the reference attends, serving does not" if kind == "missing" else "serving attends, the reference does not"
+        text = f"query {query} = {names[query]}, key {key} = {names[key]}: {who}"
+        return {"query": query, "key": key, "kind": kind, "kv_head_group": self.group, "text": text}

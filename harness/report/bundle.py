@@ -1,0 +1,43 @@
+"""Everything that a run leaves behind, in one folder."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.compare.result import SCHEMA, CaseResult
+from harness.report import atomic, markdown
+from harness.report.html import write_html
+from harness.report.junit import write_junit
+from harness.report.tables import overview
+from harness.report.text import strict
+
+TITLE = "Gemma 4: reference versus serving"
+
+
+def write_report(results: list[CaseResult], directory: Path, command: str) -> Path:
+    """Write index.html, results.json, results.csv, junit.xml and summary.md; returns the path of index.html.
+
+    Each file appears whole or not at all. In results.json numbers that are not finite are null.
+    """
+    generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    document = {"schema": SCHEMA, "command": command, "generated": generated}
+    document["results"] = [result.to_dict() for result in results]
+    atomic.write_text(directory / "results.json", json.dumps(strict(document), allow_nan=False, indent=1) + "\n")
+    atomic.write_text(directory / "results.csv", overview(results).to_csv(index=False, lineterminator="\n"))
+    atomic.write_text(directory / "summary.md", markdown.summary(results, command=command, generated=generated))
+    write_junit(results, directory / "junit.xml")
+    return write_html(results, directory / "index.html", title=TITLE, generated=generated, command=command)
+
+
+def read_results(path: Path) -> list[CaseResult]:
+    """The results in a results.json.
+
+    Raises:
+        ValueError: the file has another schema.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("schema") != SCHEMA:
+        raise ValueError(f"{path.name} has schema {document.get('schema')!r}, this release reads {SCHEMA}")
+    return [CaseResult.from_dict(result) for result in document["results"]]

@@ -1,0 +1,58 @@
+"""Results as a Markdown summary, for a CI job's page."""
+
+from __future__ import annotations
+
+import re
+
+from harness.compare.result import CaseResult, Verdict
+from harness.report.tables import counts, gravest_first, setting_label
+from harness.report.text import number, plain
+
+ROWS = 100
+"""Rows of the table and commands below it; a job page holds 1 MiB, the rest is in index.html."""
+
+
+def summary(results: list[CaseResult], *, command: str, generated: str) -> str:
+    """Counts per verdict, a row for each result that is not PASS, and the commands that reproduce failures."""
+    found = {verdict: count for verdict, count in counts(results).items() if count}
+    noted = [result for result in gravest_first(results) if result.verdict is not Verdict.PASS]
+    lines = ["# Reference versus serving", ""]
+    lines += [" · ".join(f"**{count} {verdict}**" for verdict, count in found.items()) or "no cases were run", ""]
+    lines += [f"{_cell(generated)}, {_code(command)}", ""]
+    if noted:
+        lines += ["| verdict | case | setting | layout | diagnosis |", "|---|---|---|---|---|"]
+        lines += [_row(result) for result in noted[:ROWS]]
+        lines += ["", f"{len(noted) - ROWS} more are in index.html.", ""] if len(noted) > ROWS else [""]
+    unexpected = [result for result in noted if result.verdict is not Verdict.KNOWN][:ROWS]
+    if unexpected:
+        commands = "\n".join(dict.fromkeys(plain(result.reproduce) for result in unexpected))
+        fence = "`" * max(3, 1 + _longest_run(commands))
+        lines += ["<details><summary>Reproduce</summary>", "", f"{fence}sh", commands, fence, "", "</details>", ""]
+    return "\n".join(lines)
+
+
+def _row(result: CaseResult) -> str:
+    diagnosis = _cell(result.diagnosis)
+    link = (result.declared or {}).get("link", "")
+    if link and link not in result.diagnosis:
+        diagnosis += f" ({_cell(link)})"
+    cells = [result.verdict.value, _cell(result.case), _cell(setting_label(result)), _code(result.layout), diagnosis]
+    if result.logits and not result.logits.within:
+        cells[-1] += f"; logits off by {number(result.logits.max_abs_diff)}, bound {number(result.logits.bound)}"
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(re.sub(r"([\\|*\[\]])", r"\\\1", escaped).split())
+
+
+def _code(text: str) -> str:
+    flat = " ".join(plain(text).replace("|", "\\|").split())
+    fence = "`" * (1 + _longest_run(flat))
+    pad = " " if flat.startswith("`") or flat.endswith("`") else ""
+    return f"{fence}{pad}{flat}{pad}{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)

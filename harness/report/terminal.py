@@ -1,0 +1,96 @@
+"""Results for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from harness.compare.result import CaseResult, LogitsResult, Verdict
+from harness.report.tables import counts, differs, gravest_first, layer_table, overview, setting_label
+from harness.report.text import number, plain
+
+STYLES = {
+    Verdict.PASS: "green",
+    Verdict.KNOWN: "cyan",
+    Verdict.FIXED: "magenta",
+    Verdict.DIVERGED: "bold red",
+    Verdict.ERROR: "bold yellow",
+}
+LOG_LINES = 20
+
+
+def summary_table(results: list[CaseResult]) -> Table:
+    """One row for each result, the gravest first, and the counts below."""
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts(results).items() if count)
+    table = Table(box=box.SIMPLE_HEAD, caption=found or "no cases were run", caption_justify="left", expand=False)
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("case", "setting", "layers"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("missing", justify="right")
+    table.add_column("extra", justify="right")
+    table.add_column("logits", justify="right")
+    ordered = gravest_first(results)
+    for result, row in zip(ordered, overview(ordered).to_dict("records"), strict=True):
+        pairs = [str(row["missing"]), str(row["extra"])] if result.layers else ["-", "-"]
+        off = number(result.logits.max_abs_diff) if result.logits else "-"
+        layers = f"{row['differing_types']} {row['differing_layers']}" if row["differing_layers"] else "-"
+        table.add_row(_verdict(result), *map(Text, (row["case"], row["setting"], layers, *pairs, off)))
+    return table
+
+
+def case_panel(result: CaseResult) -> Panel:
+    """Verdict, diagnosis, layers, logits and the command that reproduces the case."""
+    parts: list[RenderableType] = [Text.assemble("layout  ", (plain(result.layout), "bold"))]
+    parts += [Text(line) for line in _sentences(result)]
+    if result.layers:
+        parts.append(_layers(result))
+    if result.logits:
+        parts.append(_logits(result.logits))
+    if result.error:
+        log = plain(result.error.get("log", "")).rstrip().splitlines()[-LOG_LINES:]
+        parts.append(Text(f"failed in stage {plain(result.error.get('stage', 'unknown'))}", style="bold"))
+        parts.append(Text("\n".join(log), style="dim"))
+    parts.append(Text.assemble("reproduce  ", (plain(result.reproduce), "bold")))
+    title = Text.assemble(_verdict(result), f" {plain(result.case)} [{setting_label(result)}]")
+    return Panel(Group(*parts), title=title, title_align="left", border_style=STYLES[result.verdict])
+
+
+def _verdict(result: CaseResult) -> Text:
+    return Text(result.verdict.value, style=STYLES[result.verdict])
+
+
+def _sentences(result: CaseResult) -> Iterable[str]:
+    yield plain(result.diagnosis)
+    if result.declared:
+        yield f"declared divergence `{plain(result.declared.get('policy', ''))}`: {plain(result.declared.get('link', ''))}"
+    first = next((layer.first_difference for layer in result.layers if layer.first_difference), None)
+    if first:
+        yield f"first difference, layer {result.first_diverging_layer}: {plain(first['text'])}"
+
+
+def _layers(result: CaseResult) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading, justify in (("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
+                             ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right")):  # fmt: skip
+        table.add_column(heading, justify=justify)
+    for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):
+        distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
+        cells = [str(layer.index), row["type"], layer.reference_policy or "none known", layer.serving_policy or "none known",
+                 str(layer.missing), str(layer.extra), *("-" if d is None else number(d) for d in distances)]  # fmt: skip
+        table.add_row(*map(Text, cells), style="bold red" if differs(layer) else None)
+    return table
+
+
+def _logits(logits: LogitsResult) -> Text:
+    words = "within" if logits.within else "above"
+    return Text(
+        f"logits  max abs difference {number(logits.max_abs_diff)} at position {logits.position_of_max}, "
+        f"{words} the bound {number(logits.bound)} (noise floor {number(logits.noise_floor)}); "
+        f"KL max {number(logits.kl_max)}; top-1 agreement {logits.top1_agreement:.1%}",
+        style=None if logits.within else "bold red",
+    )

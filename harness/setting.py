@@ -1,0 +1,139 @@
+"""Serving settings: how vLLM is run, and what of that an engine must be started anew for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+
+from harness.checkpoint.spec import ModelSpec
+from harness.errors import UsageError
+
+BACKENDS = {
+    "cpu": ("triton", "cpu", "flex"),
+    "cuda": ("triton", "flex", "flash", "auto"),
+}
+CUDA_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
+RUNNERS = ("auto", "v1", "v2")
+DTYPES = ("float32", "bfloat16", "float16")
+MODES = ("eager", "compiled")
+REFERENCE_ATTENTION = ("eager", "sdpa", "flex_attention")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to serve, and the reference to compare it with.
+
+    ``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step). ``mates`` are
+    layouts served in the same batch. ``overlays`` are names from `harness.overlays`. ``arguments``
+    are further engine arguments, as (name, value).
+    """
+
+    backend: str = "triton"
+    runner: str = "auto"
+    dtype: str = "float32"
+    kv_dtype: str = "auto"
+    mode: str = "eager"
+    chunk: int | None = None
+    prefix_caching: bool = False
+    mates: tuple[str, ...] = ()
+    tensor_parallel: int = 1
+    overlays: tuple[str, ...] = ()
+    reference: str = "eager"
+    block_size: int = 32
+    arguments: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        every = sorted({name for names in BACKENDS.values() for name in names})
+        for name, value, allowed in (
+            ("backend", self.backend, every),
+            ("runner", self.runner, RUNNERS),
+            ("dtype", self.dtype, DTYPES),
+            ("mode", self.mode, MODES),
+            ("reference", self.reference, REFERENCE_ATTENTION),
+        ):
+            if value not in allowed:
+                raise UsageError(name, value, f"one of {', '.join(allowed)}")
+        if self.chunk is not None and self.chunk < 1:
+            raise UsageError("chunk", self.chunk, "a chunk is at least 1 token")
+        if self.tensor_parallel < 1:
+            raise UsageError("tensor_parallel", self.tensor_parallel, "at least 1 rank")
+
+    def with_(self, **changes: object) -> Setting:
+        return replace(self, **changes)
+
+    @property
+    def label(self) -> str:
+        """A short name for people: only what is not the default."""
+        default = Setting()
+        words = [self.backend, self.runner, self.dtype]
+        for name in ("kv_dtype", "mode", "reference"):
+            if getattr(self, name) != getattr(default, name):
+                words.append(str(getattr(self, name)))
+        words += [f"chunk {self.chunk}"] if self.chunk else []
+        words += ["prefix caching"] if self.prefix_caching else []
+        words += [f"{len(self.mates)} batch mates"] if self.mates else []
+        words += [f"tp {self.tensor_parallel}"] if self.tensor_parallel > 1 else []
+        return " ".join(words) + "".join(f" +{overlay}" for overlay in self.overlays)
+
+    def check_host(self, host: str) -> None:
+        """Raise UsageError if ``host`` (cpu or cuda) has no such back end."""
+        if self.backend not in BACKENDS[host]:
+            raise UsageError("backend", self.backend, f"on this machine ({host}) one of {', '.join(BACKENDS[host])}")
+
+    @property
+    def engine_key(self) -> tuple:
+        """Equal keys can share an engine."""
+        return tuple(sorted((k, v) for k, v in asdict(self.with_(mates=())).items() if k != "reference"))
+
+    def environment(self, host: str) -> dict[str, str]:
+        """The environment variables of the serving process."""
+        variables = {
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+        }
+        if self.runner != "auto":
+            variables["VLLM_USE_V2_MODEL_RUNNER"] = self.runner.removeprefix("v").replace("1", "0").replace("2", "1")
+        if host == "cpu":
+            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+            if self.backend == "triton":
+                variables["TRITON_INTERPRET"] = "1"
+        else:
+            variables["FLASHINFER_DISABLE_VERSION_CHECK"] = "1"
+        return variables
+
+    def engine_arguments(self, spec: ModelSpec, host: str) -> dict:
+        """The keyword arguments of `vllm.LLM`."""
+        blocks = max(64, 4 * spec.max_length // self.block_size * (1 if host == "cpu" else 8))
+        arguments: dict = {
+            "dtype": self.dtype,
+            "kv_cache_dtype": self.kv_dtype,
+            "max_model_len": spec.max_length,
+            "enforce_eager": self.mode == "eager",
+            "enable_prefix_caching": self.prefix_caching,
+            "limit_mm_per_prompt": {"image": 64, "video": 8, **({"audio": 8} if spec.audio else {})},
+            "skip_mm_profiling": True,
+            "block_size": self.block_size,
+            "num_gpu_blocks_override": blocks,
+            "max_num_batched_tokens": self.chunk or max(8192, spec.max_length),
+            "max_num_seqs": min(64, self.chunk or 64),
+            "tensor_parallel_size": self.tensor_parallel,
+            "seed": 0,
+            "disable_log_stats": True,
+        }
+        if host == "cuda" and self.backend != "auto":
+            arguments["attention_backend"] = CUDA_NAMES[self.backend]
+            arguments["gpu_memory_utilization"] = 0.5
+        return arguments | {name: _value(value) for name, value in self.arguments}
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def _value(text: str) -> object:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

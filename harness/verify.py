@@ -1,0 +1,164 @@
+"""One case from start to end: prompt, both sides, comparison, verdict."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from harness.case import DEFAULT_PICTURE_TEXT, Case, Declared
+from harness.checkpoint.presets import preset
+from harness.checkpoint.prompt import Prompt, prompt_for
+from harness.checkpoint.spec import ModelSpec
+from harness.checkpoint.tokens import ID_OF_KIND
+from harness.compare.judge import judge
+from harness.compare.result import CaseResult, Verdict
+from harness.drivers.capture import Capture
+from harness.errors import DriverFailure, UsageError
+from harness.layout import Layout, Segment
+from harness.session import Pair, Session
+from harness.setting import Setting
+
+
+def verify(
+    session: Session, case: Case, setting: Setting, declared: Iterable[Declared] = (), *, spec: ModelSpec | None = None
+) -> CaseResult:
+    """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
+    spec = spec or preset(case.model)
+    layout = Layout.parse(case.layout) if not case.picture else None
+    prompt = prompt_for(layout, spec) if layout else picture_prompt(case, session.work)
+    mates = [prompt_for(Layout.parse(text), spec, seed=index + 1) for index, text in enumerate(setting.mates)]
+    reproduce = command(case, setting, spec)
+    try:
+        (pair,) = session.observe(spec, setting, [prompt], mates)
+        return compared(case, layout, spec, setting, pair, declared, reproduce)
+    except DriverFailure as error:
+        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log)
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "")
+
+
+def compared(
+    case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, pair: Pair, declared: Iterable[Declared], reproduce: str
+) -> CaseResult:
+    """The verdict on a pair of captures; of several declarations the first that holds is meant."""
+    start = time.perf_counter()
+    release = pair.serving.facts["versions"]["vllm"]
+    holds = (d for d in declared if d.holds(setting, pair.declared_runner, release))
+    result = judge(
+        case=case.name,
+        title=case.title,
+        layout=layout or layout_of(pair.reference),
+        spec=spec,
+        setting=setting,
+        reference=pair.reference,
+        serving=pair.serving,
+        declared=next(holds, None) if spec.bidirectional == "vision" else None,
+        reproduce=reproduce,
+    )
+    times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
+    return replace(result, seconds=times)
+
+
+def failed(
+    case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, reproduce: str, stage: str, message: str, log: str
+) -> CaseResult:
+    """The ERROR of a case that has no answer."""
+    tokens = layout.tokens if layout else ()
+    return CaseResult(
+        case=case.name,
+        title=case.title,
+        layout=str(layout or "picture"),
+        verdict=Verdict.ERROR,
+        diagnosis=f"no answer: {message}",
+        tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
+        layers=[],
+        logits=None,
+        first_diverging_layer=None,
+        setting={**setting.to_dict(), "label": setting.label},
+        model=spec.to_dict(),
+        versions={},
+        seconds={},
+        reproduce=reproduce,
+        error={"stage": stage, "message": message, "log": log},
+    )
+
+
+def verify_all(
+    session: Session,
+    cases: Iterable[tuple[Case, Setting]],
+    declared: Iterable[Declared],
+    done: Callable[[CaseResult], None] = lambda result: None,
+) -> list[CaseResult]:
+    """Run cases one after another; ``done`` is called after each, so that nothing that is known is lost."""
+    declared = list(declared)
+    results = []
+    for case, setting in cases:
+        results.append(verify(session, case, setting, declared))
+        done(results[-1])
+    return results
+
+
+def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
+    """The command line that runs this case again."""
+    words = ["harness", "run"]
+    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else ["--layout", case.layout]
+    words += ["--model", case.model]
+    words += ["--window", str(spec.window)]
+    for option, name in (("--backend", "backend"), ("--runner", "runner"), ("--dtype", "dtype")):
+        words += [option, getattr(setting, name)]
+    default = Setting()
+    for option, name in (
+        ("--kv-dtype", "kv_dtype"),
+        ("--mode", "mode"),
+        ("--chunk", "chunk"),
+        ("--tensor-parallel", "tensor_parallel"),
+        ("--reference", "reference"),
+        ("--block-size", "block_size"),
+    ):
+        if getattr(setting, name) != getattr(default, name):
+            words += [option, str(getattr(setting, name))]
+    words += ["--prefix-caching"] if setting.prefix_caching else []
+    for option, values in (("--mate", setting.mates), ("--overlay", setting.overlays)):
+        for value in values:
+            words += [option, value]
+    for name, value in setting.arguments:
+        words += ["--serving-arg", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def picture_prompt(case: Case, work: Path) -> Prompt:
+    """A prompt with a real picture of ``case.picture`` (width, height) pixels, for both processors."""
+    import numpy as np
+    from PIL import Image
+
+    width, height = case.picture
+    path = work / f"picture-{width}x{height}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng([width, height]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return Prompt((), (), (), image_file=str(path), text=DEFAULT_PICTURE_TEXT)
+
+
+def layout_of(capture: Capture) -> Layout:
+    """The layout that the reference's processor made of a picture, read back from its tokens."""
+    kinds = {number: kind for kind, number in ID_OF_KIND.items()}
+    segments: list[Segment] = []
+    for token in capture.facts["token_ids"]:
+        kind = kinds.get(token, "text")
+        form = {"text": "t", "image": "i"}.get(kind)
+        if form and segments and segments[-1].form == form:
+            segments[-1] = Segment(form, segments[-1].soft + 1)
+        elif form:
+            segments.append(Segment(form, 1))
+        elif kind not in ("boi", "eoi"):
+            raise ValueError(f"token {token} ({kind}) has no place in a prompt with a picture")
+    layout = Layout(tuple(segments))
+    if layout.token_types != capture.facts["token_types"]:
+        raise ValueError("the processor's token types are not those of an image wrapped in boi and eoi")
+    return layout
