@@ -40,10 +40,9 @@ class Declared:
     full_policy: str = "causal"
 
     def holds(self, setting: Setting, runner: str, release: str) -> bool:
-        """``runner`` is what the engine runs, "v1" or "v2"; an overlay is never covered by a declaration."""
+        """``runner`` is what the engine runs, "v1" or "v2"."""
         return (
-            not setting.overlays
-            and (not self.backends or setting.backend in self.backends)
+            (not self.backends or setting.backend in self.backends)
             and (not self.runners or runner in self.runners)
             and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
         )

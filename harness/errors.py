@@ -16,10 +16,13 @@ class EnvironmentFailure(RuntimeError):
 class DriverFailure(RuntimeError):
     """A driver process failed or died: exit code 3, the log is kept.
 
-    ``stage`` is what it was doing ("start", "reference", "serving"); ``log`` is the end of its log.
+    ``stage`` is what it was doing ("start", "reference", "serving"); ``log`` is the end of its log;
+    ``kind`` is the class of the exception, "ProbeError" where the mask could not be recovered (the
+    driver goes on after that).
     """
 
-    def __init__(self, message: str, *, stage: str, log: str = ""):
+    def __init__(self, message: str, *, stage: str, log: str = "", kind: str = ""):
         super().__init__(message)
         self.stage = stage
         self.log = log
+        self.kind = kind

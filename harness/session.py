@@ -199,8 +199,9 @@ class Session:
     def _ask_engine(self, spec: ModelSpec, setting: Setting, engine: Driver, **request: object) -> dict:
         try:
             return engine.ask("run", timeout=RUN_TIMEOUT, **request)
-        except DriverFailure:
-            self._drop((spec.key, setting.engine_key))
+        except DriverFailure as failure:
+            if failure.kind != "ProbeError":
+                self._drop((spec.key, setting.engine_key))
             raise
 
     def _drop(self, key: tuple) -> None:

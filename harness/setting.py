@@ -104,7 +104,7 @@ class Setting:
 
     def engine_arguments(self, spec: ModelSpec, host: str) -> dict:
         """The keyword arguments of `vllm.LLM`."""
-        blocks = max(64, 4 * spec.max_length // self.block_size * (1 if host == "cpu" else 8))
+        blocks = 16 * spec.max_length // self.block_size
         arguments: dict = {
             "dtype": self.dtype,
             "kv_cache_dtype": self.kv_dtype,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +86,27 @@ def failed(
         reproduce=reproduce,
         error={"stage": stage, "message": message, "log": log},
     )
+
+
+def verify_batch(
+    session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
+) -> list[CaseResult]:
+    """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
+    cases = [Case(name, "served together" if len(layouts) > 1 else "generated", str(layout), spec.name) for layout in layouts]
+    prompts = [prompt_for(layout, spec, seed=index) for index, layout in enumerate(layouts)]
+    commands = []
+    for index, case in enumerate(cases):
+        mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
+        commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
+    try:
+        pairs = session.observe(spec, setting, prompts)
+    except DriverFailure as error:
+        failure = (error.kind or error.stage, str(error), error.log)
+        return [failed(c, lay, spec, setting, r, *failure) for c, lay, r in zip(cases, layouts, commands, strict=True)]
+    return [
+        compared(case, layout, spec, setting, pair, declared, reproduce)
+        for case, layout, pair, reproduce in zip(cases, layouts, pairs, commands, strict=True)
+    ]
 
 
 def verify_all(

@@ -97,7 +97,7 @@ def _config(spec: ModelSpec):
     )
     audio = None
     if spec.audio:
-        audio = Gemma4AudioConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32)
+        audio = Gemma4AudioConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=False)
     return Gemma4Config(
         text_config=text,
         vision_config=vision,

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 
 from harness.errors import UsageError
 
+BUILD = 3
+"""Counts the changes to `harness.checkpoint.build` that change what it writes."""
+
 LAYER_TYPES = {"s": "sliding_attention", "f": "full_attention"}
 
 
@@ -65,8 +68,8 @@ class ModelSpec:
 
     @property
     def key(self) -> str:
-        """A hash of everything but the name."""
-        content = {name: value for name, value in asdict(self).items() if name != "name"}
+        """A hash of everything but the name, and of the builder."""
+        content = {name: value for name, value in asdict(self).items() if name != "name"} | {"build": BUILD}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict:

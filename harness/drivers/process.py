@@ -27,7 +27,7 @@ class Driver:
     """
 
     def __init__(self, module: str, python: str, log: Path, environment: Mapping[str, str] | None = None):
-        self.stage = module.rsplit(".", 1)[-1]
+        self.stage = {"engine": "serving"}.get(name := module.rsplit(".", 1)[-1], name)
         self.log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
         request_read, request_write = os.pipe()
@@ -71,7 +71,7 @@ class Driver:
                 error = UsageError("prompt", "", "")
                 error.args = (answer["error"],)
                 raise error
-            raise self._failure(answer["error"])
+            raise self._failure(answer["error"], answer["kind"])
         return answer
 
     def _line(self, deadline: float, timeout: float) -> bytes:
@@ -123,5 +123,5 @@ class Driver:
             return "its channel is closed"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _failure(self, message: str) -> DriverFailure:
-        return DriverFailure(message, stage=self.stage, log=self.log())
+    def _failure(self, message: str, kind: str = "") -> DriverFailure:
+        return DriverFailure(message, stage=self.stage, log=self.log(), kind=kind)

@@ -41,14 +41,14 @@ class Reference:
         self.device = torch.device(request["device"])
         self.checkpoint = request["checkpoint"]
 
-        def load(dtype: torch.dtype, attention: str):
+        def load(dtype: torch.dtype, attention: str, **more: str):
             model = Gemma4ForConditionalGeneration.from_pretrained(
-                self.checkpoint, dtype=dtype, attn_implementation=attention, local_files_only=True
+                self.checkpoint, dtype=dtype, attn_implementation=attention, local_files_only=True, **more
             )
             return model.to(self.device, dtype).eval()
 
         self.model = load(self.dtype, self.attention)
-        self.truth = load(TRUTH[request["dtype"]], "eager")
+        self.truth = load(TRUTH[request["dtype"]], "eager", experts_implementation="eager")
         self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
@@ -134,6 +134,9 @@ def _forward(model, arguments: dict) -> torch.Tensor:
         videos["video_position_ids"] = given.pop("video_position_ids")
         features = model.model.get_video_features(given.pop("pixel_values_videos"), **videos)
         given["mm_encoder_outputs"] = {"video": features}
+        if "pixel_values" in given:
+            images = (given.pop("pixel_values"), given.pop("image_position_ids"))
+            given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
     return model(**given, use_cache=False).logits[0]
 
 

@@ -2,6 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 
-def apply(names, worker):
-    return []
+from harness.errors import UsageError
+from harness.overlays.mutants import MUTANTS
+from harness.overlays.overlay import Overlay
+from harness.overlays.patches import PATCHES
+
+OVERLAYS: dict[str, Overlay] = {overlay.name: overlay for overlay in (*PATCHES, *MUTANTS)}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise UsageError for a name that is no overlay's."""
+    for name in names:
+        if name not in OVERLAYS:
+            raise UsageError("overlay", name, f"one of {', '.join(OVERLAYS)}")
+
+
+def apply(names: Iterable[str], worker: object, release: str) -> list[dict]:
+    """Lay overlays over ``worker``, in order, and say what was changed.
+
+    Raises:
+        ValueError: one does not fit this release.
+    """
+    applied = []
+    for name in names:
+        overlay = OVERLAYS[name]
+        overlay.check(release)
+        overlay.apply(worker)
+        applied.append({"name": name, "kind": overlay.kind, "changes": list(overlay.changes)})
+    return applied

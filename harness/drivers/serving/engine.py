@@ -15,6 +15,7 @@ import torch
 from harness.checkpoint.prompt import Prompt
 from harness.drivers import capture, channel, inputs
 from harness.drivers.serving import releases
+from harness.masks.probe import ProbeError
 
 
 class Engine:
@@ -84,7 +85,7 @@ class Engine:
         ranks = self.llm.collective_rpc("harness_collect", args=(directories,))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
-            raise RuntimeError(failure)
+            raise ProbeError(failure)
         probing = max(rank["probing"] for rank in ranks)
         seconds = {"serving": served - probing, "serving probing": probing}
         for name, directory in directories.items():

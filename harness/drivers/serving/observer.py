@@ -245,4 +245,4 @@ class ObserverExtension:
     def harness_overlay(self, names: list) -> list:
         from harness.overlays import apply
 
-        return apply(names, self)
+        return apply(names, self, releases.version())

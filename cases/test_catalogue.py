@@ -1,0 +1,22 @@
+"""Every declared case under every setting; a declared divergence passes while it shows exactly that."""
+
+import pytest
+
+from cases.catalogue import DECLARED, entries
+from harness.case import Case
+from harness.compare.result import Verdict
+from harness.session import Session
+from harness.setting import Setting
+from harness.verify import verify
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.mark.parametrize(
+    ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.label.replace(' ', '-')}") for c, s in entries("cpu")]
+)
+def test_case(session: Session, case: Case, setting: Setting) -> None:
+    result = verify(session, case, setting, DECLARED)
+    if result.verdict not in (Verdict.PASS, Verdict.KNOWN):
+        log = f"\n{result.error['log']}" if result.error else ""
+        pytest.fail(f"{result.verdict}: {result.diagnosis}\nreproduce: {result.reproduce}{log}", pytrace=False)

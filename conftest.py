@@ -1,0 +1,60 @@
+"""Options, profiles and the engines that tests and cases share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from harness.errors import EnvironmentFailure
+from harness.session import Session, host_of
+
+for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        print_blob=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("harness")
+    group.addoption("--profile", choices=["dev", "ci", "nightly"], default="ci", help="how many generated layouts")
+    group.addoption("--slow", action="store_true", help="include tests marked slow")
+    group.addoption("--serving-python", default=None, help="interpreter that has vllm (default: this one)")
+    group.addoption("--reference-python", default=None, help="interpreter that has transformers (default: this one)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(config.getoption("--profile"))
+    if hasattr(config, "workerinput") or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = pytest.mark.skip(reason="slow: needs --slow")
+    gpu = pytest.mark.skip(reason="gpu: this machine has no NVIDIA GPU")
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(slow)
+        if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
+            item.add_marker(gpu)
+
+
+@pytest.fixture(scope="session")
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """The drivers, started when first needed and shared by everything in this process."""
+    import sys
+
+    serving = request.config.getoption("--serving-python") or sys.executable
+    reference = request.config.getoption("--reference-python") or sys.executable
+    try:
+        host_of(serving)
+    except EnvironmentFailure as error:
+        pytest.fail(str(error), pytrace=False)
+    with Session(reference_python=reference, serving_python=serving, keep=tmp_path_factory.mktemp("session")) as opened:
+        yield opened

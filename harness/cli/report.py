@@ -1,0 +1,92 @@
+"""`harness report`: the catalogue, and its HTML report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from harness.cli import options
+from harness.cli.run import EXIT_CODES
+from harness.compare.result import CaseResult
+from harness.errors import UsageError
+
+
+def report(
+    out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/latest"),
+    only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
+    overlay: options.Overlay = None,
+    serving_python: options.ServingPython = options.THIS_PYTHON,
+    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    format: options.FormatOption = options.Format.text,
+) -> None:
+    """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
+    from cases.catalogue import CASES, DECLARED, entries
+
+    from harness.overlays import check_names
+    from harness.session import Session, host_of
+
+    names = [case.name for case in CASES]
+    for name in only or ():
+        if name not in names:
+            raise UsageError("only", name, f"a case: {', '.join(names)}")
+    check_names(overlay or ())
+    host = host_of(serving_python)
+    chosen = [
+        (case, setting.with_(overlays=tuple(overlay or ())))
+        for case, setting in entries(host)
+        if (not only or case.name in only) and (not backend or setting.backend in backend)
+    ]
+    if not chosen:
+        raise UsageError("backend", backend, "no setting of the catalogue has it")
+    with Session(reference_python=reference_python, serving_python=serving_python) as session:
+        results = run_all(session, chosen, DECLARED)
+    index = publish(results, out)
+    if format is options.Format.json:
+        json.dump([result.to_dict() for result in results], sys.stdout)
+        print()
+    else:
+        from harness.report.terminal import summary_table
+
+        console = Console()
+        console.print(summary_table(results))
+        console.print(f"report: {index}", soft_wrap=True)
+    raise typer.Exit(max((EXIT_CODES[result.verdict] for result in results), default=0))
+
+
+def run_all(session, chosen, declared) -> list[CaseResult]:
+    """Run cases with a progress display on standard error; Ctrl-C ends early and keeps what is done."""
+    from harness.verify import verify_all
+
+    results: list[CaseResult] = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting both sides", total=len(chosen))
+
+        def done(result: CaseResult) -> None:
+            results.append(result)
+            progress.update(task, advance=1, description=f"{result.verdict:8} {result.case} [{result.setting['label']}]")
+            if not progress.console.is_terminal:
+                progress.console.print(
+                    f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})",
+                    highlight=False,
+                )
+
+        try:
+            verify_all(session, chosen, declared, done)
+        except KeyboardInterrupt:
+            progress.console.print("interrupted: the report has what was done until now")
+    return results
+
+
+def publish(results: list[CaseResult], out: Path) -> Path:
+    """Write the report; every result is told how long the writing took, by being written last."""
+    from harness.report.bundle import write_report
+
+    return write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))

@@ -1,0 +1,110 @@
+"""`harness run`: one layout, or one case of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from harness.case import Case
+from harness.checkpoint.presets import preset
+from harness.checkpoint.prompt import prompt_for
+from harness.cli import options
+from harness.compare.result import CaseResult, Verdict
+from harness.errors import UsageError
+from harness.layout import Layout
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
+
+
+def run(
+    layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
+    case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
+    picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
+    model: Annotated[str, typer.Option(help="a preset; `harness show --models` lists them")] = "tiny",
+    window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    backend: options.Backend = "triton",
+    runner: options.Runner = "auto",
+    dtype: options.Dtype = "float32",
+    kv_dtype: options.KvDtype = "auto",
+    mode: options.Mode = "eager",
+    chunk: options.Chunk = None,
+    prefix_caching: options.PrefixCaching = False,
+    mate: options.Mate = None,
+    tensor_parallel: options.TensorParallel = 1,
+    overlay: options.Overlay = None,
+    reference: options.Reference = "eager",
+    block_size: options.BlockSize = 32,
+    serving_arg: options.ServingArg = None,
+    serving_python: options.ServingPython = options.THIS_PYTHON,
+    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
+    keep: Annotated[Path | None, typer.Option(help="keep captures and logs in this folder")] = None,
+    format: options.FormatOption = options.Format.text,
+) -> None:
+    """Run one layout on both sides and compare masks and logits."""
+    setting = options.setting_of(
+        backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
+        block_size, serving_arg,
+    )  # fmt: skip
+    chosen, declared = _chosen(layout, case, picture, model)
+    spec = preset(chosen.model)
+    if window is not None:
+        spec = spec.with_(window=window)
+    if chosen.layout:
+        prompt_for(Layout.parse(chosen.layout), spec)
+    for text in setting.mates:
+        prompt_for(Layout.parse(text), spec)
+    from harness.overlays import check_names
+    from harness.session import Session, check_usage, host_of
+    from harness.verify import verify
+
+    check_names(setting.overlays)
+    check_usage(setting, host_of(serving_python))
+    console = Console(stderr=True)
+    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep) as session:
+        with console.status(f"{chosen.name}: starting both sides, {setting.label}"):
+            result = verify(session, chosen, setting, declared, spec=spec)
+    if html:
+        from harness.report.bundle import write_report
+
+        console.print(f"report: {write_report([result], html, command=result.reproduce)}")
+    show(result, format)
+    raise typer.Exit(EXIT_CODES[result.verdict])
+
+
+def show(result: CaseResult, format: options.Format) -> None:
+    """Print a result for people or, without the masks, as JSON."""
+    if format is options.Format.json:
+        layers = [replace(layer, masks={}) for layer in result.layers]
+        json.dump(replace(result, layers=layers).to_dict(), sys.stdout, indent=1)
+        print()
+        return
+    from harness.report.terminal import case_panel
+
+    Console().print(case_panel(result))
+
+
+def _chosen(layout: str | None, case: str | None, picture: str | None, model: str):
+    given = [name for name, value in (("layout", layout), ("case", case), ("picture", picture)) if value is not None]
+    if len(given) != 1:
+        raise UsageError("layout, case, picture", " and ".join(given) or "none of them", "give exactly one")
+    if case:
+        from cases.catalogue import CASES, DECLARED
+
+        found = [entry for entry in CASES if entry.name == case]
+        if not found:
+            raise UsageError("case", case, f"one of {', '.join(entry.name for entry in CASES)}")
+        return found[0], DECLARED
+    if picture:
+        size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", picture)
+        if not size:
+            raise UsageError("picture", picture, "WIDTHxHEIGHT in pixels")
+        return Case("run", "a picture", model=model, picture=(int(size[1]), int(size[2]))), []
+    return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []

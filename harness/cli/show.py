@@ -1,0 +1,72 @@
+"""`harness show`: the intended masks of a layout, in the terminal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.checkpoint.presets import PRESETS
+from harness.errors import UsageError
+from harness.layout import Layout
+from harness.masks.policies import POLICIES
+
+LETTERS = {"text": "t", "image": "I", "video": "V", "audio": "A", "boi": "<", "eoi": ">", "boa": "(", "eoa": ")"}
+
+
+def show(
+    layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
+    window: Annotated[int, typer.Option(help="sliding window in tokens")] = 8,
+    policy: Annotated[list[str] | None, typer.Option(help="a formula; repeatable; by default clamp")] = None,
+    models: Annotated[bool, typer.Option("--models", help="list the presets instead")] = False,
+) -> None:
+    """Print what the formulas say of a layout: intended masks, which nobody observed."""
+    console = Console()
+    if models:
+        console.print(_models())
+        return
+    if layout is None:
+        raise UsageError("layout", None, "give a layout, or --models")
+    if window < 1:
+        raise UsageError("window", window, "a window is at least 1 token")
+    parsed = Layout.parse(layout)
+    for name in policy or ["clamp"]:
+        if name not in POLICIES:
+            raise UsageError("policy", name, f"one of {', '.join(POLICIES)}")
+        for sliding in (True, False):
+            kind = "sliding" if sliding else "full"
+            console.print(f"[bold]{name}[/] on {kind} layers: {POLICIES[name].sentence}", highlight=False)
+            console.print(picture(parsed, window, name, sliding=sliding), highlight=False, soft_wrap=True)
+
+
+def picture(layout: Layout, window: int, name: str, *, sliding: bool) -> str:
+    """Rows are queries, columns keys, ``#`` what the policy lets through."""
+    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    mask = POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
+    letters = "".join(LETTERS[token.kind] for token in layout.tokens)
+    rows = ["".join("#" if allowed else "." for allowed in row) for row in mask]
+    return "\n".join([f"     {letters}", *(f"{q:3} {letters[q]}{row}" for q, row in enumerate(rows)), ""])
+
+
+def _models() -> Table:
+    table = Table("preset", "window", "layers", "heads / KV", "head size / global", "bidirectional", "flags")
+    for spec in PRESETS.values():
+        flags = {
+            f"moe {spec.moe}": spec.moe,
+            "k = v": spec.k_eq_v,
+            f"{spec.kv_shared_layers} shared KV": spec.kv_shared_layers,
+            "per-layer inputs": spec.per_layer_input,
+            "audio": spec.audio,
+        }
+        table.add_row(
+            spec.name,
+            str(spec.window),
+            spec.layers,
+            f"{spec.heads} / {spec.kv_heads}",
+            f"{spec.head_dim} / {spec.global_head_dim}",
+            str(spec.bidirectional),
+            ", ".join(name for name, on in flags.items() if on),
+        )
+    return table

@@ -1,0 +1,34 @@
+"""What an overlay is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+
+TRIED = ">=0.32,<0.33"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A named change of the serving side, applied inside the worker after the model is loaded.
+
+    ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
+    those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
+    ``equivalent`` says, for a mutant that cannot be told apart, why.
+    """
+
+    name: str
+    kind: str
+    sentence: str
+    changes: tuple[str, ...]
+    apply: Callable[[object], None]
+    source: str = ""
+    releases: str = TRIED
+    equivalent: str = ""
+
+    def check(self, release: str) -> None:
+        """Raise ValueError if this release is none that the overlay fits."""
+        if not SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True):
+            raise ValueError(f"overlay {self.name}: fits vLLM {self.releases}, this is {release}")

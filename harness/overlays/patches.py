@@ -1,0 +1,72 @@
+"""Patches: what a fix does, laid over a release that lacks it."""
+
+from __future__ import annotations
+
+from harness.overlays.overlay import Overlay
+from harness.overlays.seams import change_layers, change_ranges
+
+
+def _pr_40534(worker) -> None:
+    """Registration, full-layer indices, clearing, and the range guard; parts that the release has are kept."""
+    runner = worker.model_runner
+    model = runner.get_model() if hasattr(runner, "get_model") else runner.model
+    runner.model_config.model_arch_config.is_mm_prefix_lm = True
+    if hasattr(runner, "is_mm_prefix_lm"):
+        runner.is_mm_prefix_lm = True
+    types = runner.model_config.hf_text_config.layer_types
+    model._full_attn_layer_idxs = frozenset(i for i, kind in enumerate(types) if kind == "full_attention")
+    if not hasattr(model, "_clear_mm_prefix_for_full_attn_layers"):
+        raise ValueError("this release's model does not clear the ranges of full layers")
+    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker)
+
+
+def _pr_50539(worker) -> None:
+    """The V2 runner keeps ranges longer than the window where the model says that its layers clamp in the kernel."""
+    from vllm.v1.worker.gpu.model_states import default
+
+    runner = worker.model_runner
+    model = runner.get_model() if hasattr(runner, "get_model") else runner.model
+    if not getattr(model, "mm_prefix_clamp_sliding_window", False):
+        raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
+    original = default.compute_mm_prefix_ranges
+    default.compute_mm_prefix_ranges = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)
+
+
+def _clamp(layer) -> None:
+    layer.mm_prefix_clamp_sliding_window = bool(layer.sliding_window)
+
+
+PATCHES = [
+    Overlay(
+        "pr-40534",
+        "patch",
+        "the four parts of PR #40534: an image longer than the window is left causal (policy drop)",
+        (
+            "ModelArchConfig.is_mm_prefix_lm",
+            "Gemma4ForConditionalGeneration._full_attn_layer_idxs",
+            "Gemma4ForConditionalGeneration._clear_mm_prefix_for_full_attn_layers (kept)",
+            "AttentionMetadataBuilder.build",
+        ),
+        _pr_40534,
+        source="vllm PR #40534",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "pr-47217",
+        "patch",
+        "sliding layers clamp image ranges to the window in the kernel (policy clamp)",
+        ("Attention.mm_prefix_clamp_sliding_window",),
+        change_layers(_clamp),
+        source="vllm PR #47217",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "pr-50539",
+        "patch",
+        "the V2 runner keeps image ranges longer than the window, which the kernel clamps",
+        ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",),
+        _pr_50539,
+        source="vllm PR #50539",
+        releases=">=0.25.1,<0.33",
+    ),
+]

@@ -1,0 +1,70 @@
+/** Logits by position, drawn with the plotly.js that the page carries, unpacked at first use. */
+report.logits = (() => {
+  const { element, number } = report;
+  let loaded = null;
+
+  const load = () =>
+    (loaded ??= report.unpack(document.getElementById("plotly-packed").textContent).then((bytes) => {
+      document.head.append(element("script", {}, new TextDecoder().decode(bytes)));
+      return window.Plotly;
+    }));
+
+  const measured = (values) => values.filter((value) => value > 0);
+
+  /** On a logarithmic axis zero has no place: it is drawn below the smallest value, and named 0 in the read-out. */
+  const drawable = (values, lowest) => values.map((value) => (value === 0 ? lowest : value));
+
+  const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+  const trace = (name, values, lowest, tokens, style) => ({
+    name, x: values.map((_, position) => position), y: drawable(values, lowest), type: "scatter",
+    mode: values.length > 300 ? "lines" : "lines+markers",
+    text: values.map((value, position) => `position ${position} = ${escaped(tokens[position]?.name ?? "?")}<br>${name} ${number(value)}`),
+    hovertemplate: "%{text}<extra></extra>",
+    line: { color: style.color, dash: style.dash, width: 1.75 }, marker: { color: style.color, symbol: style.symbol, size: 6 },
+    yaxis: style.axis ?? "y", connectgaps: false,
+  });
+
+  const figure = (logits, tokens, narrow) => {
+    const { max_abs_diff: off, floor, kl } = logits.by_position;
+    const ink = report.colour("ink"), soft = report.colour("line");
+    const lowest = (...lists) => Math.min(...lists.map((list) => Math.min(...measured(list), 1))) / 10;
+    const offLow = lowest(off, floor), klLow = lowest(kl);
+    const axis = { gridcolor: soft, linecolor: soft, zeroline: false, color: ink, automargin: true };
+    const log = { ...axis, type: "log", exponentformat: "power", dtick: "auto", nticks: 6 };
+    const bound = {
+      name: "bound", x: [0, off.length - 1], y: [logits.bound, logits.bound], type: "scatter", mode: "lines",
+      line: { color: report.colour("plot-bound"), dash: "dash", width: 1.75 }, hovertemplate: `bound ${number(logits.bound)}<extra></extra>`,
+    };
+    return {
+      data: [
+        trace("max abs difference", off, offLow, tokens, { color: report.colour("plot-serving"), symbol: "circle" }),
+        trace("noise floor", floor, offLow, tokens, { color: report.colour("plot-floor"), symbol: "square", dash: "dot" }),
+        ...(logits.bound > 0 ? [bound] : []),
+        trace("KL(reference ‖ serving)", kl, klLow, tokens, { color: report.colour("plot-kl"), symbol: "diamond", axis: "y2" }),
+      ],
+      layout: {
+        height: 420, margin: { l: 56, r: 12, t: narrow ? 84 : 40, b: 44 }, hovermode: "closest",
+        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: 12 },
+        hoverlabel: { bgcolor: report.colour("raised"), bordercolor: soft, font: { color: ink } },
+        legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+        xaxis: { ...axis, title: { text: "position" }, anchor: "y2", rangemode: "tozero" },
+        yaxis: { ...log, domain: [0.46, 1], title: { text: "logits" } },
+        yaxis2: { ...log, domain: [0, 0.38], title: { text: "KL, nats" } },
+      },
+    };
+  };
+
+  /** Draws into `host`, and again when the theme or the width changes. */
+  const show = async (host, logits, tokens) => {
+    const Plotly = await load();
+    const draw = () => {
+      const { data, layout } = figure(logits, tokens, host.clientWidth < 640);
+      return Plotly.react(host, data, layout, { displaylogo: false, responsive: true, displayModeBar: false });
+    };
+    report.onTheme(draw);
+    await draw();
+  };
+
+  return { show };
+})();

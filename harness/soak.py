@@ -1,0 +1,51 @@
+"""Looking for a false alarm: blocks of generated layouts on settings that are right."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from harness import strategies
+from harness.checkpoint.spec import ModelSpec
+from harness.hunt import AS_EXPECTED
+from harness.layout import Layout
+from harness.session import Session
+from harness.setting import Setting
+from harness.verify import verify_batch
+
+BLOCK = 100
+SETTINGS = {
+    "v1": Setting(runner="v1"),
+    "v2 with pr-50539": Setting(runner="v2", overlays=("pr-50539",)),
+}
+
+
+def block(name: str, number: int, spec: ModelSpec, python: str) -> dict:
+    """Verify `BLOCK` layouts drawn with seed ``number``; a failure is kept with its layout and diagnosis."""
+    start = time.perf_counter()
+    found: dict = {"setting": name, "seed": number, "layouts": 0, "tokens": 0, "failures": [], "ratios": [], "largest": 0.0}
+    either = st.one_of(
+        strategies.threshold_layouts(window=spec.window, max_tokens=64), strategies.layouts(max_tokens=64)
+    )
+    with Session(serving_python=python) as session:
+
+        @seed(number)
+        @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @given(either)
+        def verify(layout: Layout) -> None:
+            if found["layouts"] >= BLOCK:
+                return
+            (result,) = verify_batch(session, [layout], SETTINGS[name], spec)
+            found["layouts"] += 1
+            found["tokens"] += len(layout)
+            if result.verdict not in AS_EXPECTED:
+                failure = {"layout": str(layout), "verdict": result.verdict, "diagnosis": result.diagnosis}
+                found["failures"].append({**failure, "reproduce": result.reproduce})
+            if result.logits:
+                found["ratios"].append(round(result.logits.max_abs_diff / result.logits.noise_floor, 3))
+                found["largest"] = max(found["largest"], result.logits.max_abs_diff)
+
+        verify()
+    return {**found, "seconds": time.perf_counter() - start}
