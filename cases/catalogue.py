@@ -5,6 +5,9 @@ The window of the preset `tiny` is 8 tokens. `make report` and `pytest cases` bo
 
 from __future__ import annotations
 
+import sys
+
+from cases import gpu
 from harness.case import Case, Declared
 from harness.setting import Setting
 
@@ -35,7 +38,7 @@ CASES = [
 V1 = Setting(backend="triton", runner="v1")
 V2 = Setting(backend="triton", runner="v2")
 CPU_ATTN = Setting(backend="cpu")
-SETTINGS = {"cpu": [V1, V2, CPU_ATTN], "cuda": []}
+SETTINGS = [V1, V2, CPU_ATTN]
 
 DROP = Declared(
     policy="drop",
@@ -54,16 +57,13 @@ DECLARED = [
         backends=("cpu",),
         releases=">=0.20,<0.33",
     ),
+    *gpu.DECLARED,
 ]
 
 
-def entries(host: str = "cpu") -> list[tuple[Case, Setting]]:
+def entries(host: str = "cpu", python: str = sys.executable) -> list[tuple[Case, Setting]]:
     """Every case under every setting of ``host``, by setting, so that engines are started once each."""
+    if host == "cuda":
+        return gpu.entries(python)
     models = list(dict.fromkeys(case.model for case in CASES))
-    return [
-        (case, setting)
-        for model in models
-        for setting in SETTINGS[host]
-        for case in CASES
-        if case.model == model
-    ]
+    return [(case, setting) for model in models for setting in SETTINGS for case in CASES if case.model == model]

@@ -4,6 +4,7 @@ import pytest
 
 from cases.catalogue import DECLARED, entries
 from harness.case import Case
+from harness.compare import failure
 from harness.compare.result import Verdict
 from harness.session import Session
 from harness.setting import Setting
@@ -18,5 +19,4 @@ pytestmark = pytest.mark.engine
 def test_case(session: Session, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, DECLARED)
     if result.verdict not in (Verdict.PASS, Verdict.KNOWN):
-        log = f"\n{result.error['log']}" if result.error else ""
-        pytest.fail(f"{result.verdict}: {result.diagnosis}\nreproduce: {result.reproduce}{log}", pytrace=False)
+        pytest.fail(failure.text(result), pytrace=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 
 from harness.checkpoint.spec import ModelSpec
@@ -12,6 +13,7 @@ BACKENDS = {
     "cuda": ("triton", "flex", "flash", "auto"),
 }
 CUDA_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
+_ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
 MODES = ("eager", "compiled")
@@ -43,8 +45,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         every = sorted({name for names in BACKENDS.values() for name in names})
+        if self.backend not in every and not _ENUM_NAME.match(self.backend):
+            raise UsageError("backend", self.backend, f"one of {', '.join(every)}, or a name of vLLM's such as TRITON_ATTN")
         for name, value, allowed in (
-            ("backend", self.backend, every),
             ("runner", self.runner, RUNNERS),
             ("dtype", self.dtype, DTYPES),
             ("mode", self.mode, MODES),
@@ -76,7 +79,7 @@ class Setting:
 
     def check_host(self, host: str) -> None:
         """Raise UsageError if ``host`` (cpu or cuda) has no such back end."""
-        if self.backend not in BACKENDS[host]:
+        if self.backend not in BACKENDS[host] and not (host == "cuda" and _ENUM_NAME.match(self.backend)):
             raise UsageError("backend", self.backend, f"on this machine ({host}) one of {', '.join(BACKENDS[host])}")
 
     @property
@@ -122,7 +125,7 @@ class Setting:
             "disable_log_stats": True,
         }
         if host == "cuda" and self.backend != "auto":
-            arguments["attention_backend"] = CUDA_NAMES[self.backend]
+            arguments["attention_backend"] = CUDA_NAMES.get(self.backend, self.backend)
             arguments["gpu_memory_utilization"] = 0.5
         return arguments | {name: _value(value) for name, value in self.arguments}
 

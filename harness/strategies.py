@@ -83,6 +83,8 @@ def threshold_layouts(
             border = draw(st.sampled_from(at))
             wanted = border - used - before - (soft if draw(st.booleans()) else 0)
             gap = wanted if wanted >= 0 else gap
+        if not segments and draw(st.booleans()):
+            gap = 0
         if form == "I" and segments and gap == 0:
             gap = 1
         if used + gap + len(segment.tokens()) > max_tokens:

@@ -27,12 +27,13 @@ def report(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
+    from cases import gpu
     from cases.catalogue import CASES, DECLARED, entries
 
     from harness.overlays import check_names
     from harness.session import Session, host_of
 
-    names = [case.name for case in CASES]
+    names = [case.name for case in (*CASES, *gpu.CASES)]
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a case: {', '.join(names)}")
@@ -40,7 +41,7 @@ def report(
     host = host_of(serving_python)
     chosen = [
         (case, setting.with_(overlays=tuple(overlay or ())))
-        for case, setting in entries(host)
+        for case, setting in entries(host, serving_python)
         if (not only or case.name in only) and (not backend or setting.backend in backend)
     ]
     if not chosen:

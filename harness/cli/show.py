@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.checkpoint.presets import PRESETS
+from harness.compare.failure import LETTERS
 from harness.errors import UsageError
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
 
-LETTERS = {"text": "t", "image": "I", "video": "V", "audio": "A", "boi": "<", "eoi": ">", "boa": "(", "eoa": ")"}
 
 
 def show(

@@ -24,10 +24,10 @@ CAUSES = {
 }  # fmt: skip
 
 
-def explain(mask: np.ndarray, layout: Layout, window: int, *, sliding: bool) -> list[str]:
-    """Names of the policies that give this mask (N, N); vision spans only."""
+def explain(mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool) -> list[str]:
+    """Names of the policies that give this mask (N, N) in the observed rows (N,); vision spans only."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    names = policies.explain(mask, spans, window, sliding=sliding)
+    names = policies.explain(mask, spans, window, sliding=sliding, rows=rows)
     return names if sliding else [name for name in names if name in FULL]
 
 

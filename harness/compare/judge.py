@@ -42,13 +42,13 @@ def judge(
     for facts in serving.facts["layers"]:
         index = facts["index"]
         kind = reference.facts["layers"][index]["type"]
-        difference = Difference(reference.masks(index), serving.masks(index))
+        difference = Difference(reference.masks(index) & serving.observed[:, None], serving.masks(index))
         differences.append(difference)
         layers.append(_layer(index, kind, difference, facts, layout, spec, reference, serving, declared))
     logits_result = logits.compare(
-        reference.tensors["truth.logits"], reference.tensors["logits"], serving.tensors["logits"]
+        reference.tensors["truth.logits"], reference.tensors["logits"], serving.tensors["logits"], serving.observed
     )
-    verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared)
+    verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared, serving.observed)
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
     if first is None and not logits_result.within:
         first = _first_hidden(layers, reference)
@@ -57,7 +57,7 @@ def judge(
         title=title,
         layout=str(layout),
         verdict=verdict,
-        diagnosis="; ".join([*words, *_reference_notes(reference, differences)]),
+        diagnosis="; ".join([*words, *_notes(reference, serving)]),
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in layout.tokens],
         layers=layers,
         logits=logits_result,
@@ -81,8 +81,8 @@ def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) 
 def _layer(index, kind, difference, facts, layout, spec, reference, serving, declared) -> LayerResult:
     sliding = kind == "sliding_attention"
     group = difference.group
-    theirs = diagnosis.explain(difference.reference[group], layout, spec.window, sliding=sliding)
-    ours = diagnosis.explain(difference.serving[group], layout, spec.window, sliding=sliding)
+    theirs = diagnosis.explain(difference.reference[group], layout, spec.window, serving.observed, sliding=sliding)
+    ours = diagnosis.explain(difference.serving[group], layout, spec.window, serving.observed, sliding=sliding)
     preferred = [declared.policy] if declared and declared.policy in ours and not difference.equal else []
     return LayerResult(
         index=index,
@@ -111,12 +111,17 @@ def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
 
 
-def _verdict(layers, differences, logits_result, layout, spec, setting, declared) -> tuple[Verdict, list[str]]:
-    if declared and all(
-        np.array_equal(expected(declared, layout, spec.window, sliding=layer.window is not None), group)
-        for layer, difference in zip(layers, differences, strict=True)
-        for group in difference.reference
-    ):
+def _verdict(layers, differences, logits_result, layout, spec, setting, declared, observed) -> tuple[Verdict, list[str]]:
+
+    def follow(side: str) -> bool:
+        """Every layer and KV head group of this side is as declared."""
+        return all(
+            np.array_equal(expected(declared, layout, spec.window, sliding=layer.window is not None)[observed], group[observed])
+            for layer, difference in zip(layers, differences, strict=True)
+            for group in getattr(difference, side)
+        )
+
+    if declared and follow("reference"):
         declared = None
     equal = all(difference.equal for difference in differences)
     if equal and declared:
@@ -130,12 +135,7 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
             "what is computed from it is not"
         ]
     words = _sentences(layers, differences, layout, spec, setting)
-    as_declared = declared and all(
-        np.array_equal(expected(declared, layout, spec.window, sliding=layer.window is not None), group)
-        for layer, difference in zip(layers, differences, strict=True)
-        for group in difference.serving
-    )
-    if as_declared:
+    if declared and follow("serving"):
         return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"]
     if declared:
         words.append(f"not the declared divergence `{declared.policy}` ({declared.link})")
@@ -166,10 +166,13 @@ def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
     return None
 
 
-def _reference_notes(reference: Capture, differences: list[Difference]) -> list[str]:
+def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
-    for index, difference in enumerate(differences):
-        declared = reference.declared(index)
-        if declared is not None and not np.array_equal(declared, difference.reference[0]):
-            notes.append(f"reference layer {index}: the mask tensor that it declares is not the mask that was observed")
+    for layer in reference.facts["layers"]:
+        declared = reference.declared(layer["index"])
+        if declared is not None and not (declared == reference.masks(layer["index"])).all():
+            notes.append(f"reference layer {layer['index']}: the mask tensor that it declares is not the mask that was observed")
+    cached = int((~serving.observed).sum())
+    if cached:
+        notes.append(f"{cached} positions came from the prefix cache and were not computed")
     return notes

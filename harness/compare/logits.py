@@ -16,17 +16,18 @@ says what ratio was measured.
 """
 
 
-def compare(truth: np.ndarray, reference: np.ndarray, serving: np.ndarray) -> LogitsResult:
-    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``reference`` in the serving dtype."""
-    error = np.abs(serving.astype(np.float64) - truth).max(axis=-1)
-    floor = np.abs(reference.astype(np.float64) - truth).max(axis=-1)
-    kl = _kl(truth.astype(np.float64), serving.astype(np.float64))
+def compare(truth: np.ndarray, reference: np.ndarray, serving: np.ndarray, observed: np.ndarray) -> LogitsResult:
+    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``reference`` in the serving
+    dtype. Only positions that are ``observed`` (N,) count; the others have an error of 0."""
+    error = np.abs(serving.astype(np.float64) - truth).max(axis=-1) * observed
+    floor = np.abs(reference.astype(np.float64) - truth).max(axis=-1) * observed
+    kl = _kl(truth.astype(np.float64), serving.astype(np.float64)) * observed
     bound = FACTOR * float(floor.max())
     return LogitsResult(
         max_abs_diff=float(error.max()),
-        kl_mean=float(kl.mean()),
+        kl_mean=float(kl[observed].mean()),
         kl_max=float(kl.max()),
-        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1)).mean()),
+        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[observed].mean()),
         noise_floor=float(floor.max()),
         bound=bound,
         within=bool(np.isfinite(error).all() and error.max() <= bound),

@@ -9,6 +9,8 @@ Tensors, over N positions and V tokens of vocabulary:
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
 ``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj
 ``hidden.<layer>``    (N, hidden size) float32: the hidden state after the layer
+``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
+                      prefix cache had it; its rows are 0 in all other tensors
 ====================  ======================================================================
 
 `capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``versions``, and, apart
@@ -54,6 +56,12 @@ class Capture:
     def masks(self, layer: int) -> np.ndarray:
         """The observed mask of a layer, boolean (KV head groups, N, N)."""
         return np.unpackbits(self.tensors[f"mask.{layer}"], axis=-1, count=self.tokens).astype(bool)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Which positions were computed, boolean (N,)."""
+        seen = self.tensors.get("observed")
+        return np.ones(self.tokens, dtype=bool) if seen is None else seen.astype(bool)
 
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, boolean (N, N), if it has one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from harness.checkpoint.spec import ModelSpec
 from harness.drivers import capture, channel, inputs
 from harness.masks import probe
 
+DETAIL_TOKENS = 512
+DECODE_ROWS = 512
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 
 
@@ -73,7 +76,8 @@ class Reference:
         layers = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = probe.pack(seen["mask"]).cpu()
-            tensors[f"attention.{index}"] = seen["attention"].float().cpu()
+            if tokens <= DETAIL_TOKENS:
+                tensors[f"attention.{index}"] = seen["attention"].float().cpu()
             tensors[f"hidden.{index}"] = observed.hidden[index][0].float().cpu()
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = probe.pack(seen["declared"][:tokens, :tokens]).cpu()
@@ -129,7 +133,12 @@ def _forward(model, arguments: dict) -> torch.Tensor:
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
     counts = given.pop("num_frames_per_video", None)
-    if counts is not None:
+    if counts is not None and "num_frames_per_video" not in signature(model.model.get_video_features).parameters:
+        if len(counts) > 1:
+            raise ValueError("this transformers takes one video a prompt in this harness")
+        given["pixel_values_videos"] = given["pixel_values_videos"][None]
+        given["video_position_ids"] = given["video_position_ids"][None]
+    elif counts is not None:
         videos = {"num_frames_per_video": counts, "return_dict": True}
         videos["video_position_ids"] = given.pop("video_position_ids")
         features = model.model.get_video_features(given.pop("pixel_values_videos"), **videos)
@@ -221,7 +230,9 @@ def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch
         )
         outputs.append(output[0][0])
     try:
-        return probe.groups(probe.decode(torch.stack(outputs), keys), kv_heads)
+        stacked = torch.stack(outputs)
+        rows = [stacked[:, start : start + DECODE_ROWS] for start in range(0, stacked.shape[1], DECODE_ROWS)]
+        return torch.cat([probe.groups(probe.decode(some, keys), kv_heads) for some in rows], dim=1)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {module.layer_idx}: {error}") from error
 

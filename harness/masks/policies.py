@@ -91,10 +91,10 @@ POLICIES = {
 }
 
 
-def explain(mask: np.ndarray, spans: Spans, window: int, *, sliding: bool) -> list[str]:
-    """The names of all policies that give exactly this (tokens, tokens) mask, the likeliest first."""
+def explain(mask: np.ndarray, spans: Spans, window: int, *, sliding: bool, rows: np.ndarray | slice = slice(None)) -> list[str]:
+    """The names of all policies that give exactly this (tokens, tokens) mask in ``rows``, the likeliest first."""
     return [
         policy.name
         for policy in POLICIES.values()
-        if np.array_equal(mask, policy.mask(len(mask), spans, window, sliding=sliding))
+        if np.array_equal(mask[rows], policy.mask(len(mask), spans, window, sliding=sliding)[rows])
     ]

@@ -102,7 +102,7 @@ class Engine:
             parts.append(load_file(path))
             path.unlink()
         facts = ranks[0]["requests"][name]
-        if facts["missing"] or not any(key.startswith("mask.") for key in parts[0]):
+        if facts["missing"] or not parts[0]["observed"].any():
             missing = ", ".join(facts["missing"]) or "every layer's mask"
             raise RuntimeError(f"could not be observed: {missing} (the step ran where hooks are not called)")
         tensors = dict(parts[0])

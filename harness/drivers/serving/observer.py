@@ -17,6 +17,10 @@ import torch
 from harness.drivers.serving import releases
 from harness.masks import probe
 
+DETAIL_TOKENS = 512
+"""Attention outputs are captured of prompts up to this length: N * heads * head size floats a layer."""
+DECODE_ROWS = 512
+"""Rows whose outputs are decoded at a time, which bounds the memory that decoding takes."""
 _LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
 
 
@@ -58,17 +62,16 @@ class Observer:
         answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "requests": {}}
         for name, directory in directories.items():
             seen, tokens = self.seen[name], self.requests[name]
-            tensors, missing = {}, []
-            for kind in ("mask", "attention", "hidden"):
-                for index, pieces in seen[kind].items():
-                    whole = _by_position(pieces, tokens, dim=1 if kind == "mask" else 0)
-                    if whole is None:
-                        missing.append(f"{kind}.{index}")
-                    else:
-                        tensors[f"{kind}.{index}"] = whole
-            logits = _by_position(seen["logits"], tokens, dim=0)
-            if logits is not None:
-                tensors["logits"] = logits
+            observed = _positions(seen["mask"].get(self._indexed()[0][0], []), tokens)
+            tensors, missing = {"observed": observed}, []
+            pieces = {f"{kind}.{index}": p for kind in ("mask", "attention", "hidden") for index, p in seen[kind].items()}
+            if seen["logits"]:
+                pieces["logits"] = seen["logits"]
+            for key, found in pieces.items():
+                if torch.equal(_positions(found, tokens), observed):
+                    tensors[key] = _by_position(found, tokens, dim=1 if key.startswith("mask.") else 0)
+                else:
+                    missing.append(key)
             Path(directory).mkdir(parents=True, exist_ok=True)
             save_file({key: value.contiguous() for key, value in tensors.items()}, f"{directory}/rank{self.rank}.safetensors")
             answer["requests"][name] = {
@@ -170,7 +173,8 @@ class Observer:
         layer.impl.forward = forward
 
     def _observe(self, name, index, original, layer, query, key, kv_cache, attn_metadata, output) -> None:
-        self._keep("attention", index, output.view(len(output), -1))
+        if self.passes_tokens <= DETAIL_TOKENS:
+            self._keep("attention", index, output.view(len(output), -1))
         impl = layer.impl
         tokens, kv_heads = len(query), impl.num_kv_heads
         channels = kv_cache_channels(layer)
@@ -191,9 +195,10 @@ class Observer:
         stacked = torch.stack(outputs)
         for request, rows in self._rows():
             length = self.requests[request]
-            mask = probe.groups(probe.decode(stacked[:, rows], length), kv_heads)
             seen = self.seen[request]
-            seen["mask"].setdefault(index, []).append((self.positions[rows].cpu(), probe.pack(mask).cpu()))
+            for some in rows.split(DECODE_ROWS):
+                mask = probe.groups(probe.decode(stacked[:, some], length), kv_heads)
+                seen["mask"].setdefault(index, []).append((self.positions[some].cpu(), probe.pack(mask).cpu()))
             batch_index = next(i for i, r in enumerate(self.order) if releases.request_name(r, self.requests) == request)
             seen["ranges"][index] = releases.declared_ranges(attn_metadata, batch_index)
 
@@ -211,17 +216,22 @@ def kv_cache_channels(layer) -> int:
     return getattr(layer, "head_size_v", None) or layer.head_size
 
 
-def _by_position(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int, dim: int) -> torch.Tensor | None:
-    """Put the rows seen in several steps in order of position; None if some position was not seen."""
-    if not pieces:
-        return None
-    positions = torch.cat([where for where, _ in pieces])
-    values = torch.cat([value for _, value in pieces], dim=dim)
-    if len(positions.unique()) != tokens:
-        return None
-    latest = torch.full((tokens,), -1, dtype=torch.long)
-    latest[positions] = torch.arange(len(positions))
-    return values.index_select(dim, latest)
+def _positions(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> torch.Tensor:
+    """Which positions were seen, (tokens,) uint8: all but those whose keys came from the prefix cache."""
+    seen = torch.zeros(tokens, dtype=torch.uint8)
+    for where, _ in pieces:
+        seen[where] = 1
+    return seen
+
+
+def _by_position(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int, dim: int) -> torch.Tensor:
+    """Rows seen in several steps in order of position; what was not seen is 0."""
+    shape = list(pieces[0][1].shape)
+    shape[dim] = tokens
+    whole = torch.zeros(shape, dtype=pieces[0][1].dtype)
+    for where, values in pieces:
+        whole.index_copy_(dim, where, values)
+    return whole
 
 
 class ObserverExtension:
