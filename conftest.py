@@ -24,6 +24,7 @@ for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness")
     group.addoption("--profile", choices=["dev", "ci", "nightly"], default="ci", help="how many generated layouts")
+    group.addoption("--report", default=None, metavar="DIR", help="write the HTML report of the cases that ran")
     group.addoption("--slow", action="store_true", help="include tests marked slow")
     group.addoption("--serving-python", default=None, help="interpreter that has vllm (default: this one)")
     group.addoption("--reference-python", default=None, help="interpreter that has transformers (default: this one)")
@@ -58,3 +59,15 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.fail(str(error), pytrace=False)
     with Session(reference_python=reference, serving_python=serving, keep=tmp_path_factory.mktemp("session")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def recorded(request: pytest.FixtureRequest):
+    """Where tests put their results; written as a report when the run ends, if `--report` names a folder."""
+    results: list = []
+    yield results
+    folder = request.config.getoption("--report")
+    if folder and results:
+        from harness.report.bundle import write_report
+
+        write_report(results, Path(folder), command="pytest " + " ".join(request.config.invocation_params.args))

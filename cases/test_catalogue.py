@@ -16,7 +16,8 @@ pytestmark = pytest.mark.engine
 @pytest.mark.parametrize(
     ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.label.replace(' ', '-')}") for c, s in entries("cpu")]
 )
-def test_case(session: Session, case: Case, setting: Setting) -> None:
+def test_case(session: Session, recorded: list, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, DECLARED)
+    recorded.append(result)
     if result.verdict not in (Verdict.PASS, Verdict.KNOWN):
         pytest.fail(failure.text(result), pytrace=False)

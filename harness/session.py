@@ -163,6 +163,16 @@ class Session:
             for reference, serving in zip(references, out, strict=True)
         ]
 
+    def forget_references(self) -> None:
+        """Ask the reference again for prompts that it was asked before."""
+        self._seen.clear()
+
+    def serve_plainly(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt]) -> float:
+        """Serve ``prompts`` in one batch without observing anything; the seconds that the engine took."""
+        engine, _ = self.engine(spec, setting)
+        data = [prompt.to_dict() for prompt in prompts]
+        return self._ask_engine(spec, setting, engine, prompts=data, out=[], plain=True)["seconds"]["serving"]
+
     def engine(self, spec: ModelSpec, setting: Setting) -> tuple[Driver, dict]:
         """The engine for a spec and setting, started now unless it runs, and the facts that it gave at its start."""
         setting.check_host(self.host)

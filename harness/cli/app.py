@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from harness.cli import campaigns, doctor, report, run, show
+from harness.cli import bench, campaigns, doctor, report, run, show
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.command("mutants")(campaigns.mutants)
 app.command("soak")(campaigns.soak)
 

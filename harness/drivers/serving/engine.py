@@ -56,7 +56,10 @@ class Engine:
         return {**self.facts, "versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
     def run(self, request: dict) -> dict:
-        """Serve ``prompts`` together, each with its ``mates`` beside it, and capture each prompt into ``out``."""
+        """Serve ``prompts`` together, with ``mates`` beside them, and capture each prompt into ``out``.
+
+        With ``plain`` nothing is observed: what the engine takes by itself.
+        """
         start = time.perf_counter()
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
@@ -65,7 +68,8 @@ class Engine:
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
         ready = {name: self._input(prompt, salt) for name, prompt in names.items()}
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
-        if self.observe:
+        observe = self.observe and not request.get("plain")
+        if observe:
             longest = request.get("longest") or max(map(len, ids.values()))
             self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest))
         for index, mate in enumerate(mates):
@@ -79,7 +83,7 @@ class Engine:
                     sampled[output.request_id] = list(output.outputs[0].token_ids)
         served = time.perf_counter() - start
         answer = {"sampled": [sampled.get(name) for name in names]}
-        if not self.observe:
+        if not observe:
             return {**answer, "seconds": {"serving": served}}
         directories = dict(zip(names, request["out"], strict=True))
         ranks = self.llm.collective_rpc("harness_collect", args=(directories,))
