@@ -1,6 +1,7 @@
 """The strategies that other projects may import give what their docstrings say."""
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import find, given, settings
@@ -50,13 +51,13 @@ def test_borders_are_those_of_block_query_block_tile_and_chunk_with_their_neighb
     assert borders.positions(16) == [6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 
 
-def test_what_is_found_is_shrunk_to_the_smallest_layout() -> None:
-    layout = reached(lambda layout: any(len(span) > 8 for span in layout.spans))
-    assert [len(span) for span in layout.spans] == [9]
-    assert len(layout.segments) == 1
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_found_is_shrunk_to_the_smallest_layout(seed: int) -> None:
+    layout = reached(lambda layout: any(len(span) > 8 for span in layout.spans), seed)
+    assert str(layout) in ("i9", "I9")
 
 
-def reached(wanted: Callable[[Layout], bool]) -> Layout:
+def reached(wanted: Callable[[Layout], bool], seed: int = 0) -> Layout:
     """The smallest layout that is wanted; raises NoSuchExample if none comes."""
-    thorough = settings(max_examples=2000, database=None, derandomize=True)
-    return find(threshold_layouts(window=8), wanted, settings=thorough)
+    thorough = settings(max_examples=2000, database=None)
+    return find(threshold_layouts(window=8), wanted, settings=thorough, random=Random(seed))

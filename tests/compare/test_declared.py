@@ -1,0 +1,35 @@
+"""A declared divergence holds where its fields say and nowhere else."""
+
+import pytest
+
+from harness.case import Declared
+from harness.setting import Setting
+
+BASE = Declared("drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33")
+
+
+@pytest.mark.parametrize(
+    ("backend", "runner", "release", "holds"),
+    [
+        ("triton", "v2", "0.32.0", True),
+        ("triton", "v2", "0.32.0+cpu", True),
+        ("triton", "v2", "0.32.1rc1", True),
+        ("triton", "v2", "0.25.1", True),
+        ("triton", "v2", "0.24.0", False),
+        ("triton", "v2", "0.33.0", False),
+        ("triton", "v1", "0.32.0", False),
+        ("cpu", "v2", "0.32.0", False),
+    ],
+)
+def test_it_holds_for_its_back_ends_runners_and_releases(backend: str, runner: str, release: str, holds: bool) -> None:
+    assert BASE.holds(Setting(backend=backend), runner, release) is holds
+
+
+def test_fields_left_out_hold_everywhere() -> None:
+    anywhere = Declared("drop", "https://example.org/1", "a reason")
+    assert all(anywhere.holds(Setting(backend=backend), runner, "0.1") for backend in ("triton", "cpu") for runner in ("v1", "v2"))
+
+
+def test_the_runner_that_the_engine_chose_counts_not_the_one_that_was_asked_for() -> None:
+    assert BASE.holds(Setting(runner="auto"), "v2", "0.32.0")
+    assert not BASE.holds(Setting(runner="auto"), "v1", "0.32.0")

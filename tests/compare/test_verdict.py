@@ -1,0 +1,109 @@
+"""Two captures become the verdict that their masks and logits call for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.compare.captures import NOISE, SPEC, judged, masks_of, write
+
+from harness.case import Declared
+from harness.compare.result import CaseResult, Verdict
+from harness.layout import Layout
+from harness.masks.policies import POLICIES
+from harness.strategies import threshold_layouts
+
+SHORT, LONG = "t3 i5 t4", "t3 i12 t4"
+DROP = Declared("drop", "https://example.org/1", "images longer than the window are causal")
+
+
+def verdict(path: Path, text: str, serving: str, declared: Declared | None = None, error: float = NOISE) -> CaseResult:
+    layout = Layout.parse(text)
+    theirs = write(path / "reference", layout, masks_of("clamp", layout), side="reference")
+    ours = write(path / "serving", layout, masks_of(serving, layout), side="serving", error=error)
+    return judged(theirs, ours, layout, declared)
+
+
+@pytest.mark.parametrize(
+    ("layout", "serving", "declared", "error", "expected"),
+    [
+        pytest.param(LONG, "clamp", None, NOISE, Verdict.PASS, id="equal masks and logits"),
+        pytest.param(LONG, "drop", None, NOISE, Verdict.DIVERGED, id="other masks"),
+        pytest.param(LONG, "drop", DROP, NOISE, Verdict.KNOWN, id="exactly the declared masks"),
+        pytest.param(LONG, "drop", DROP, 1.0, Verdict.KNOWN, id="the declared masks and the logits that follow"),
+        pytest.param(LONG, "causal", DROP, NOISE, Verdict.KNOWN, id="the declared masks under another name"),
+        pytest.param(LONG, "unclamped", DROP, NOISE, Verdict.DIVERGED, id="other masks than declared"),
+        pytest.param(LONG, "clamp", DROP, NOISE, Verdict.FIXED, id="the declared divergence is gone"),
+        pytest.param(SHORT, "clamp", DROP, NOISE, Verdict.PASS, id="the declaration does not touch this layout"),
+        pytest.param(SHORT, "causal", DROP, NOISE, Verdict.DIVERGED, id="a divergence where the declaration has none"),
+        pytest.param(LONG, "clamp", None, 1.0, Verdict.DIVERGED, id="equal masks, other logits"),
+        pytest.param(SHORT, "clamp", DROP, 1.0, Verdict.DIVERGED, id="other logits where the declaration has none"),
+    ],
+)
+def test_verdict(tmp_path: Path, layout: str, serving: str, declared: Declared | None, error: float, expected: Verdict) -> None:
+    assert verdict(tmp_path, layout, serving, declared, error).verdict is expected
+
+
+@given(layout=threshold_layouts(window=SPEC.window), policy=st.sampled_from(sorted(POLICIES)))
+def test_a_difference_in_any_layer_diverges_and_is_explained(tmp_path: Path, layout: Layout, policy: str) -> None:
+    theirs, ours = masks_of("clamp", layout), masks_of(policy, layout)
+    differ = [index for index, (a, b) in enumerate(zip(theirs, ours, strict=True)) if not np.array_equal(a, b)]
+    reference = write(tmp_path / "reference", layout, theirs, side="reference")
+    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout)
+    assert result.verdict is (Verdict.DIVERGED if differ else Verdict.PASS)
+    assert result.first_diverging_layer == (differ[0] if differ else None)
+    for layer in result.layers:
+        named = masks_of(layer.serving_policy, layout)[layer.index]
+        assert np.array_equal(named, ours[layer.index])
+        assert (layer.missing, layer.extra) == (
+            int((theirs[layer.index] & ~ours[layer.index])[0].sum()),
+            int((~theirs[layer.index] & ours[layer.index])[0].sum()),
+        )
+
+
+def test_a_mask_that_no_policy_gives_diverges_and_says_so(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    ours = masks_of("clamp", layout)
+    ours[1][:, 6, 4] = False
+    reference = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout)
+    assert result.verdict is Verdict.DIVERGED
+    assert result.layers[1].serving_policy is None
+    assert "sliding layer 1: no known policy explains the serving mask" in result.diagnosis
+    assert result.layers[1].first_difference["text"] == (
+        "query 6 = image 1, soft token 3, key 4 = image 1, soft token 1: the reference attends, serving does not"
+    )
+
+
+def test_one_kv_head_group_that_differs_is_enough(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    ours = masks_of("clamp", layout)
+    ours[0][1] = masks_of("drop", layout)[0][1]
+    reference = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    serving = write(tmp_path / "serving", layout, ours, side="serving")
+    result = judged(reference, serving, layout, DROP)
+    assert result.verdict is Verdict.DIVERGED
+    assert result.layers[0].first_difference["kv_head_group"] == 1
+    assert "in KV head group 1 only" in result.diagnosis
+
+
+def test_a_declaration_holds_only_if_every_sliding_layer_shows_it(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    ours = [masks_of("drop", layout)[0], *masks_of("clamp", layout)[1:]]
+    reference = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout, DROP)
+    assert result.verdict is Verdict.DIVERGED
+    assert "not the declared divergence `drop`" in result.diagnosis
+
+
+def test_nan_in_serving_diverges_although_every_mask_is_equal(tmp_path: Path) -> None:
+    assert verdict(tmp_path, LONG, "clamp", error=float("nan")).verdict is Verdict.DIVERGED
+
+
+def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
+    short, long = Layout.parse(SHORT), Layout.parse(LONG)
+    reference = write(tmp_path / "reference", short, masks_of("clamp", short), side="reference")
+    serving = write(tmp_path / "serving", long, masks_of("clamp", long), side="serving")
+    with pytest.raises(ValueError, match="not given the same tokens"):
+        judged(reference, serving, short)

@@ -1,0 +1,54 @@
+"""A driver that starts in a moment: it does what it is asked to over the real channel.
+
+Run as ``PYTHON -m tests.drivers.parent READ_FD WRITE_FD``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from harness.drivers import channel
+from harness.errors import UsageError
+
+
+def child(request: dict) -> dict:
+    """Start a child that would live for a minute."""
+    return {"pid": subprocess.Popen(["sleep", "60"]).pid}
+
+
+def die(request: dict) -> dict:
+    os.kill(os.getpid(), getattr(signal, request["signal"]))
+    time.sleep(60)
+    return {}
+
+
+def leave(request: dict) -> dict:
+    os._exit(request["code"])
+
+
+def say(request: dict) -> dict:
+    print(request["text"])
+    return {"said": request["text"]}
+
+
+def fail(request: dict) -> dict:
+    raise LookupError("nothing of the kind")
+
+
+def refuse(request: dict) -> dict:
+    raise UsageError("layout", "x5", "something else")
+
+
+def hang(request: dict) -> dict:
+    print("hanging")
+    time.sleep(60)
+    return {}
+
+
+if __name__ == "__main__":
+    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, hang)}
+    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))

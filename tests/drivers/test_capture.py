@@ -1,0 +1,90 @@
+"""A capture is read as it was written, and only if it is whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.drivers import capture
+from harness.drivers.capture import Capture
+
+TOKENS = 11
+FACTS = {"token_ids": list(range(TOKENS)), "layers": [{"index": 0}], "versions": {"vllm": "0.32.0"}, "seconds": {"serving": 0.5}}
+
+
+def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(2, TOKENS, TOKENS, generator=generator) < 0.5
+    return {
+        "logits": torch.randn(TOKENS, 7, generator=generator),
+        "mask.0": torch.from_numpy(np.packbits(mask.numpy(), axis=-1)),
+        "declared.0": torch.from_numpy(np.packbits(mask[0].numpy(), axis=-1)),
+        "attention.0": torch.randn(6, TOKENS, generator=generator).T,
+    }
+
+
+def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
+    written = tensors()
+    capture.write(tmp_path / "one", written, FACTS)
+    read = Capture(tmp_path / "one")
+    assert read.tokens == TOKENS
+    assert {name: value for name, value in read.facts.items() if name != "schema"} == FACTS
+    assert set(read.tensors) == set(written)
+    for name, tensor in written.items():
+        np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).random((2, TOKENS, TOKENS)) < 0.5
+    capture.write(tmp_path, {**tensors(), "mask.0": torch.from_numpy(np.packbits(mask, axis=-1))}, FACTS)
+    np.testing.assert_array_equal(Capture(tmp_path).masks(0), mask)
+    assert Capture(tmp_path).declared(0).shape == (TOKENS, TOKENS)
+    assert Capture(tmp_path).declared(1) is None
+
+
+def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path) -> None:
+    capture.write(tmp_path / "all", tensors(), FACTS)
+    capture.write(tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}, FACTS)
+    assert Capture(tmp_path / "all").observed.all()
+    assert Capture(tmp_path / "some").observed.tolist() == [False] + [True] * (TOKENS - 1)
+
+
+def test_equal_captures_are_equal_bytes(tmp_path: Path) -> None:
+    written = tensors()
+    capture.write(tmp_path / "one", written, FACTS)
+    capture.write(tmp_path / "two", dict(reversed(written.items())), dict(reversed(FACTS.items())))
+    for name in ("capture.safetensors", "capture.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_whole_capture_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    capture.write(tmp_path, tensors(), FACTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
+
+
+@pytest.mark.parametrize("left", [["capture.safetensors.part"], ["capture.safetensors"], ["capture.safetensors", "capture.json.part"]])
+def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[str]) -> None:
+    capture.write(tmp_path / "whole", tensors(), FACTS)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for name in left:
+        (cut / name).write_bytes((tmp_path / "whole" / name.removesuffix(".part")).read_bytes()[:40])
+    with pytest.raises(FileNotFoundError, match="capture.json"):
+        _ = Capture(cut).facts
+
+
+def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        capture.write(tmp_path, tensors(), {**FACTS, "versions": object()})
+    with pytest.raises(FileNotFoundError, match="capture.json"):
+        _ = Capture(tmp_path).facts
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    capture.write(tmp_path, tensors(), FACTS)
+    facts = json.loads((tmp_path / "capture.json").read_text())
+    (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
+    with pytest.raises(ValueError, match="schema 99, this harness reads 1"):
+        _ = Capture(tmp_path).facts

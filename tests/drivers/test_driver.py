@@ -1,0 +1,106 @@
+"""A driver answers, fails, dies and is buried; whatever it does, the harness says what and leaves no process."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.drivers.processes import in_group, lives, within
+
+from harness.drivers.process import Driver
+from harness.errors import DriverFailure, UsageError
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    started = Driver("tests.drivers.parent", sys.executable, tmp_path / "logs" / "driver.log")
+    yield started
+    if started.alive:
+        started.close()
+
+
+def test_what_it_prints_goes_to_the_log_and_not_into_the_answer(driver: Driver) -> None:
+    assert driver.ask("say", timeout=20, text="over here")["said"] == "over here"
+    assert driver.log() == "over here"
+
+
+def test_a_failed_request_tells_what_failed_and_the_driver_goes_on(driver: Driver) -> None:
+    with pytest.raises(DriverFailure, match="nothing of the kind") as failure:
+        driver.ask("fail", timeout=20)
+    assert failure.value.kind == "LookupError"
+    assert failure.value.stage == "parent"
+    assert "Traceback" in failure.value.log and "nothing of the kind" in failure.value.log
+    assert driver.ask("say", timeout=20, text="still here")["said"] == "still here"
+
+
+def test_bad_input_is_bad_input_on_this_side_too(driver: Driver) -> None:
+    with pytest.raises(UsageError, match="layout: 'x5' is not allowed; something else"):
+        driver.ask("refuse", timeout=20)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_a_driver_that_dies_by_a_signal_is_a_failure_with_its_log(driver: Driver, name: str) -> None:
+    driver.ask("say", timeout=20, text="my last words")
+    with pytest.raises(DriverFailure, match=f"the parent driver died .signal {name}.") as failure:
+        driver.ask("die", timeout=20, signal=name)
+    assert failure.value.stage == "parent"
+    assert "my last words" in failure.value.log
+    assert not driver.alive
+
+
+def test_a_driver_that_leaves_is_a_failure_with_its_exit_code(driver: Driver) -> None:
+    with pytest.raises(DriverFailure, match="exit code 7"):
+        driver.ask("leave", timeout=20, code=7)
+
+
+def test_a_dead_driver_that_is_asked_again_says_that_it_is_gone(driver: Driver) -> None:
+    with pytest.raises(DriverFailure):
+        driver.ask("die", timeout=20, signal="SIGKILL")
+    with pytest.raises(DriverFailure, match="gone|died"):
+        driver.ask("say", timeout=20, text="hello")
+
+
+def test_a_driver_that_does_not_answer_in_time_is_killed(driver: Driver) -> None:
+    driver.ask("say", timeout=20, text="ready")
+    start = time.monotonic()
+    with pytest.raises(DriverFailure, match="did not answer within 1 s and was killed"):
+        driver.ask("hang", timeout=1)
+    assert time.monotonic() - start < 5
+    assert not driver.alive
+
+
+def test_closing_ends_the_driver_and_what_it_started(driver: Driver) -> None:
+    child = driver.ask("child", timeout=20)["pid"]
+    driver.close()
+    assert within(5, lambda: not lives(child) and not lives(driver.process.pid))
+
+
+def test_closing_after_a_death_ends_what_it_left_behind(driver: Driver) -> None:
+    child = driver.ask("child", timeout=20)["pid"]
+    with pytest.raises(DriverFailure):
+        driver.ask("die", timeout=20, signal="SIGKILL")
+    driver.close()
+    assert within(5, lambda: not lives(child))
+    assert within(5, lambda: in_group(driver.process.pid) == [])
+
+
+def test_an_interpreter_that_cannot_run_a_driver_is_a_failure_with_its_log(tmp_path: Path) -> None:
+    driver = Driver("harness.drivers.nowhere", sys.executable, tmp_path / "log")
+    with pytest.raises(DriverFailure, match="exit code 1") as failure:
+        driver.ask("load", timeout=20)
+    assert "No module named harness.drivers.nowhere" in failure.value.log
+    driver.close()
+
+
+def test_the_reference_killed_while_it_works_is_a_failure_of_the_reference(tmp_path: Path) -> None:
+    driver = Driver("harness.drivers.reference", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"})
+    with pytest.raises(DriverFailure, match="No such file|no_such|not the path|Can't load") as failure:
+        driver.ask("load", timeout=60, checkpoint=str(tmp_path / "no_such"), attention="eager", dtype="float32", device="cpu")
+    assert failure.value.stage == "reference"
+    driver.process.kill()
+    with pytest.raises(DriverFailure, match="the reference driver") as failure:
+        driver.ask("load", timeout=60)
+    assert "Traceback" in failure.value.log
+    driver.close()
+    assert within(5, lambda: in_group(driver.process.pid) == [])

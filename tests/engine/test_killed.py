@@ -1,0 +1,71 @@
+"""A driver that is killed costs the case that it was working on, and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from tests.drivers.processes import in_group, within
+
+from harness.case import Case
+from harness.checkpoint.presets import preset
+from harness.compare.result import Verdict
+from harness.session import Session
+from harness.setting import Setting
+from harness.verify import verify
+
+pytestmark = pytest.mark.engine
+
+V1 = Setting(runner="v1")
+SHORT, LONG = Case("short", "", "t3 i5 t4"), Case("long", "", "t3 i40 t200 i40 t40")
+
+
+@contextmanager
+def killed_at_work(pid: int) -> Iterator[None]:
+    """Kill a process as soon as it has computed for half a second."""
+    before = worked(pid)
+
+    def kill() -> bool:
+        if busy := within(60, lambda: worked(pid) > before + 0.5):
+            os.kill(pid, signal.SIGKILL)
+        return busy
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        yield
+        assert killing.result()
+
+
+def worked(pid: int) -> float:
+    """Seconds of processor time."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_serving_process_that_is_killed_is_an_error_of_that_case_alone(session: Session) -> None:
+    before = verify(session, SHORT, V1)
+    assert before.verdict is Verdict.PASS
+    engine, _ = session.engine(preset("tiny"), V1)
+    with killed_at_work(engine.process.pid):
+        result = verify(session, LONG, V1)
+    assert result.verdict is Verdict.ERROR
+    assert result.error["stage"] == "serving"
+    assert "the serving driver died (signal SIGKILL)" in result.diagnosis
+    assert result.error["log"]
+    assert "harness run --layout" in result.reproduce
+    assert in_group(engine.process.pid) == []
+    after = verify(session, SHORT, V1)
+    assert after.verdict is Verdict.PASS
+    assert after.logits == before.logits and after.layers == before.layers
+
+
+def test_a_reference_process_that_is_killed_is_an_error_of_that_case_alone(session: Session) -> None:
+    before = verify(session, SHORT, V1)
+    os.kill(session._reference.process.pid, signal.SIGKILL)
+    session.forget_references()
+    after = verify(session, SHORT, V1)
+    assert after.verdict is Verdict.PASS and after.layers == before.layers
