@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup report test mutants soak bench bench-gpu nightly gpu clean
+.PHONY: setup report test mutants soak bench gpu clean
 
 setup: $(STAMP)
 
@@ -33,4 +33,14 @@ bench: $(STAMP)
 	$(BIN)/harness bench
 
 clean:
-	rm -rf $(VENV) .cache reports/latest reports/mutants reports/soak reports/gpu reports/nightly
+	rm -rf $(VENV) .venv-gpu .cache reports/latest reports/mutants reports/soak reports/gpu
+
+# On a machine with a GPU: the CUDA build of vLLM in an environment of its own.
+GPU_VENV := .venv-gpu
+$(GPU_VENV)/.installed: pyproject.toml
+	test -d $(GPU_VENV) || $(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --editable ".[gpu,test]"
+	touch $@
+
+gpu: $(GPU_VENV)/.installed
+	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu

@@ -21,6 +21,8 @@ from functools import cached_property
 from harness.errors import UsageError
 
 FORMS = "segments are t3 (text), i5 (image), I5 (image without boi/eoi), v2x7 (video), a6 (audio), each count at least 1"
+LONGEST = 1 << 20
+"""Tokens of the longest layout, four times the context of the largest Gemma 4."""
 _SEGMENT = re.compile(r"(?:([tiIa])([1-9]\d*)|v([1-9]\d*)x([1-9]\d*))\Z")
 _NAMES = {"t": "text", "i": "image", "I": "image", "v": "video", "a": "audio"}
 
@@ -111,6 +113,8 @@ class Layout:
                 raise UsageError("layout segment", word, FORMS)
             form, count, frames, soft = match.groups()
             segments.append(Segment("v", int(soft), int(frames)) if frames else Segment(form, int(count)))
+        if sum((segment.soft + 3) * segment.frames for segment in segments) > LONGEST:
+            raise UsageError("layout", text, f"it has at most {LONGEST} tokens")
         return cls(tuple(segments))
 
     def __str__(self) -> str:

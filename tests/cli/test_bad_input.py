@@ -24,7 +24,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["run", "--layout", "t3 x5"], ("layout segment", "'x5'", "t3 (text), i5 (image)")),
         (["run", "--layout", " "], ("layout", "segments are t3 (text)")),
         (["run", "--layout", "t512"], ("layout", "512 tokens", "at most 511")),
-        (["run", "--layout", "t999999999999"], ("layout", "at most 511")),
+        (["run", "--layout", "t999999999999"], ("layout", "at most 1048576")),
         (["run", "--layout", "t3 a5"], ("layout", "no audio tower; tiny-audio has one")),
         (["run", "--layout", "t3", "--mate", "i0"], ("layout segment", "'i0'")),
         (["run", "--layout", "t3", "--window", "0"], ("window", "0", "at least 1 token")),
