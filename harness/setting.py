@@ -57,6 +57,8 @@ class Setting:
                 raise UsageError(name, value, f"one of {', '.join(allowed)}")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError("chunk", self.chunk, "a chunk is at least 1 token")
+        if self.block_size < 1:
+            raise UsageError("block_size", self.block_size, "a KV block is at least 1 token")
         if self.tensor_parallel < 1:
             raise UsageError("tensor_parallel", self.tensor_parallel, "at least 1 rank")
 

@@ -68,25 +68,23 @@ def threshold_layouts(
     longest = longest or max_tokens
     sizes = sorted({n for n in (1, 2, window - 1, window, window + 1, 2 * window) if 1 <= n <= longest})
     at = borders.positions(max_tokens)
+    image = st.tuples(
+        st.sampled_from(kinds),
+        st.one_of(st.sampled_from(sizes), st.integers(1, min(longest, 2 * window))),
+        st.integers(1, 2),
+        st.one_of(st.just(0), st.integers(0, window + 1)),
+        st.one_of(st.none(), st.sampled_from(at)) if at else st.none(),
+        st.booleans(),
+    )
     segments: list[Segment] = []
     used = 0
-    for _ in range(draw(st.integers(1, 3))):
-        form = draw(st.sampled_from(kinds))
-        if segments and segments[-1].form == "I":
-            form = "i" if form == "I" else form
-        soft = draw(st.one_of(st.sampled_from(sizes), st.integers(1, min(longest, 2 * window))))
-        frames = draw(st.integers(1, 2)) if form == "v" else 1
-        segment = Segment(form, soft, frames)
-        before = {"i": 1, "I": 0, "v": 2}[form]
-        gap = draw(st.integers(0, window + 1))
-        if at and draw(st.booleans()):
-            border = draw(st.sampled_from(at))
-            wanted = border - used - before - (soft if draw(st.booleans()) else 0)
+    for form, soft, frames, gap, border, ends_there in draw(st.lists(image, min_size=1, max_size=3)):
+        segment = Segment(form, soft, frames if form == "v" else 1)
+        if border is not None:
+            wanted = border - used - {"i": 1, "I": 0, "v": 2}[form] - (soft if ends_there else 0)
             gap = wanted if wanted >= 0 else gap
-        if not segments and draw(st.booleans()):
-            gap = 0
-        if form == "I" and segments and gap == 0:
-            gap = 1
+        if form == "I" and segments and segments[-1].form == "I":
+            gap = max(gap, 1)
         if used + gap + len(segment.tokens()) > max_tokens:
             break
         segments += [Segment("t", gap)] * (gap > 0)

@@ -19,7 +19,7 @@ from harness.checkpoint.presets import preset
 from harness.cli import options
 from harness.compare.result import CaseResult
 from harness.errors import UsageError
-from harness.overlays import OVERLAYS, check_names
+from harness.overlays import OVERLAYS
 
 JOBS = min(2, os.cpu_count() or 1)
 
@@ -39,7 +39,9 @@ def mutants(
 
     preset(model)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
-    check_names(only or ())
+    for name in only or ():
+        if name not in names:
+            raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     _at_least("examples", examples, 1)
     _at_least("jobs", jobs, 1)
     host_of(serving_python)

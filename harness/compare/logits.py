@@ -30,7 +30,7 @@ def compare(truth: np.ndarray, reference: np.ndarray, serving: np.ndarray, obser
         top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[observed].mean()),
         noise_floor=float(floor.max()),
         bound=bound,
-        within=bool(np.isfinite(error).all() and error.max() <= bound),
+        within=bool(np.isfinite(error).all() and np.isfinite(bound) and error.max() <= bound),
         position_of_max=int(error.argmax()),
         by_position={"max_abs_diff": error.tolist(), "kl": kl.tolist(), "floor": floor.tolist()},
     )
