@@ -22,3 +22,6 @@ if __name__ == "__main__":
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.killpg(os.getpid(), signal.SIGKILL)

@@ -47,7 +47,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["report", "--backend", "warp"], ("backend", "warp")),
         (["show"], ("layout", "--models")),
         (["show", "--layout", "t3", "--policy", "keep"], ("policy", "'keep'", "clamp, drop")),
-        (["mutants", "--only", "no-such"], ("overlay", "'no-such'", "range-end-exclusive")),
+        (["mutants", "--only", "no-such"], ("only", "'no-such'", "range-end-exclusive")),
         (["mutants", "--only", "pr-50539"], ("only", "'pr-50539'")),
         (["mutants", "--examples", "0"], ("examples", "0", "at least 1")),
         (["soak", "--layouts", "0"], ("layouts", "0", "at least 1")),
