@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.drivers.processes import within
 
 from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure
+from tests.drivers.processes import within
 
 TINY = preset("tiny")
 

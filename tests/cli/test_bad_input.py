@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.cli.command import Done, harness
 
 
@@ -42,7 +43,10 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["run", "--case", "no-such"], ("case", "'no-such'", "image-window-plus-one")),
         (["run", "--picture", "48"], ("picture", "'48'", "WIDTHxHEIGHT")),
         (["run"], ("layout, case, picture", "give exactly one")),
-        (["run", "--layout", "t3", "--case", "video"], ("layout, case, picture", "layout and case", "give exactly one")),
+        (
+            ["run", "--layout", "t3", "--case", "video"],
+            ("layout, case, picture", "layout and case", "give exactly one"),
+        ),
         (["report", "--only", "no-such"], ("only", "'no-such'", "two-images")),
         (["report", "--backend", "warp"], ("backend", "warp")),
         (["show"], ("layout", "--models")),
@@ -67,8 +71,12 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin" / "python")
 
 
-@pytest.mark.parametrize("command", [["run", "--layout", "t3"], ["report"], ["mutants"], ["soak"], ["bench"]], ids=lambda words: words[0])
-def test_an_interpreter_without_vllm_is_told_how_to_get_it(command: list[str], bare_python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [["run", "--layout", "t3"], ["report"], ["mutants"], ["soak"], ["bench"]], ids=lambda words: words[0]
+)
+def test_an_interpreter_without_vllm_is_told_how_to_get_it(
+    command: list[str], bare_python: str, tmp_path: Path
+) -> None:
     out = [] if command[0] in ("run", "bench") else ["--out", str(tmp_path)]
     done = harness(*command, *out, "--serving-python", bare_python)
     assert_one_line(done, 3, bare_python, "vllm is not installed", "make setup")
@@ -86,7 +94,11 @@ def test_what_is_not_an_interpreter_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("words", "named"),
-    [(["run", "--layout", "t3", "--window", "many"], "--window"), (["frobnicate"], "frobnicate"), (["run", "--tall"], "--tall")],
+    [
+        (["run", "--layout", "t3", "--window", "many"], "--window"),
+        (["frobnicate"], "frobnicate"),
+        (["run", "--tall"], "--tall"),
+    ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_the_parser_refuses_is_named_too(words: list[str], named: str) -> None:

@@ -5,7 +5,9 @@ import pytest
 from harness.case import Declared
 from harness.setting import Setting
 
-BASE = Declared("drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33")
+BASE = Declared(
+    "drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33"
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,11 @@ def test_it_holds_for_its_back_ends_runners_and_releases(backend: str, runner: s
 
 def test_fields_left_out_hold_everywhere() -> None:
     anywhere = Declared("drop", "https://example.org/1", "a reason")
-    assert all(anywhere.holds(Setting(backend=backend), runner, "0.1") for backend in ("triton", "cpu") for runner in ("v1", "v2"))
+    assert all(
+        anywhere.holds(Setting(backend=backend), runner, "0.1")
+        for backend in ("triton", "cpu")
+        for runner in ("v1", "v2")
+    )
 
 
 def test_the_runner_that_the_engine_chose_counts_not_the_one_that_was_asked_for() -> None:

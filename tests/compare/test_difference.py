@@ -20,7 +20,9 @@ def masks(draw: st.DrawFn, groups: int = 2) -> np.ndarray:
 
 
 @given(masks(), masks())
-def test_missing_and_extra_are_the_pairs_of_the_group_that_differs_most(reference: np.ndarray, serving: np.ndarray) -> None:
+def test_missing_and_extra_are_the_pairs_of_the_group_that_differs_most(
+    reference: np.ndarray, serving: np.ndarray
+) -> None:
     difference = Difference(reference, serving)
     counts = [int((reference[g] ^ serving[g]).sum()) for g in range(len(reference))]
     assert difference.missing.sum() + difference.extra.sum() == max(counts)

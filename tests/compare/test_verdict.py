@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.compare.captures import NOISE, SPEC, judged, masks_of, write
 
 from harness.case import Declared
 from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
 from harness.strategies import threshold_layouts
+from tests.compare.captures import NOISE, SPEC, judged, masks_of, write
 
 SHORT, LONG = "t3 i5 t4", "t3 i12 t4"
 DROP = Declared("drop", "https://example.org/1", "images longer than the window are causal")
@@ -41,7 +41,9 @@ def verdict(path: Path, text: str, serving: str, declared: Declared | None = Non
         pytest.param(SHORT, "clamp", DROP, 1.0, Verdict.DIVERGED, id="other logits where the declaration has none"),
     ],
 )
-def test_verdict(tmp_path: Path, layout: str, serving: str, declared: Declared | None, error: float, expected: Verdict) -> None:
+def test_verdict(
+    tmp_path: Path, layout: str, serving: str, declared: Declared | None, error: float, expected: Verdict
+) -> None:
     assert verdict(tmp_path, layout, serving, declared, error).verdict is expected
 
 
@@ -99,6 +101,19 @@ def test_a_declaration_holds_only_if_every_sliding_layer_shows_it(tmp_path: Path
 
 def test_nan_in_serving_diverges_although_every_mask_is_equal(tmp_path: Path) -> None:
     assert verdict(tmp_path, LONG, "clamp", error=float("nan")).verdict is Verdict.DIVERGED
+
+
+def test_positions_from_the_prefix_cache_are_not_judged(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    reference = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    for policy, expected in (("clamp", Verdict.PASS), ("drop", Verdict.DIVERGED)):
+        ours = masks_of(policy, layout)
+        serving = write(tmp_path / policy, layout, ours, side="serving", cached=6)
+        result = judged(reference, serving, layout)
+        assert result.verdict is expected
+        assert "6 positions came from the prefix cache and were not computed" in result.diagnosis
+        assert result.layers[0].serving_policy == policy
+        assert result.layers[0].serving_pairs == int(ours[0][0, 6:].sum())
 
 
 def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:

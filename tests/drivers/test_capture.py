@@ -11,7 +11,12 @@ from harness.drivers import capture
 from harness.drivers.capture import Capture
 
 TOKENS = 11
-FACTS = {"token_ids": list(range(TOKENS)), "layers": [{"index": 0}], "versions": {"vllm": "0.32.0"}, "seconds": {"serving": 0.5}}
+FACTS = {
+    "token_ids": list(range(TOKENS)),
+    "layers": [{"index": 0}],
+    "versions": {"vllm": "0.32.0"},
+    "seconds": {"serving": 0.5},
+}
 
 
 def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -46,7 +51,9 @@ def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
 
 def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path) -> None:
     capture.write(tmp_path / "all", tensors(), FACTS)
-    capture.write(tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}, FACTS)
+    capture.write(
+        tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}, FACTS
+    )
     assert Capture(tmp_path / "all").observed.all()
     assert Capture(tmp_path / "some").observed.tolist() == [False] + [True] * (TOKENS - 1)
 
@@ -64,7 +71,9 @@ def test_a_whole_capture_leaves_nothing_beside_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
 
 
-@pytest.mark.parametrize("left", [["capture.safetensors.part"], ["capture.safetensors"], ["capture.safetensors", "capture.json.part"]])
+@pytest.mark.parametrize(
+    "left", [["capture.safetensors.part"], ["capture.safetensors"], ["capture.safetensors", "capture.json.part"]]
+)
 def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[str]) -> None:
     capture.write(tmp_path / "whole", tensors(), FACTS)
     cut = tmp_path / "cut"

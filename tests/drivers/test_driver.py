@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.drivers.processes import in_group, lives, within
 
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, UsageError
+from tests.drivers.processes import in_group, lives, within
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ def test_an_interpreter_that_cannot_run_a_driver_is_a_failure_with_its_log(tmp_p
 def test_the_reference_killed_while_it_works_is_a_failure_of_the_reference(tmp_path: Path) -> None:
     driver = Driver("harness.drivers.reference", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"})
     with pytest.raises(DriverFailure, match="No such file|no_such|not the path|Can't load") as failure:
-        driver.ask("load", timeout=60, checkpoint=str(tmp_path / "no_such"), attention="eager", dtype="float32", device="cpu")
+        driver.ask(
+            "load", timeout=60, checkpoint=str(tmp_path / "no_such"), attention="eager", dtype="float32", device="cpu"
+        )
     assert failure.value.stage == "reference"
     driver.process.kill()
     with pytest.raises(DriverFailure, match="the reference driver") as failure:

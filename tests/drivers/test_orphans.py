@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.drivers.processes import in_group, lives, within
 
 from harness.drivers.process import ROOT
+from tests.drivers.processes import in_group, lives, within
 
 HARNESS = """
 import json, sys, time

@@ -1,4 +1,4 @@
-"""The serving driver, which also answers with what vLLM itself returns to its users: the raw logits of each sampled token.
+"""The serving driver, which also answers with what vLLM returns to its users: the raw logits of each sampled token.
 
 Run as ``PYTHON -m tests.engine.raw_logits READ_FD WRITE_FD``.
 """

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from tests.drivers.processes import in_group, within
 
 from harness.case import Case
 from harness.checkpoint.presets import preset
@@ -17,6 +16,7 @@ from harness.compare.result import Verdict
 from harness.session import Session
 from harness.setting import Setting
 from harness.verify import verify
+from tests.drivers.processes import in_group, within
 
 pytestmark = pytest.mark.engine
 

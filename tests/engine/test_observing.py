@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engine.raw_logits import TOKENS
 
 from harness.checkpoint.presets import preset
 from harness.checkpoint.prompt import prompt_for
@@ -13,6 +12,7 @@ from harness.drivers.process import Driver
 from harness.layout import Layout
 from harness.session import Session
 from harness.setting import Setting
+from tests.engine.raw_logits import TOKENS
 
 pytestmark = pytest.mark.engine
 
@@ -24,25 +24,38 @@ RAW = (("logprobs_mode", "raw_logits"), ("max_logprobs", "-1"))
 def generated(session: Session, setting: Setting, folder: Path, *, observe: bool) -> dict:
     """What an engine of its own answers to `LAYOUTS` in one batch."""
     driver = Driver(
-        "tests.engine.raw_logits", session.serving_python, folder / f"observe-{observe}.log", setting.environment(session.host)
+        "tests.engine.raw_logits",
+        session.serving_python,
+        folder / f"observe-{observe}.log",
+        setting.environment(session.host),
     )
     prompts = [prompt_for(Layout.parse(text), SPEC, seed=index).to_dict() for index, text in enumerate(LAYOUTS)]
     try:
         driver.ask(
-            "load", timeout=600, checkpoint=session.checkpoint(SPEC), setting={**setting.to_dict(), "host": session.host},
-            arguments=setting.engine_arguments(SPEC, session.host), observe=observe,
-        )  # fmt: skip
+            "load",
+            timeout=600,
+            checkpoint=session.checkpoint(SPEC),
+            setting={**setting.to_dict(), "host": session.host},
+            arguments=setting.engine_arguments(SPEC, session.host),
+            observe=observe,
+        )
         out = [str(folder / f"{observe}-{index}") for index in range(len(prompts))]
         return driver.ask("run", timeout=600, prompts=prompts, out=out)
     finally:
         driver.close()
 
 
-@pytest.mark.parametrize("setting", [Setting(runner="v1", arguments=RAW), Setting(runner="v2", arguments=RAW)], ids=["v1", "v2"])
-def test_the_logits_of_every_sampled_token_are_the_same_bits(session: Session, tmp_path: Path, setting: Setting) -> None:
+@pytest.mark.parametrize(
+    "setting", [Setting(runner="v1", arguments=RAW), Setting(runner="v2", arguments=RAW)], ids=["v1", "v2"]
+)
+def test_the_logits_of_every_sampled_token_are_the_same_bits(
+    session: Session, tmp_path: Path, setting: Setting
+) -> None:
     session.checkpoint(SPEC)
     with ThreadPoolExecutor(2) as both:
-        observed, plain = both.map(lambda observe: generated(session, setting, tmp_path, observe=observe), (True, False))
+        observed, plain = both.map(
+            lambda observe: generated(session, setting, tmp_path, observe=observe), (True, False)
+        )
     assert observed["sampled"] == plain["sampled"]
     assert np.shape(plain["logits"]) == (len(LAYOUTS), TOKENS, SPEC.vocab)
     assert np.array(observed["logits"]).tobytes() == np.array(plain["logits"]).tobytes()

@@ -25,7 +25,9 @@ def test_any_blanks_part_segments(given_segments: tuple[Segment, ...], blank: st
     assert Layout.parse(f"{blank}{blank.join(map(str, given_segments))}{blank}").segments == given_segments
 
 
-@pytest.mark.parametrize("word", ["x5", "t", "5", "t0", "i-1", "t05", "v3", "v0x3", "v2x", "i2x3", "T3", "t3,i5", "t1.5", "i٣"])
+@pytest.mark.parametrize(
+    "word", ["x5", "t", "5", "t0", "i-1", "t05", "v3", "v0x3", "v2x", "i2x3", "T3", "t3,i5", "t1.5", "i٣"]
+)
 def test_a_bad_segment_is_named_with_the_forms_that_are_allowed(word: str) -> None:
     with pytest.raises(UsageError) as error:
         Layout.parse(f"t3 {word} i5")

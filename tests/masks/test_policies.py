@@ -62,7 +62,8 @@ def test_a_policy_is_its_formula(name: str, sliding: bool, layout: Layout, windo
 @given(layouts(), windows())
 def test_clamp_drop_and_unclamped_differ_only_where_a_span_exceeds_the_window(layout: Layout, window: int) -> None:
     clamp, drop, unclamped = (
-        POLICIES[name].mask(len(layout), spans_of(layout), window, sliding=True) for name in ("clamp", "drop", "unclamped")
+        POLICIES[name].mask(len(layout), spans_of(layout), window, sliding=True)
+        for name in ("clamp", "drop", "unclamped")
     )
     exceeds = any(len(span) > window for span in layout.spans)
     assert np.array_equal(clamp, drop) != exceeds
@@ -75,7 +76,9 @@ def test_every_token_sees_itself(layout: Layout, window: int, name: str, sliding
 
 
 @given(layouts(), windows(), st.sampled_from(sorted(POLICIES)), st.booleans())
-def test_a_mask_is_explained_by_the_policy_that_it_was_made_from(layout: Layout, window: int, name: str, sliding: bool) -> None:
+def test_a_mask_is_explained_by_the_policy_that_it_was_made_from(
+    layout: Layout, window: int, name: str, sliding: bool
+) -> None:
     spans = spans_of(layout)
     mask = POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
     explanations = explain(mask, spans, window, sliding=sliding)
@@ -85,7 +88,9 @@ def test_a_mask_is_explained_by_the_policy_that_it_was_made_from(layout: Layout,
 
 
 @given(layouts(), windows(), st.data())
-def test_one_changed_pair_is_never_explained_by_the_same_policy(layout: Layout, window: int, data: st.DataObject) -> None:
+def test_one_changed_pair_is_never_explained_by_the_same_policy(
+    layout: Layout, window: int, data: st.DataObject
+) -> None:
     spans = spans_of(layout)
     mask = POLICIES["clamp"].mask(len(layout), spans, window, sliding=True)
     positions = st.integers(0, len(layout) - 1)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.masks.kernels import DTYPES, KERNELS, outputs
 
 from harness.masks import probe
 from harness.masks.policies import POLICIES
 from harness.strategies import layouts, windows
+from tests.masks.kernels import DTYPES, KERNELS, outputs
 
 CHANNELS = st.sampled_from([16, 32, 64])
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.masks.kernels import DTYPES, outputs
 
 from harness.masks import probe
+from tests.masks.kernels import DTYPES, outputs
 
 
 def causal(keys: int) -> torch.Tensor:
@@ -33,6 +33,17 @@ def test_weights_that_do_not_sum_to_one(dtype: torch.dtype) -> None:
     short[:, 12] *= 12 / 13
     with pytest.raises(probe.ProbeError, match="1 rows .* the first is row 12, head 0"):
         probe.decode(short, 20)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "keys"), [(torch.float32, 1200), (torch.bfloat16, 90), (torch.float16, 700)], ids=str
+)
+def test_a_denominator_that_counts_one_key_too_many(dtype: torch.dtype, keys: int) -> None:
+    """In 16 bits more keys than these make it smaller than rounding."""
+    right = outputs(torch.ones(1, 1, keys), 256, dtype)
+    assert probe.decode(right, keys).all()
+    with pytest.raises(probe.ProbeError):
+        probe.decode((right.double() * keys / (keys + 1)).to(dtype), keys)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
