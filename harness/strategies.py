@@ -78,7 +78,8 @@ def threshold_layouts(
     )
     segments: list[Segment] = []
     used = 0
-    for form, soft, frames, gap, border, ends_there in draw(st.lists(image, min_size=1, max_size=3)):
+    for _ in range(draw(st.integers(1, 3))):
+        form, soft, frames, gap, border, ends_there = draw(image)
         segment = Segment(form, soft, frames if form == "v" else 1)
         if border is not None:
             wanted = border - used - {"i": 1, "I": 0, "v": 2}[form] - (soft if ends_there else 0)

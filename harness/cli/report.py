@@ -58,7 +58,8 @@ def report(
         console = Console()
         console.print(summary_table(results))
         console.print(f"report: {index}", soft_wrap=True)
-    raise typer.Exit(max((EXIT_CODES[result.verdict] for result in results), default=0))
+    interrupted = len(results) < len(chosen)
+    raise typer.Exit(130 if interrupted else max(EXIT_CODES[result.verdict] for result in results))
 
 
 def run_all(session, chosen, declared) -> list[CaseResult]:

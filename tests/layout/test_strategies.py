@@ -54,8 +54,7 @@ def test_borders_are_those_of_block_query_block_tile_and_chunk_with_their_neighb
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_found_is_shrunk_to_the_smallest_layout(seed: int) -> None:
     layout = reached(lambda layout: any(len(span) > 8 for span in layout.spans), seed)
-    assert "t" not in str(layout) and len(layout.segments) <= 2
-    assert max(len(span) for span in layout.spans) == 9
+    assert str(layout) in ("i9", "I9")
 
 
 def reached(wanted: Callable[[Layout], bool], seed: int = 0) -> Layout:
