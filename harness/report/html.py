@@ -47,7 +47,11 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
         for row, anchor, result in zip(table.to_dict("records"), anchors(table), ordered, strict=True)
     ]
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "seconds": lambda value: f"{value:.1f} s"}
     return environment.get_template("index.html.j2").render(

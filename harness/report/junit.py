@@ -53,5 +53,7 @@ def _testcase(result: CaseResult) -> ET.Element:
         ET.SubElement(case, "error", {"type": "ERROR", "message": message}).text = text
         ET.SubElement(case, "system-err").text = plain(error.get("log", ""))
     elif result.verdict is Verdict.KNOWN:
-        ET.SubElement(case, "system-out").text = plain(f"declared divergence: {facts.get('link', '')}\n{result.diagnosis}")
+        ET.SubElement(case, "system-out").text = plain(
+            f"declared divergence: {facts.get('link', '')}\n{result.diagnosis}"
+        )
     return case

@@ -51,7 +51,11 @@ def result(
         layers=[layer for layer, _ in made],
         logits=logits,
         first_diverging_layer=wrong[0][0].index if wrong else None,
-        setting={**setting.to_dict(), "label": setting.label, "engine runner": "v2" if setting.runner == "auto" else setting.runner},
+        setting={
+            **setting.to_dict(),
+            "label": setting.label,
+            "engine runner": "v2" if setting.runner == "auto" else setting.runner,
+        },
         model=spec.to_dict(),
         versions={"transformers": "5.19.0", "vllm": "0.32.0", "torch": "2.13.0"},
         seconds={"start": 21.4, "reference": 0.31, "reference probing": 0.52, "serving": 0.9, "comparison": 0.02},
@@ -60,7 +64,9 @@ def result(
     )
 
 
-def failed(log: str = "Traceback\nRuntimeError: out of blocks", message: str = "the serving driver died (signal 9)") -> CaseResult:
+def failed(
+    log: str = "Traceback\nRuntimeError: out of blocks", message: str = "the serving driver died (signal 9)"
+) -> CaseResult:
     """A result without an answer."""
     setting = Setting(backend="cpu")
     return CaseResult(
@@ -78,19 +84,33 @@ def one_of_each() -> list[CaseResult]:
         result(case="image-first", layout="i6 t9", title="an image at the very start"),
         result(case="two-images", policy="drop", declared=DROP, shift=0.4, setting=Setting(runner="v2")),
         result(case="image-far-longer", layout="t3 i40 t4", title="far longer", policy="unclamped", shift=0.1),
-        result(case="video-and-image", layout="t2 v2x4 t3 i10 t2", title="both", policy="causal", shift=0.7, setting=Setting(backend="cpu")),
-        result(case="short-image", layout="t3 i5 t4", title="logits only", shift=-1.0, setting=Setting(mode="compiled")),
-        result(case="image-twice-window", layout="t3 i16 t4", title="gone", declared=DROP, setting=Setting(runner="v2")),
+        result(
+            case="video-and-image",
+            layout="t2 v2x4 t3 i10 t2",
+            title="both",
+            policy="causal",
+            shift=0.7,
+            setting=Setting(backend="cpu"),
+        ),
+        result(
+            case="short-image", layout="t3 i5 t4", title="logits only", shift=-1.0, setting=Setting(mode="compiled")
+        ),
+        result(
+            case="image-twice-window", layout="t3 i16 t4", title="gone", declared=DROP, setting=Setting(runner="v2")
+        ),
         failed(),
     ]
 
 
-def _layer(index: int, kind: str, layout: Layout, window: int, reference: str, policy: str) -> tuple[LayerResult, Difference]:
+def _layer(
+    index: int, kind: str, layout: Layout, window: int, reference: str, policy: str
+) -> tuple[LayerResult, Difference]:
     sliding = kind == "sliding_attention"
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     theirs, ours = (POLICIES[name].mask(len(layout), spans, window, sliding=sliding) for name in (reference, policy))
     difference = Difference(theirs[None], ours[None])
-    names = [explain(mask, layout, window, sliding=sliding) for mask in (theirs, ours)]
+    every = np.ones(len(layout), dtype=bool)
+    names = [explain(mask, layout, window, every, sliding=sliding) for mask in (theirs, ours)]
     layer = LayerResult(
         index=index, type=kind, window=window if sliding else None, kv_head_groups=1,
         reference_pairs=int(theirs.sum()), serving_pairs=int(ours.sum()),
@@ -113,7 +133,7 @@ def _logits(layout: Layout, wrong: list, noise: float, shift: float) -> LogitsRe
         touched |= (difference.missing | difference.extra).any(axis=1)
     touched |= shift < 0
     serving[touched] += random.normal(0, abs(shift), (int(touched.sum()), truth.shape[1]))
-    return compare_logits.compare(truth, reference, serving)
+    return compare_logits.compare(truth, reference, serving, np.ones(len(layout), dtype=bool))
 
 
 def _verdict(wrong: bool, within: bool, declared: Declared | None) -> Verdict:
