@@ -30,8 +30,8 @@ class ModelSpec:
     hidden: int = 64
     heads: int = 4
     kv_heads: int = 2
-    head_dim: int = 32
-    global_head_dim: int = 64
+    head_dim: int = 64
+    global_head_dim: int = 128
     global_kv_heads: int = 2
     intermediate: int = 128
     vocab: int = 256

@@ -18,7 +18,7 @@ from harness.compare.result import CaseResult, Verdict
 from harness.masks.policies import POLICIES
 from harness.report import atomic
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, overview
-from harness.report.text import number, strict
+from harness.report.text import number, sortable, strict
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("dom.js", "tokens.js", "masks.js", "mask_views.js", "logits.js", "case.js", "overview.js")
@@ -53,7 +53,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "seconds": lambda value: f"{value:.1f} s"}
+    environment.filters |= {"number": number, "sortable": sortable, "seconds": lambda value: f"{value:.1f} s"}
     return environment.get_template("index.html.j2").render(
         strict({"title": title, "generated": generated, "command": command})
         | {

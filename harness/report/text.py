@@ -32,6 +32,11 @@ def number(value: float | None) -> str:
     return "not finite" if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
+def sortable(value: float | None) -> str:
+    """A number as the page sorts by it: what is not finite comes after every number."""
+    return "Infinity" if value is None or not math.isfinite(value) else repr(float(value))
+
+
 def layer_list(indices: list[int]) -> str:
     """``[0, 1, 2, 5]`` as "0-2, 5"."""
     runs: list[list[int]] = []

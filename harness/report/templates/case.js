@@ -1,6 +1,6 @@
 /** One case's section, built from its JSON when it is opened. */
 report.cases = (() => {
-  const { element, number, table } = report;
+  const { element, number, measurement, table } = report;
 
   const section = (heading, ...children) => element("section", { class: "part" }, element("h4", {}, heading), ...children);
 
@@ -84,9 +84,9 @@ report.cases = (() => {
     const at = tokens[logits.position_of_max]?.name ?? "?";
     const plot = element("div", { class: "plot", role: "img", "aria-label": `Logits by position; the largest difference is at position ${logits.position_of_max}, ${at}` });
     const part = section("Logits",
-      element("p", {}, `Largest absolute difference ${number(logits.max_abs_diff)} at position ${logits.position_of_max} = ${at}; `,
-        element("strong", {}, logits.within ? "within" : "above"), ` the bound ${number(logits.bound)} (noise floor ${number(logits.noise_floor)}).`,
-        ` KL mean ${number(logits.kl_mean)}, largest ${number(logits.kl_max)} nats. Top-1 agreement ${(100 * logits.top1_agreement).toFixed(1)} %.`),
+      element("p", {}, `Largest absolute difference ${measurement(logits.max_abs_diff)} at position ${logits.position_of_max} = ${at}; `,
+        element("strong", {}, logits.within ? "within" : "above"), ` the bound ${measurement(logits.bound)} (noise floor ${measurement(logits.noise_floor)}).`,
+        ` KL mean ${measurement(logits.kl_mean)}, largest ${measurement(logits.kl_max)} nats. Top-1 agreement ${(100 * logits.top1_agreement).toFixed(1)} %.`),
       plot);
     return { part, draw: () => report.logits.show(plot, logits, tokens) };
   };

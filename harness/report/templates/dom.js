@@ -21,6 +21,9 @@ report.number = (value) => {
   return size < 1e-4 || size >= 1e5 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
 };
 
+/** A measured value: null is what was not finite. */
+report.measurement = (value) => (value === null ? "not finite" : report.number(value));
+
 /** A table in its own scrolling container. Cells are strings or nodes; columns are {heading, numeric}. */
 report.table = (caption, columns, rows, rowClass = () => null) => {
   const { element } = report;
@@ -28,7 +31,7 @@ report.table = (caption, columns, rows, rowClass = () => null) => {
     element(index ? "td" : "th", { class: columns[index].numeric ? "numeric" : null, scope: index ? null : "row" }, value);
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     element("table", {},
-      element("caption", {}, caption),
+      element("caption", {}, element("span", {}, caption)),
       element("thead", {}, element("tr", {}, columns.map((column) =>
         element("th", { scope: "col", class: column.numeric ? "numeric" : null }, column.heading)))),
       element("tbody", {}, rows.map((row, at) => element("tr", { class: rowClass(at) }, row.map(cell))))));

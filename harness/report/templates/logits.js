@@ -31,7 +31,7 @@ report.logits = (() => {
     const lowest = (...lists) => Math.min(...lists.map((list) => Math.min(...measured(list), 1))) / 10;
     const offLow = lowest(off, floor), klLow = lowest(kl);
     const axis = { gridcolor: soft, linecolor: soft, zeroline: false, color: ink, automargin: true };
-    const log = { ...axis, type: "log", exponentformat: "power", dtick: "auto", nticks: 6 };
+    const log = { ...axis, type: "log", exponentformat: "power", nticks: 6 };
     const bound = {
       name: "bound", x: [0, off.length - 1], y: [logits.bound, logits.bound], type: "scatter", mode: "lines",
       line: { color: report.colour("plot-bound"), dash: "dash", width: 1.75 }, hovertemplate: `bound ${number(logits.bound)}<extra></extra>`,
@@ -49,8 +49,8 @@ report.logits = (() => {
         hoverlabel: { bgcolor: report.colour("raised"), bordercolor: soft, font: { color: ink } },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         xaxis: { ...axis, title: { text: "position" }, anchor: "y2", rangemode: "tozero" },
-        yaxis: { ...log, domain: [0.46, 1], title: { text: "logits" } },
-        yaxis2: { ...log, domain: [0, 0.38], title: { text: "KL, nats" } },
+        yaxis: { ...log, domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
+        yaxis2: { ...log, domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
       },
     };
   };

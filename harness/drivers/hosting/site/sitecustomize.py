@@ -37,38 +37,9 @@ def _torchvision_operators():
 
 
 def _triton_interpreter():
-    """vLLM turns Triton off unless `triton.backends.backends` has an active "cpu" driver."""
-    import torch
-    from triton.backends import Backend, backends
-    from triton.backends.compiler import BaseBackend, GPUTarget
-    from triton.backends.driver import DriverBase
+    from harness.drivers.hosting import interpreter
 
-    class Interpreted(DriverBase):
-        def __init__(self):
-            pass
-
-        @classmethod
-        def is_active(cls):
-            return True
-
-        def get_current_target(self):
-            return GPUTarget("cpu", 0, 1)
-
-        def get_active_torch_device(self):
-            return torch.device("cpu")
-
-        def get_current_device(self):
-            return 0
-
-        def map_python_to_cpp_type(self, ty):
-            return ty
-
-        def get_benchmarker(self):
-            raise NotImplementedError("the interpreter is not benchmarked")
-
-    if "cpu" not in backends:
-        backends["cpu"] = Backend(BaseBackend, Interpreted)
-    torch.cuda.get_device_capability = lambda device=None: (9, 0)
+    interpreter.host()
 
 
 _actions = {"torchvision": _torchvision_operators}
