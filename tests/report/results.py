@@ -18,7 +18,6 @@ from harness.setting import Setting
 
 LINK = "https://github.com/vllm-project/vllm/pull/50539"
 DROP = Declared(policy="drop", link=LINK, reason="the V2 runner leaves an image longer than the window causal")
-REPRODUCE = "harness run --layout 't3 i5 t4 i12 t3' --backend triton"
 LETTERS = {"s": "sliding_attention", "f": "full_attention"}
 
 
@@ -59,7 +58,7 @@ def result(
         model=spec.to_dict(),
         versions={"transformers": "5.19.0", "vllm": "0.32.0", "torch": "2.13.0"},
         seconds={"start": 21.4, "reference": 0.31, "reference probing": 0.52, "serving": 0.9, "comparison": 0.02},
-        reproduce=REPRODUCE,
+        reproduce=f"harness run --layout '{layout}' --backend {setting.backend}",
         declared=asdict(declared) if declared else None,
     )
 
