@@ -180,7 +180,7 @@ class Session:
         if key in self._engines:
             self._engines.move_to_end(key)
             if self._engines[key][0].alive:
-                return self._engines[key]
+                return self._overlaid(key, setting)
             self._drop(key)
         checkpoint = self.checkpoint(spec)
         while len(self._engines) >= ENGINES_ALIVE:
@@ -204,6 +204,18 @@ class Session:
             driver.close()
             raise
         self._engines[key] = (driver, facts)
+        return self._engines[key]
+
+    def _overlaid(self, key: tuple, setting: Setting) -> tuple[Driver, dict]:
+        """A running engine with the overlays that the setting names."""
+        driver, facts = self._engines[key]
+        if [overlay["name"] for overlay in facts["overlays"]] != list(setting.overlays):
+            try:
+                answer = driver.ask("overlay", timeout=RUN_TIMEOUT, overlays=setting.overlays)
+            except DriverFailure:
+                self._drop(key)
+                raise
+            self._engines[key] = (driver, {**facts, **answer})
         return self._engines[key]
 
     def _ask_engine(self, spec: ModelSpec, setting: Setting, engine: Driver, **request: object) -> dict:

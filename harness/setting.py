@@ -86,8 +86,8 @@ class Setting:
 
     @property
     def engine_key(self) -> tuple:
-        """Equal keys can share an engine."""
-        return tuple(sorted((k, v) for k, v in asdict(self.with_(mates=())).items() if k != "reference"))
+        """Equal keys can share an engine; overlays are laid over a running one and taken back."""
+        return tuple(sorted((k, v) for k, v in asdict(self).items() if k not in ("reference", "mates", "overlays")))
 
     def environment(self, host: str) -> dict[str, str]:
         """The environment variables of the serving process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -22,30 +23,47 @@ SETTINGS = {
 }
 
 
-def block(name: str, number: int, spec: ModelSpec, python: str) -> dict:
+def block(session: Session, name: str, number: int, spec: ModelSpec) -> dict:
     """Verify `BLOCK` layouts drawn with seed ``number``; a failure is kept with its layout and diagnosis."""
     start = time.perf_counter()
     found: dict = {"setting": name, "seed": number, "layouts": 0, "tokens": 0, "failures": [], "ratios": [], "largest": 0.0}
     either = st.one_of(
         strategies.threshold_layouts(window=spec.window, max_tokens=64), strategies.layouts(max_tokens=64)
     )
-    with Session(serving_python=python) as session:
 
-        @seed(number)
-        @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-        @given(either)
-        def verify(layout: Layout) -> None:
-            if found["layouts"] >= BLOCK:
-                return
-            (result,) = verify_batch(session, [layout], SETTINGS[name], spec)
-            found["layouts"] += 1
-            found["tokens"] += len(layout)
-            if result.verdict not in AS_EXPECTED:
-                failure = {"layout": str(layout), "verdict": result.verdict, "diagnosis": result.diagnosis}
-                found["failures"].append({**failure, "reproduce": result.reproduce})
-            if result.logits:
-                found["ratios"].append(round(result.logits.max_abs_diff / result.logits.noise_floor, 3))
-                found["largest"] = max(found["largest"], result.logits.max_abs_diff)
+    @seed(number)
+    @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(either)
+    def verify(layout: Layout) -> None:
+        if found["layouts"] >= BLOCK:
+            return
+        (result,) = verify_batch(session, [layout], SETTINGS[name], spec)
+        found["layouts"] += 1
+        found["tokens"] += len(layout)
+        if result.verdict not in AS_EXPECTED:
+            failure = {"layout": str(layout), "verdict": result.verdict, "diagnosis": result.diagnosis}
+            found["failures"].append({**failure, "reproduce": result.reproduce})
+        if result.logits:
+            found["ratios"].append(round(result.logits.max_abs_diff / result.logits.noise_floor, 3))
+            found["largest"] = max(found["largest"], result.logits.max_abs_diff)
 
-        verify()
+    verify()
     return {**found, "seconds": time.perf_counter() - start}
+
+
+def summary(blocks: Sequence[dict]) -> dict:
+    """How many layouts, how long, and the logits error against the floor, over all blocks."""
+    ratios = sorted(ratio for block in blocks for ratio in block["ratios"])
+    return {
+        "layouts": sum(block["layouts"] for block in blocks),
+        "by setting": {name: sum(b["layouts"] for b in blocks if b["setting"] == name) for name in SETTINGS},
+        "tokens": sum(block["tokens"] for block in blocks),
+        "engine seconds": round(sum(block["seconds"] for block in blocks), 1),
+        "failures": [failure for block in blocks for failure in block["failures"]],
+        "logits error / noise floor": {
+            "median": ratios[len(ratios) // 2] if ratios else None,
+            "99 %": ratios[len(ratios) * 99 // 100] if ratios else None,
+            "largest": ratios[-1] if ratios else None,
+        },
+        "largest logits error": max((block["largest"] for block in blocks), default=None),
+    }

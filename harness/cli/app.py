@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from harness.cli import bench, campaigns, doctor, report, run, show
+from harness.cli import bench, doctor, mutants, report, run, show, soak
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 
 app = typer.Typer(
@@ -21,8 +21,8 @@ app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
-app.command("mutants")(campaigns.mutants)
-app.command("soak")(campaigns.soak)
+app.command("mutants")(mutants.mutants)
+app.command("soak")(soak.soak)
 
 
 def main() -> None:

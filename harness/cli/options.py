@@ -78,3 +78,9 @@ def setting_of(
         block_size=block_size,
         arguments=tuple(arguments),
     )
+
+
+def at_least(field: str, value: int, least: int) -> None:
+    """Raise UsageError if ``value`` is below ``least``."""
+    if value < least:
+        raise UsageError(field, value, f"at least {least}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.errors import UsageError
+from harness.overlays.ledger import Ledger
 from harness.overlays.mutants import MUTANTS
 from harness.overlays.overlay import Overlay
 from harness.overlays.patches import PATCHES
@@ -19,16 +20,21 @@ def check_names(names: Iterable[str]) -> None:
             raise UsageError("overlay", name, f"one of {', '.join(OVERLAYS)}")
 
 
-def apply(names: Iterable[str], worker: object, release: str) -> list[dict]:
-    """Lay overlays over ``worker``, in order, and say what was changed.
+def lay(names: Iterable[str], worker: object, release: str, ledger: Ledger) -> list[dict]:
+    """Take back what ``ledger`` holds, lay overlays over ``worker`` in order, and say what was changed.
 
     Raises:
-        ValueError: one does not fit this release.
+        ValueError: one does not fit this release; then nothing is laid over it.
     """
-    applied = []
-    for name in names:
-        overlay = OVERLAYS[name]
-        overlay.check(release)
-        overlay.apply(worker)
-        applied.append({"name": name, "kind": overlay.kind, "changes": list(overlay.changes)})
-    return applied
+    ledger.undo()
+    laid = []
+    try:
+        for name in names:
+            overlay = OVERLAYS[name]
+            overlay.check(release)
+            overlay.apply(worker, ledger)
+            laid.append({"name": name, "kind": overlay.kind, "changes": list(overlay.changes)})
+    except BaseException:
+        ledger.undo()
+        raise
+    return laid

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import Batch, Ranges, change_kernel, change_layers, change_ranges
+from harness.overlays.seams import Batch, Ranges, change_kernel, change_layers, change_ranges, model_of, register
 
 HELPERS = "triton_attention_helpers"
 KERNEL = "triton_unified_attention"
@@ -40,48 +41,41 @@ def _merged(index: int, ranges: Ranges, batch: Batch) -> Ranges:
     return [(min(s for s, _ in ranges), max(e for _, e in ranges))] if ranges else []
 
 
-def _no_registration(worker) -> None:
-    runner = worker.model_runner
-    runner.model_config.model_arch_config.is_mm_prefix_lm = False
-    if hasattr(runner, "is_mm_prefix_lm"):
-        runner.is_mm_prefix_lm = False
+def _no_registration(worker, ledger: Ledger) -> None:
+    register(worker, ledger, False)
 
 
-def _model(worker):
-    runner = worker.model_runner
-    return runner.get_model() if hasattr(runner, "get_model") else runner.model
+def _not_cleared(worker, ledger: Ledger) -> None:
+    ledger.set(model_of(worker), "_clear_mm_prefix_for_full_attn_layers", lambda: None)
 
 
-def _not_cleared(worker) -> None:
-    _model(worker)._clear_mm_prefix_for_full_attn_layers = lambda: None
+def _cleared_everywhere(worker, ledger: Ledger) -> None:
+    types = worker.model_runner.model_config.hf_text_config.layer_types
+    ledger.set(model_of(worker), "_full_attn_layer_idxs", frozenset(range(len(types))))
 
 
-def _cleared_everywhere(worker) -> None:
-    model = _model(worker)
-    model._full_attn_layer_idxs = frozenset(range(len(worker.model_runner.model_config.hf_text_config.layer_types)))
+def _unclamped(layer, ledger: Ledger) -> None:
+    ledger.set(layer, "mm_prefix_clamp_sliding_window", False)
 
 
-def _unclamped(layer) -> None:
-    layer.mm_prefix_clamp_sliding_window = False
-
-
-def _wider(layer) -> None:
+def _wider(layer, ledger: Ledger) -> None:
     past, future = layer.impl.sliding_window
     if past >= 0:
-        layer.impl.sliding_window = (past + 1, future)
+        ledger.set(layer.impl, "sliding_window", (past + 1, future))
 
 
-def _no_window(layer) -> None:
-    layer.impl.sliding_window = (-1, -1)
+def _no_window(layer, ledger: Ledger) -> None:
+    ledger.set(layer.impl, "sliding_window", (-1, -1))
 
 
-def _whole_placeholder(worker) -> None:
+def _whole_placeholder(worker, ledger: Ledger) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
-    PlaceholderRange.extract_embeds_range = lambda self: [(self.offset, self.offset + self.length - 1)]
+    whole = lambda self: [(self.offset, self.offset + self.length - 1)]  # noqa: E731
+    ledger.set(PlaceholderRange, "extract_embeds_range", whole)
 
 
-def _frames_merged(worker) -> None:
+def _frames_merged(worker, ledger: Ledger) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
     original = PlaceholderRange.extract_embeds_range
@@ -90,13 +84,13 @@ def _frames_merged(worker) -> None:
         ranges = original(self)
         return [(ranges[0][0], ranges[-1][1])] if ranges else []
 
-    PlaceholderRange.extract_embeds_range = merged
+    ledger.set(PlaceholderRange, "extract_embeds_range", merged)
 
 
 def _guard(keep):
     """The V2 runner's range guard with another comparison: ``keep(length, window)``."""
 
-    def apply(worker) -> None:
+    def apply(worker, ledger: Ledger) -> None:
         from vllm.v1.worker.gpu.model_states import default
 
         original = default.compute_mm_prefix_ranges
@@ -105,7 +99,7 @@ def _guard(keep):
             found = original(req_ids, mm_features)
             return {i: [r for r in kept if keep(r[1] - r[0] + 1, sliding_window)] for i, kept in found.items()}
 
-        default.compute_mm_prefix_ranges = ranges
+        ledger.set(default, "compute_mm_prefix_ranges", ranges)
 
     return apply
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
 
+from harness.overlays.ledger import Ledger
+
 TRIED = ">=0.32,<0.33"
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A named change of the serving side, applied inside the worker after the model is loaded.
+    """A named change of the serving side: ``apply(worker, ledger)`` is called inside the worker after the model is
+    loaded and makes its changes through the ledger, so that they can be taken back.
 
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
@@ -23,7 +26,7 @@ class Overlay:
     kind: str
     sentence: str
     changes: tuple[str, ...]
-    apply: Callable[[object], None]
+    apply: Callable[[object, Ledger], None]
     source: str = ""
     releases: str = TRIED
     equivalent: str = ""

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import change_layers, change_ranges
+from harness.overlays.seams import change_layers, change_ranges, model_of, register
 
 
-def _pr_40534(worker) -> None:
+def _pr_40534(worker, ledger: Ledger) -> None:
     """Registration, full-layer indices, clearing, and the range guard; parts that the release has are kept."""
-    runner = worker.model_runner
-    model = runner.get_model() if hasattr(runner, "get_model") else runner.model
-    runner.model_config.model_arch_config.is_mm_prefix_lm = True
-    if hasattr(runner, "is_mm_prefix_lm"):
-        runner.is_mm_prefix_lm = True
-    types = runner.model_config.hf_text_config.layer_types
-    model._full_attn_layer_idxs = frozenset(i for i, kind in enumerate(types) if kind == "full_attention")
+    register(worker, ledger, True)
+    model = model_of(worker)
+    types = worker.model_runner.model_config.hf_text_config.layer_types
+    ledger.set(model, "_full_attn_layer_idxs", frozenset(i for i, kind in enumerate(types) if kind == "full_attention"))
     if not hasattr(model, "_clear_mm_prefix_for_full_attn_layers"):
         raise ValueError("this release's model does not clear the ranges of full layers")
-    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker)
+    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker, ledger)
 
 
-def _pr_50539(worker) -> None:
+def _pr_50539(worker, ledger: Ledger) -> None:
     """The V2 runner keeps ranges longer than the window where the model says that its layers clamp in the kernel."""
     from vllm.v1.worker.gpu.model_states import default
 
-    runner = worker.model_runner
-    model = runner.get_model() if hasattr(runner, "get_model") else runner.model
-    if not getattr(model, "mm_prefix_clamp_sliding_window", False):
+    if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
         raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
     original = default.compute_mm_prefix_ranges
-    default.compute_mm_prefix_ranges = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)
+    unguarded = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)  # noqa: E731
+    ledger.set(default, "compute_mm_prefix_ranges", unguarded)
 
 
-def _clamp(layer) -> None:
-    layer.mm_prefix_clamp_sliding_window = bool(layer.sliding_window)
+def _clamp(layer, ledger: Ledger) -> None:
+    ledger.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
 
 PATCHES = [

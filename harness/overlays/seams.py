@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.overlays.ledger import Ledger
+
 Ranges = list[tuple[int, int]]
 
 
@@ -34,7 +36,7 @@ class Batch:
 def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
     """An overlay's `apply` that replaces the ranges of each request by ``change(index, ranges, batch)``."""
 
-    def apply(worker) -> None:
+    def apply(worker, ledger: Ledger) -> None:
         window = worker.model_runner.model_config.hf_text_config.sliding_window
         for builder in _builders(worker):
             original = builder.build
@@ -47,19 +49,19 @@ def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
                     common_attn_metadata = dataclasses.replace(common_attn_metadata, mm_req_doc_ranges=changed)
                 return original(self, common_prefix_len, common_attn_metadata, *args, **kwargs)
 
-            builder.build = build
+            ledger.set(builder, "build", build)
 
     return apply
 
 
-def change_layers(change: Callable[[object], None]):
-    """An overlay's `apply` that calls ``change`` with each attention layer of the language model."""
+def change_layers(change: Callable[[object, Ledger], None]):
+    """An overlay's `apply` that calls ``change(layer, ledger)`` for each attention layer of the language model."""
 
-    def apply(worker) -> None:
+    def apply(worker, ledger: Ledger) -> None:
         context = worker.model_runner.vllm_config.compilation_config.static_forward_context
         for name, layer in context.items():
             if "language_model" in name and hasattr(layer, "impl"):
-                change(layer)
+                change(layer, ledger)
 
     return apply
 
@@ -68,32 +70,47 @@ def change_kernel(function: str, old: str, new: str):
     """An overlay's `apply` that replaces ``old`` by ``new`` in a Triton function of
     `triton_unified_attention`, its kernel or a helper; ``old`` must occur exactly once."""
 
-    def apply(worker) -> None:
+    def apply(worker, ledger: Ledger) -> None:
         home = importlib.import_module("vllm.v1.attention.ops.triton_unified_attention")
         source = inspect.getsource(getattr(home, function).fn)
         if source.count(old) != 1:
             raise ValueError(f"{function}: {old!r} occurs {source.count(old)} times, this release is another")
-        setattr(home, function, _compile(source.replace(old, new), function, home))
+        directory = Path(ledger.enter(tempfile.TemporaryDirectory(prefix="harness-overlay-")))
+        ledger.set(home, function, _compile(source.replace(old, new), function, home, directory))
         kernel = "kernel_unified_attention"
         if function != kernel:
-            setattr(home, kernel, _compile(inspect.getsource(getattr(home, kernel).fn), kernel, home))
+            ledger.set(home, kernel, _compile(inspect.getsource(getattr(home, kernel).fn), kernel, home, directory))
 
     return apply
 
 
-def _compile(source: str, function: str, home) -> object:
+def _compile(source: str, function: str, home, directory: Path) -> object:
     """Triton reads a function's text from its file, so the changed text gets one of its own.
 
     The kernel is always made anew, since compiled ones remember the helpers that they were made with.
     """
-    path = Path(tempfile.mkdtemp(prefix="harness-overlay-")) / f"overlaid_{function}.py"
+    path = directory / f"overlaid_{function}.py"
     path.write_text(source)
-    module = types.ModuleType(f"overlaid_{function}_{path.parent.name[16:]}")
+    module = types.ModuleType(f"overlaid_{function}_{directory.name[16:]}")
     module.__dict__.update({name: value for name, value in home.__dict__.items() if not name.startswith("__")})
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     exec(compile(source, str(path), "exec"), module.__dict__)
     return module.__dict__[function]
+
+
+def register(worker, ledger: Ledger, registered: bool) -> None:
+    """Make gemma4 an mm-prefix model, or not: where the configuration says it and where V1's runner remembers it."""
+    runner = worker.model_runner
+    ledger.set(runner.model_config.model_arch_config, "is_mm_prefix_lm", registered)
+    if hasattr(runner, "is_mm_prefix_lm"):
+        ledger.set(runner, "is_mm_prefix_lm", registered)
+
+
+def model_of(worker):
+    """The worker's model, under the names that releases give it."""
+    runner = worker.model_runner
+    return runner.get_model() if hasattr(runner, "get_model") else runner.model
 
 
 def _builders(worker) -> list[type]:

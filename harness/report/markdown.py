@@ -36,19 +36,35 @@ def _row(result: CaseResult) -> str:
     link = (result.declared or {}).get("link", "")
     if link and link not in result.diagnosis:
         diagnosis += f" ({_cell(link)})"
-    cells = [result.verdict.value, _cell(result.case), _cell(setting_label(result)), _code(result.layout), diagnosis]
+    cells = [
+        result.verdict.value,
+        _cell(result.case),
+        _cell(setting_label(result)),
+        _piped(_code(result.layout)),
+        diagnosis,
+    ]
     if result.logits and not result.logits.within:
         cells[-1] += f"; logits off by {number(result.logits.max_abs_diff)}, bound {number(result.logits.bound)}"
     return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
-    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(re.sub(r"([\\|*\[\]])", r"\\\1", escaped).split())
+    """``text`` in a table's cell: its code spans stay, everything else is shown as it is."""
+    parts = re.split("(`[^`]+`)", " ".join(plain(text).split()))
+    return "".join(_piped(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    entities = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|*_~`\[\]])", r"\\\1", entities)
+
+
+def _piped(code: str) -> str:
+    return code.replace("|", "\\|")
 
 
 def _code(text: str) -> str:
-    flat = " ".join(plain(text).replace("|", "\\|").split())
+    flat = " ".join(plain(text).split())
     fence = "`" * (1 + _longest_run(flat))
     pad = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{pad}{flat}{pad}{fence}"

@@ -24,6 +24,8 @@ class Engine:
     def __init__(self) -> None:
         self.llm = None
         self.count = 0
+        self.salt: str | None = None
+        """Keeps the prefix cache's blocks of different overlays apart."""
 
     def load(self, request: dict) -> dict:
         """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
@@ -41,19 +43,21 @@ class Engine:
             worker_extension_cls="harness.drivers.serving.observer.ObserverExtension",
             **request["arguments"],
         )
-        overlays = self.llm.collective_rpc("harness_overlay", args=(setting["overlays"],))[0]
-        if request["observe"]:
-            facts = self.llm.collective_rpc("harness_install")[0]
-        else:
-            facts = {}
         self.observe = request["observe"]
-        self.facts = {**facts, "overlays": overlays}
+        self.facts = self.llm.collective_rpc("harness_install")[0] if self.observe else {}
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
         for name in ("triton", "transformers"):
             module = sys.modules.get(name)
             if module is not None:
                 self.versions[f"serving {name}"] = module.__version__
+        self.overlay({"overlays": setting["overlays"]})
         return {**self.facts, "versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+
+    def overlay(self, request: dict) -> dict:
+        """Lay ``overlays`` over the workers, instead of those that lay there."""
+        self.facts["overlays"] = self.llm.collective_rpc("harness_overlay", args=(request["overlays"],))[0]
+        self.salt = "+".join(request["overlays"]) or None
+        return {"overlays": self.facts["overlays"]}
 
     def run(self, request: dict) -> dict:
         """Serve ``prompts`` together, with ``mates`` beside them, and capture each prompt into ``out``.
@@ -63,17 +67,16 @@ class Engine:
         start = time.perf_counter()
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
-        salt = request.get("salt")
         self.count += 1
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
-        ready = {name: self._input(prompt, salt) for name, prompt in names.items()}
+        ready = {name: self._input(prompt) for name, prompt in names.items()}
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
         observe = self.observe and not request.get("plain")
         if observe:
             longest = request.get("longest") or max(map(len, ids.values()))
             self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest))
         for index, mate in enumerate(mates):
-            self._add(f"mate{self.count}x{index}", self._input(mate, salt))
+            self._add(f"mate{self.count}x{index}", self._input(mate))
         for name, entry in ready.items():
             self._add(name, entry)
         sampled = {}
@@ -133,11 +136,11 @@ class Engine:
 
         self.llm.llm_engine.add_request(name, entry, SamplingParams(max_tokens=1, temperature=0.0))
 
-    def _input(self, prompt: Prompt, salt: str | None):
+    def _input(self, prompt: Prompt):
         if prompt.image_file:
             return self._from_picture(prompt)
         if not prompt.items:
-            return releases.text_input(list(prompt.token_ids), salt)
+            return releases.text_input(list(prompt.token_ids), self.salt)
         from vllm.multimodal.inputs import PlaceholderRange
 
         hashes: dict[str, list[str]] = {}
@@ -150,13 +153,14 @@ class Engine:
             places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
             content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
             hashes.setdefault(item.modality, []).append(f"{item.modality}-{content:08x}-{item.soft}x{item.frames}")
-        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, salt)
+        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, self.salt)
 
     def _from_picture(self, prompt: Prompt):
         from PIL import Image
 
         with Image.open(prompt.image_file) as picture:
             request = {"prompt": prompt.text, "multi_modal_data": {"image": [picture.convert("RGB")]}}
+            request |= {"cache_salt": self.salt} if self.salt else {}
             return releases.processed(self.llm, request)
 
 
@@ -193,7 +197,7 @@ def _kwargs(prompt: Prompt):
 
 def main() -> None:
     engine = Engine()
-    channel.serve({"load": engine.load, "run": engine.run}, int(sys.argv[1]), int(sys.argv[2]))
+    channel.serve({"load": engine.load, "overlay": engine.overlay, "run": engine.run}, int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

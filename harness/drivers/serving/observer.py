@@ -253,6 +253,8 @@ class ObserverExtension:
         return self.harness_observer.collect(directories)
 
     def harness_overlay(self, names: list) -> list:
-        from harness.overlays import apply
+        from harness import overlays
 
-        return apply(names, self, releases.version())
+        if not hasattr(self, "harness_ledger"):
+            self.harness_ledger = overlays.Ledger()
+        return overlays.lay(names, self, releases.version(), self.harness_ledger)

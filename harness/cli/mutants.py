@@ -1,0 +1,82 @@
+"""`harness mutants`: plants each fault and hunts it with generated layouts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.checkpoint.presets import preset
+from harness.cli import options
+from harness.cli.parallel import JOBS, in_parallel
+from harness.compare.result import CaseResult
+from harness.errors import UsageError
+from harness.overlays import OVERLAYS
+from harness.report import atomic
+
+
+def mutants(
+    out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/mutants"),
+    only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
+    examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 40,
+    model: Annotated[str, typer.Option(help="a preset")] = "tiny",
+    jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
+    serving_python: options.ServingPython = options.THIS_PYTHON,
+    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    format: options.FormatOption = options.Format.text,
+) -> None:
+    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives."""
+    from harness.report.bundle import write_report
+    from harness.session import host_of
+
+    preset(model)
+    names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
+    for name in only or ():
+        if name not in names:
+            raise UsageError("only", name, f"a mutant: {', '.join(names)}")
+    options.at_least("examples", examples, 1)
+    options.at_least("jobs", jobs, 1)
+    host_of(serving_python)
+    chosen = [name for name in names if not only or name in only]
+    kills, results = [], []
+    console = Console(stderr=True)
+    arguments = [(name, model, examples) for name in chosen]
+    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
+        kills.append(kill)
+        results += [CaseResult.from_dict(result) for result in found]
+        caught = f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else "not caught"
+        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {caught} ({kill['seconds']:.0f} s)", highlight=False)
+    kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
+    index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
+    atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+    if format is options.Format.json:
+        json.dump(kills, sys.stdout, indent=1)
+        print()
+    else:
+        Console().print(_matrix(kills))
+        Console().print(f"report: {index}", soft_wrap=True)
+    raise typer.Exit(0 if all(kill["right"] for kill in kills) else 1)
+
+
+def _hunt(session, name: str, model: str, examples: int) -> tuple[dict, list[dict]]:
+    from cases.catalogue import DROP
+
+    from harness.hunt import hunt
+
+    kill, results = hunt(session, name, preset(model), DROP, examples)
+    return kill.to_dict(), [result.to_dict() for result in results]
+
+
+def _matrix(kills: list[dict]) -> Table:
+    table = Table("mutant", "caught by", "after", "smallest layouts", title="kill matrix")
+    table.columns[0].no_wrap = True
+    for kill in kills:
+        caught = kill["caught_by"] or ("equivalent" if kill["equivalent"] else "[bold red]survived[/]")
+        found = " | ".join(kill["layouts"]) or f"[dim]{kill['equivalent'] or kill['sentence']}[/]"
+        table.add_row(kill["mutant"], caught, str(kill["examples"]), found)
+    return table

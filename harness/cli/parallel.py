@@ -1,0 +1,44 @@
+"""Work on several engines at the same time: processes that each have a session of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.util import Finalize
+from typing import Any
+
+from harness.session import Session
+
+JOBS = min(2, os.cpu_count() or 1)
+_session: Session | None = None
+
+
+def in_parallel(work: Callable[..., Any], arguments: list[tuple], jobs: int, serving_python: str, reference_python: str) -> Iterator[Any]:
+    """What ``work(session, *arguments)`` returns for each of ``arguments``, as they come.
+
+    The workers of a run that ends early are killed, and their drivers with them.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(serving_python, reference_python)) as pool:
+        waiting = [pool.submit(_call, work, each) for each in arguments]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
+
+
+def _open(serving_python: str, reference_python: str) -> None:
+    global _session
+    _session = Session(serving_python=serving_python, reference_python=reference_python)
+    Finalize(None, _session.close, exitpriority=10)
+
+
+def _call(work: Callable[..., Any], arguments: tuple) -> Any:
+    return work(_session, *arguments)

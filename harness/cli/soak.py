@@ -1,0 +1,78 @@
+"""`harness soak`: generated layouts on settings that are right; can be stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from harness.checkpoint.presets import preset
+from harness.cli import options
+from harness.cli.parallel import JOBS, in_parallel
+from harness.report import atomic
+from harness.soak import BLOCK, SETTINGS, block, summary
+
+
+def soak(
+    out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path("reports/soak"),
+    layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
+    model: Annotated[str, typer.Option(help="a preset")] = "tiny",
+    jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
+    serving_python: options.ServingPython = options.THIS_PYTHON,
+    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    format: options.FormatOption = options.Format.text,
+) -> None:
+    """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
+    from harness.session import host_of
+
+    preset(model)
+    options.at_least("layouts", layouts, 1)
+    options.at_least("jobs", jobs, 1)
+    host_of(serving_python)
+    out.mkdir(parents=True, exist_ok=True)
+    done = {(each["setting"], each["seed"]): each for each in _blocks(out)}
+    wanted = [(setting, seed) for setting in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
+    todo = [(*key, model) for key in wanted if key not in done]
+    console = Console(stderr=True)
+    console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
+    try:
+        for found in in_parallel(_block, todo, jobs, serving_python, reference_python):
+            done[found["setting"], found["seed"]] = found
+            with (out / "blocks.jsonl").open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            console.print(
+                f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
+                f"failures, {found['seconds']:.0f} s",
+                highlight=False,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted; the next run goes on from here")
+    found = summary([done[key] for key in wanted if key in done])
+    atomic.write_text(out / "summary.json", json.dumps(found, indent=1))
+    if format is options.Format.json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+    else:
+        Console().print_json(data=found)
+    complete = all(key in done for key in wanted)
+    raise typer.Exit(1 if found["failures"] else 0 if complete else 130)
+
+
+def _block(session, setting: str, seed: int, model: str) -> dict:
+    return block(session, setting, seed, preset(model))
+
+
+def _blocks(out: Path) -> list[dict]:
+    """The blocks that were done; a line that was cut off is left out."""
+    path = out / "blocks.jsonl"
+    blocks = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            blocks.append(json.loads(line))
+        except ValueError:
+            continue
+    return blocks
