@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -33,7 +34,7 @@ def rows(found: list[Token]) -> Iterator[list[str]]:
     """The cells of each row of the table's body as text."""
     body = found[[token.type for token in found].index("tbody_open") :]
     cells: list[str] = []
-    for token, inside in zip(body, body[1:], strict=False):
+    for token, inside in pairwise(body):
         if token.type == "td_open":
             cells.append(text(inside) if inside.type == "inline" else "")
         elif token.type == "tr_close":

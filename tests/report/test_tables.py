@@ -31,8 +31,8 @@ def test_the_overview_has_a_row_a_result_in_the_order_given() -> None:
 
 
 def test_pairs_are_those_of_the_masks_summed_over_layers() -> None:
-    for result, found in zip(EACH, overview(EACH).to_dict("records"), strict=True):
-        pairs = [masks(result, layer) for layer in result.layers]
+    for one, found in zip(EACH, overview(EACH).to_dict("records"), strict=True):
+        pairs = [masks(one, layer) for layer in one.layers]
         assert found["missing"] == sum(int((reference & ~serving).sum()) for reference, serving in pairs)
         assert found["extra"] == sum(int((serving & ~reference).sum()) for reference, serving in pairs)
 
