@@ -1,0 +1,61 @@
+"""What a terminal shows."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from harness.compare.result import CaseResult
+from harness.report.terminal import LOG_LINES, case_panel, summary_table
+from tests.report.results import LINK, failed, one_of_each, result
+
+EACH = one_of_each()
+
+
+def shown(renderable: RenderableType, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_summary_has_a_line_a_result_the_gravest_first_and_the_counts() -> None:
+    lines = shown(summary_table(EACH)).splitlines()
+    verdicts = [line.split()[0] for line in lines if line.split() and line.split()[0].isupper()]
+    assert verdicts == ["DIVERGED"] * 3 + ["ERROR", "FIXED", "KNOWN", "PASS"]
+    assert lines[-1].strip() == "3 DIVERGED, 1 ERROR, 1 FIXED, 1 KNOWN, 1 PASS"
+
+
+@pytest.mark.parametrize("one", EACH, ids=lambda one: one.case)
+def test_a_panel_has_the_diagnosis_and_the_command(one: CaseResult) -> None:
+    text = shown(case_panel(one))
+    assert one.verdict.value in text and one.layout in text
+    assert one.diagnosis.split(";")[0][:80] in text
+    assert one.reproduce in text
+
+
+def test_a_known_divergence_has_its_link() -> None:
+    (known,) = (one for one in EACH if one.declared and one.verdict.value == "KNOWN")
+    assert LINK in shown(case_panel(known))
+
+
+def test_an_error_has_the_end_of_its_log() -> None:
+    text = shown(case_panel(failed(log="\n".join(f"line {number}." for number in range(LOG_LINES + 5)))))
+    assert "failed in stage serving" in text
+    assert f"line {LOG_LINES + 4}." in text and "line 5." in text
+    assert "line 4." not in text
+
+
+def test_brackets_are_no_markup_and_colours_of_a_log_are_taken_out() -> None:
+    marked = replace(result(), case="[red]x[/red]", diagnosis="[bold]y", reproduce="run [/] z")
+    for renderable in (case_panel(marked), summary_table([marked])):
+        assert "[red]x[/red]" in shown(renderable)
+    assert "[bold]y" in shown(case_panel(marked)) and "run [/] z" in shown(case_panel(marked))
+    assert "plain words" in shown(case_panel(failed(log="\x1b[31mplain\x1b[0m words")))
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    for one in EACH:
+        assert max(map(len, shown(case_panel(one), width).splitlines())) <= width
+    assert max(map(len, shown(summary_table(EACH), width).splitlines())) <= width
