@@ -49,7 +49,7 @@ def test_text_before_the_first_image_does_not_change_when_the_image_grows(sessio
 
 
 @settings(max_examples=FEW)
-@given(layouts=st.lists(strategies.layouts(max_tokens=20, kinds="ti"), min_size=2, max_size=3), data=st.data())
+@given(layouts=st.lists(strategies.layouts(max_tokens=20), min_size=2, max_size=3), data=st.data())
 def test_the_order_of_batch_mates_does_not_matter(session, layouts, data):
     prompts = [prompt_for(layout, TINY, seed=index) for index, layout in enumerate(layouts)]
     order = data.draw(st.permutations(range(len(prompts))))
@@ -60,7 +60,7 @@ def test_the_order_of_batch_mates_does_not_matter(session, layouts, data):
 
 
 @settings(max_examples=FEW)
-@given(layouts=st.lists(strategies.layouts(max_tokens=24, kinds="ti"), min_size=2, max_size=3))
+@given(layouts=st.lists(strategies.layouts(max_tokens=24), min_size=2, max_size=3))
 def test_a_request_alone_is_the_request_in_a_batch(session, layouts):
     prompts = [prompt_for(layout, TINY, seed=index) for index, layout in enumerate(layouts)]
     together = session.observe(TINY, V1, prompts)
@@ -77,7 +77,7 @@ def test_a_prompt_in_chunks_is_the_prompt_in_one_step(session, layout):
 
 
 @settings(max_examples=FEW)
-@given(layout=strategies.layouts(max_tokens=90, kinds="ti").filter(lambda x: len(x) > 34))
+@given(layout=strategies.layouts(max_tokens=90).filter(lambda x: len(x) > 34))
 def test_a_cached_prefix_changes_nothing(session, layout):
     prompt = prompt_for(layout, TINY)
     caching = V1.with_(prefix_caching=True)

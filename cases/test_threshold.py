@@ -47,7 +47,7 @@ def test_a_batch_is_as_right_as_its_requests(session: Session) -> None:
     spec = PRESETS["tiny"]
 
     @settings(max_examples=max(2, settings.default.max_examples // 4))
-    @given(strategies.batches(strategies.layouts(max_tokens=24, kinds="ti"), 3))
+    @given(strategies.batches(strategies.layouts(max_tokens=24), 3))
     def verify(layouts: list[Layout]) -> None:
         for result in verify_batch(session, layouts, RIGHT[0], spec):
             assert result.verdict in AS_EXPECTED, failure.text(result)

@@ -14,10 +14,15 @@ from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
-from harness.setting import Setting
+from harness.setting import MODES, Setting
 
 LINK = "https://github.com/vllm-project/vllm/pull/50539"
 DROP = Declared(policy="drop", link=LINK, reason="the V2 runner leaves an image longer than the window causal")
+SIX = [
+    (backend, runner, mode)
+    for backend, runner in (("triton", "v1"), ("triton", "v2"), ("cpu", "auto"))
+    for mode in MODES
+]
 LETTERS = {"s": "sliding_attention", "f": "full_attention"}
 
 
@@ -98,6 +103,24 @@ def one_of_each() -> list[CaseResult]:
             case="image-twice-window", layout="t3 i16 t4", title="gone", declared=DROP, setting=Setting(runner="v2")
         ),
         failed(),
+    ]
+
+
+def sixty() -> list[CaseResult]:
+    """Ten layouts under six settings, as large as a catalogue."""
+    settings = [Setting(backend, runner, mode=mode) for backend, runner, mode in SIX]
+    return [
+        result(
+            case=f"image-of-{soft}",
+            title=f"an image of {soft} tokens",
+            layout=f"t3 i{soft} t4",
+            policy="drop" if setting.runner == "v2" else "causal" if setting.backend == "cpu" else "clamp",
+            declared=DROP if setting.runner == "v2" and soft > 8 else None,
+            setting=setting,
+            shift=0.3,
+        )
+        for setting in settings
+        for soft in range(3, 33, 3)
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from harness.checkpoint.prompt import Prompt
+from harness.checkpoint.prompt import FRAME_SOFT_TOKENS, POOL, Prompt
 from harness.drivers import capture, channel, inputs
 from harness.drivers.serving import releases
 from harness.masks.probe import ProbeError
@@ -165,7 +165,8 @@ class Engine:
 
 
 def _kwargs(prompt: Prompt):
-    """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`)."""
+    """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`), which
+    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md)."""
     from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 
     data: dict = {}
@@ -179,8 +180,9 @@ def _kwargs(prompt: Prompt):
     if videos:
         drawn = [inputs.vision(item) for item in videos]
         counts = torch.tensor([item.frames for item in videos])
-        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0)
-        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1)
+        patches = FRAME_SOFT_TOKENS * POOL**2
+        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, patches)
+        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, patches)
         data["video_frame_counts"] = counts
         for name in ("pixel_values_videos", "pixel_position_ids_videos"):
             fields[name] = MultiModalFieldConfig.flat_from_sizes("video", counts)

@@ -1,0 +1,125 @@
+"""A case's section: drawn when it is opened, with all that is known of the case."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from math import nan
+
+import pytest
+
+from harness.compare.result import CaseResult
+from tests.report.page import Page
+from tests.report.results import LINK, failed, one_of_each, result
+
+pytestmark = pytest.mark.browser
+
+BY_NAME = {entry.case: entry for entry in one_of_each()}
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize("name", ["one of each", "sixty"])
+def test_nothing_is_drawn_until_a_case_is_opened(opened: Callable, name: str) -> None:
+    page = opened(name)
+    assert page.elements("canvas, .plot, .case-body > *") == []
+    page.open(page.element("details.case h3").text)
+    filled = page.script("return $$('.case-body').map((body) => body.hasChildNodes())")
+    assert filled == [True] + [False] * (len(filled) - 1)
+
+
+@pytest.mark.parametrize("entry", one_of_each(), ids=lambda entry: entry.case)
+def test_a_case_tells_what_is_known_of_it(page: Page, entry: CaseResult) -> None:
+    text = page.open(entry.case).text
+    for told in (entry.title, entry.diagnosis, entry.layout, entry.reproduce, *entry.versions.values()):
+        assert told in text
+    assert all(f"{seconds:.2f} s" in text for seconds in entry.seconds.values())
+    assert (LINK in text) == bool(entry.declared)
+
+
+def test_a_layer_table_has_a_row_a_layer_and_marks_those_that_differ(page: Page) -> None:
+    case = page.open("video-and-image")
+    rows = [(row.text.split()[0], row.get_attribute("class")) for row in page.elements("section tbody tr", case)]
+    assert rows == [("0", "differs"), ("1", "differs"), ("2", "")]
+
+
+def test_a_failure_shows_its_stage_and_its_log(page: Page) -> None:
+    case = page.open("image-last")
+    assert page.element(".log", case).text == "Traceback\nRuntimeError: out of blocks"
+    assert "Stage: serving" in case.text
+    assert page.elements("canvas, .plot", case) == []
+
+
+def test_the_strip_has_every_token_with_its_name(page: Page) -> None:
+    case = page.open("two-images")
+    titles = [cell.get_attribute("title") for cell in page.elements(".strip .token", case)]
+    assert titles == [f"{token['position']}: {token['name']}" for token in BY_NAME["two-images"].tokens]
+    kinds = {cell.text for cell in page.elements(".strip .token", case)}
+    assert kinds == {"t", "[", "]", "1", "2"}
+
+
+def test_the_plot_has_the_error_the_floor_the_bound_and_the_divergence(page: Page) -> None:
+    case = page.open("two-images")
+    assert len(page.elements(".plot .scatterlayer .trace", case)) == 4
+    assert [entry.text for entry in page.elements(".plot .legendtext", case)] == [
+        "max abs difference",
+        "noise floor",
+        "bound",
+        "KL(reference ‖ serving)",
+    ]
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("name", ["two-images", "image-far-longer", "image-first"])
+def test_no_tick_of_the_plot_covers_another(page: Page, name: str, width: int) -> None:
+    page.resize(width)
+    case = page.open(name)
+    boxes = [
+        label.rect for label in page.elements(".plot :is(.xtick, .ytick, .y2tick) text, .plot .g-ytitle text", case)
+    ]
+    assert len(boxes) >= 8
+    assert not [pair for pair in combinations(boxes, 2) if overlap(*pair)]
+
+
+def test_the_command_is_shown_and_copied(page: Page) -> None:
+    permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", permissions)
+    case = page.open("two-images")
+    assert page.element(".command code", case).text == BY_NAME["two-images"].reproduce
+    button = page.element(".command button", case)
+    button.click()
+    page.wait(lambda: button.text == "Copied")
+    copied = "navigator.clipboard.readText().then(arguments[arguments.length - 1])"
+    assert page.driver.execute_async_script(copied) == BY_NAME["two-images"].reproduce
+
+
+def test_hostile_text_is_only_text(opened: Callable) -> None:
+    error = {"stage": HOSTILE, "message": HOSTILE, "log": HOSTILE}
+    told = {"case": "hostile", "title": HOSTILE, "diagnosis": HOSTILE, "layout": HOSTILE, "reproduce": HOSTILE}
+    declared = {"policy": HOSTILE, "link": f"javascript:alert(1)//{HOSTILE}", "reason": HOSTILE}
+    logits = result()
+    hostile = replace(
+        logits,
+        **told,
+        error=error,
+        declared=declared,
+        versions={HOSTILE: HOSTILE},
+        extra={HOSTILE: [HOSTILE]},
+        tokens=[{**token, "name": HOSTILE} for token in logits.tokens],
+    )
+    page = opened([hostile, failed()])
+    case = page.open("hostile")
+    assert page.elements("img, [onerror], a[href^=javascript]") == []
+    assert page.element(".log", case).text == HOSTILE
+    assert case.text.count(HOSTILE) >= 10
+
+
+def test_values_that_are_not_finite_are_named(opened: Callable) -> None:
+    case = opened([result(case="not-finite", noise=nan)]).open("not-finite")
+    assert "Largest absolute difference not finite at position 0" in case.text
+    assert "bound not finite" in case.text
+
+
+def overlap(a: dict, b: dict) -> bool:
+    """Whether two rectangles share more than a pixel's rim."""
+    return all(
+        min(a[at] + a[size], b[at] + b[size]) - max(a[at], b[at]) > 1 for at, size in (("x", "width"), ("y", "height"))
+    )
