@@ -47,6 +47,7 @@ DROP = Declared(
     backends=("triton",),
     runners=("v2",),
     releases=">=0.25,<0.33",
+    mended_by=("pr-50539",),
 )
 DECLARED = [
     DROP,

@@ -35,6 +35,7 @@ DECLARED = [
         backends=("TRITON_ATTN",),
         runners=("v2",),
         releases=">=0.25,<0.33",
+        mended_by=("pr-50539",),
     ),
 ]
 

@@ -28,7 +28,8 @@ class Declared:
     """A divergence that is known: sliding layers follow ``policy`` instead of the reference's.
 
     It holds for settings whose fields are in ``backends`` and ``runners`` (as the engine chose them)
-    and for vLLM ``releases`` (a PEP 440 specifier). ``link`` is the issue or pull request.
+    and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
+    them. ``link`` is the issue or pull request.
     """
 
     policy: str
@@ -38,11 +39,13 @@ class Declared:
     runners: tuple[str, ...] = ()
     releases: str = ""
     full_policy: str = "causal"
+    mended_by: tuple[str, ...] = ()
 
     def holds(self, setting: Setting, runner: str, release: str) -> bool:
         """``runner`` is what the engine runs, "v1" or "v2"."""
         return (
             (not self.backends or setting.backend in self.backends)
             and (not self.runners or runner in self.runners)
+            and not set(self.mended_by) & set(setting.overlays)
             and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
         )

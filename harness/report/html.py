@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
             "policies": POLICIES.values(),
             "css": Markup(_asset("report.css")),
             "scripts": [Markup(_asset(name)) for name in SCRIPTS],
-            "plotly": _packed(get_plotlyjs()) if any(result.logits for result in results) else "",
+            "plotly": _packed_plotly() if any(result.logits for result in results) else "",
         }
     )
 
@@ -102,5 +103,6 @@ def _asset(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _packed(text: str) -> str:
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+@cache
+def _packed_plotly() -> str:
+    return base64.b64encode(zlib.compress(get_plotlyjs().encode(), 9)).decode()

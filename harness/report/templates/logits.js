@@ -9,7 +9,16 @@ report.logits = (() => {
       return window.Plotly;
     }));
 
-  const measured = (values) => values.filter((value) => value > 0);
+  const measured = (...lists) => lists.flat().filter((value) => value > 0);
+
+  const lowest = (...lists) => measured(...lists).reduce((least, value) => Math.min(least, value), 1) / 10;
+
+  /** The range of a logarithmic axis in whole decades, and ticks at five of them at most. */
+  const decades = (bottom, ...lists) => {
+    const top = measured(...lists).reduce((most, value) => Math.max(most, value), bottom);
+    const low = Math.floor(Math.log10(bottom)), high = Math.max(low + 1, Math.ceil(Math.log10(top)));
+    return { range: [low - 0.2, high + 0.2], dtick: Math.ceil((high - low) / 4) };
+  };
 
   /** On a logarithmic axis zero has no place: it is drawn below the smallest value, and named 0 in the read-out. */
   const drawable = (values, lowest) => values.map((value) => (value === 0 ? lowest : value));
@@ -28,10 +37,9 @@ report.logits = (() => {
   const figure = (logits, tokens, narrow) => {
     const { max_abs_diff: off, floor, kl } = logits.by_position;
     const ink = report.colour("ink"), soft = report.colour("line");
-    const lowest = (...lists) => Math.min(...lists.map((list) => Math.min(...measured(list), 1))) / 10;
     const offLow = lowest(off, floor), klLow = lowest(kl);
     const axis = { gridcolor: soft, linecolor: soft, zeroline: false, color: ink, automargin: true };
-    const log = { ...axis, type: "log", exponentformat: "power", nticks: 6 };
+    const log = { ...axis, type: "log", exponentformat: "power" };
     const bound = {
       name: "bound", x: [0, off.length - 1], y: [logits.bound, logits.bound], type: "scatter", mode: "lines",
       line: { color: report.colour("plot-bound"), dash: "dash", width: 1.75 }, hovertemplate: `bound ${number(logits.bound)}<extra></extra>`,
@@ -49,8 +57,8 @@ report.logits = (() => {
         hoverlabel: { bgcolor: report.colour("raised"), bordercolor: soft, font: { color: ink } },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         xaxis: { ...axis, title: { text: "position" }, anchor: "y2", rangemode: "tozero" },
-        yaxis: { ...log, domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
-        yaxis2: { ...log, domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
+        yaxis: { ...log, ...decades(offLow, off, floor, [logits.bound]), domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
+        yaxis2: { ...log, ...decades(klLow, kl), domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
       },
     };
   };
