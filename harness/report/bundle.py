@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,16 +20,20 @@ TITLE = "Gemma 4: reference versus serving"
 def write_report(results: list[CaseResult], directory: Path, command: str) -> Path:
     """Write index.html, results.json, results.csv, junit.xml and summary.md; returns the path of index.html.
 
-    Each file appears whole or not at all. In results.json numbers that are not finite are null.
+    Each file appears whole or not at all. In results.json numbers that are not finite are null, and
+    ``seconds`` is what writing the others took.
     """
+    start = time.perf_counter()
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    document = {"schema": SCHEMA, "command": command, "generated": generated}
-    document["results"] = [result.to_dict() for result in results]
-    atomic.write_text(directory / "results.json", json.dumps(strict(document), allow_nan=False, indent=1) + "\n")
+    index = write_html(results, directory / "index.html", title=TITLE, generated=generated, command=command)
     atomic.write_text(directory / "results.csv", overview(results).to_csv(index=False, lineterminator="\n"))
     atomic.write_text(directory / "summary.md", markdown.summary(results, command=command, generated=generated))
     write_junit(results, directory / "junit.xml")
-    return write_html(results, directory / "index.html", title=TITLE, generated=generated, command=command)
+    document = {"schema": SCHEMA, "command": command, "generated": generated}
+    document["seconds"] = {"report": round(time.perf_counter() - start, 3)}
+    document["results"] = [result.to_dict() for result in results]
+    atomic.write_text(directory / "results.json", json.dumps(strict(document), allow_nan=False, indent=1) + "\n")
+    return index
 
 
 def read_results(path: Path) -> list[CaseResult]:

@@ -14,9 +14,10 @@ report.logits = (() => {
   const lowest = (...lists) => measured(...lists).reduce((least, value) => Math.min(least, value), 1) / 10;
 
   /** The range of a logarithmic axis in whole decades, and ticks at five of them at most. */
-  const decades = (bottom, ...lists) => {
-    const top = measured(...lists).reduce((most, value) => Math.max(most, value), bottom);
-    const low = Math.floor(Math.log10(bottom)), high = Math.max(low + 1, Math.ceil(Math.log10(top)));
+  const decades = (...lists) => {
+    const exponents = measured(...lists).map(Math.log10);
+    const low = exponents.length ? Math.floor(Math.min(...exponents)) : -1;
+    const high = exponents.length ? Math.max(low + 1, Math.ceil(Math.max(...exponents))) : 0;
     return { range: [low - 0.2, high + 0.2], dtick: Math.ceil((high - low) / 4) };
   };
 
@@ -31,7 +32,7 @@ report.logits = (() => {
     text: values.map((value, position) => `position ${position} = ${escaped(tokens[position]?.name ?? "?")}<br>${name} ${number(value)}`),
     hovertemplate: "%{text}<extra></extra>",
     line: { color: style.color, dash: style.dash, width: 1.75 }, marker: { color: style.color, symbol: style.symbol, size: 6 },
-    yaxis: style.axis ?? "y", connectgaps: false,
+    yaxis: style.axis ?? "y", connectgaps: false, cliponaxis: false,
   });
 
   const figure = (logits, tokens, narrow) => {
@@ -57,8 +58,8 @@ report.logits = (() => {
         hoverlabel: { bgcolor: report.colour("raised"), bordercolor: soft, font: { color: ink } },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         xaxis: { ...axis, title: { text: "position" }, anchor: "y2", rangemode: "tozero" },
-        yaxis: { ...log, ...decades(offLow, off, floor, [logits.bound]), domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
-        yaxis2: { ...log, ...decades(klLow, kl), domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
+        yaxis: { ...log, ...decades(...[off, floor].map((values) => drawable(values, offLow)), [logits.bound]), domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
+        yaxis2: { ...log, ...decades(drawable(kl, klLow)), domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
       },
     };
   };
