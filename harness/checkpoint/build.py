@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from harness.checkpoint.prompt import PATCH, POOL
 from harness.checkpoint.spec import ModelSpec
 from harness.checkpoint.tokens import ID_OF_KIND, SPECIAL
+
+ABANDONED = 3600.0
+"""Seconds; a build takes less than a minute."""
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:
@@ -26,6 +30,7 @@ def build(spec: ModelSpec, cache: Path) -> Path:
     if target.is_dir():
         return target
     cache.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(cache)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=cache))
     try:
         _write(spec, beside)
@@ -37,6 +42,13 @@ def build(spec: ModelSpec, cache: Path) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Builds that were killed leave a hidden folder; one that is an hour old is nobody's any more."""
+    for beside in cache.glob(".*-transformers-*"):
+        if time.time() - beside.stat().st_mtime > ABANDONED:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:

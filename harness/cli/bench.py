@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harness.bench import layout_of, stream
 from harness.checkpoint.presets import preset
+from harness.checkpoint.prompt import prompt_for
+from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
+from harness.cli.parallel import in_parallel
 from harness.setting import Setting
+
+
+TOKENS = (24, 32, 64, 128, 256, 500)
+STREAM_SECONDS = 15.0
 
 
 def bench(
@@ -23,29 +33,47 @@ def bench(
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
+    jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
     from harness.bench import measure
-    from harness.session import Session, check_usage, host_of
+    from harness.session import Session, check_usage
 
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)
-    check_usage(setting, host_of(serving_python))
+    options.at_least("batch", batch, 1)
+    options.at_least("jobs", jobs, 1)
+    for count in tokens or ():
+        options.at_least("tokens", count, 8)
+        prompt_for(layout_of(count, spec.window, 0), spec)
+    check_usage(setting, serving_python)
+    specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
     rows = []
     console = Console(stderr=True)
     with Session(reference_python=reference_python, serving_python=serving_python) as session:
-        for pattern in layers or [spec.layers]:
-            for count in tokens or [32, 64, 128, 256, 500]:
-                with console.status(f"{count} tokens, layers {pattern}"):
-                    rows.append(measure(session, spec.with_(layers=pattern), setting, count, batch))
+        for one in specs:
+            for count in tokens or TOKENS:
+                with console.status(f"{count} tokens, layers {one.layers}"):
+                    rows.append(measure(session, one, setting, count, batch))
+    if jobs > 1:
+        for row in rows:
+            with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
+                one = spec.with_(layers=row["layers"])
+                barrier = multiprocessing.Manager().Barrier(jobs)
+                work = [(one, setting, row["tokens"], barrier)] * jobs
+                row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python)), 1)
     if format is options.Format.json:
         json.dump(rows, sys.stdout, indent=1)
         print()
         return
-    table = Table(*max(rows, key=len), title=f"{model}, {setting.label}")
+    table = Table(*max(rows, key=len), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console().print(table)
+
+
+def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, barrier) -> float:
+    return stream(session, spec, setting, tokens, STREAM_SECONDS, barrier.wait)

@@ -31,6 +31,7 @@ def report(
     from cases.catalogue import CASES, DECLARED, entries
 
     from harness.overlays import check_names
+    from harness.report.bundle import write_report
     from harness.session import Session, host_of
 
     names = [case.name for case in (*CASES, *gpu.CASES)]
@@ -48,7 +49,7 @@ def report(
         raise UsageError("backend", backend, "no setting of the catalogue has it")
     with Session(reference_python=reference_python, serving_python=serving_python) as session:
         results = run_all(session, chosen, DECLARED)
-    index = publish(results, out)
+    index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
     if format is options.Format.json:
         json.dump([result.to_dict() for result in results], sys.stdout)
         print()
@@ -85,10 +86,3 @@ def run_all(session, chosen, declared) -> list[CaseResult]:
         except KeyboardInterrupt:
             progress.console.print("interrupted: the report has what was done until now")
     return results
-
-
-def publish(results: list[CaseResult], out: Path) -> Path:
-    """Write the report; every result is told how long the writing took, by being written last."""
-    from harness.report.bundle import write_report
-
-    return write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))

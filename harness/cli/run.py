@@ -62,11 +62,11 @@ def run(
     for text in setting.mates:
         prompt_for(Layout.parse(text), spec)
     from harness.overlays import check_names
-    from harness.session import Session, check_usage, host_of
+    from harness.session import Session, check_usage
     from harness.verify import verify
 
     check_names(setting.overlays)
-    check_usage(setting, host_of(serving_python))
+    check_usage(setting, serving_python)
     console = Console(stderr=True)
     with Session(reference_python=reference_python, serving_python=serving_python, keep=keep) as session:
         with console.status(f"{chosen.name}: starting both sides, {setting.label}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,6 @@ from harness.compare.failure import LETTERS
 from harness.errors import UsageError
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
-
 
 
 def show(
@@ -51,22 +51,21 @@ def picture(layout: Layout, window: int, name: str, *, sliding: bool) -> str:
 
 
 def _models() -> Table:
-    table = Table("preset", "window", "layers", "heads / KV", "head size / global", "bidirectional", "flags")
+    table = Table("preset", "window", "layers", "heads", "head size", "flags", box=box.SIMPLE_HEAD)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for spec in PRESETS.values():
         flags = {
+            "causal images": spec.bidirectional is None,
             f"moe {spec.moe}": spec.moe,
             "k = v": spec.k_eq_v,
             f"{spec.kv_shared_layers} shared KV": spec.kv_shared_layers,
             "per-layer inputs": spec.per_layer_input,
             "audio": spec.audio,
         }
-        table.add_row(
-            spec.name,
-            str(spec.window),
-            spec.layers,
-            f"{spec.heads} / {spec.kv_heads}",
-            f"{spec.head_dim} / {spec.global_head_dim}",
-            str(spec.bidirectional),
-            ", ".join(name for name, on in flags.items() if on),
-        )
+        heads = f"{spec.heads}/{spec.kv_heads}"
+        heads += f" {spec.heads}/{spec.global_kv_heads}" if spec.global_kv_heads != spec.kv_heads else ""
+        sizes = f"{spec.head_dim} {spec.global_head_dim}"
+        table.add_row(spec.name, str(spec.window), spec.layers, heads, sizes, ", ".join(n for n, on in flags.items() if on))
+    table.caption = "layers: s sliding, f full; heads: query/KV, of sliding and of full layers; head size likewise"
     return table
