@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tests.report.page import Page
 
@@ -18,20 +21,19 @@ class Picture:
 
     def __init__(self, page: Page, canvas: Any, tokens: int) -> None:
         self.page, self.canvas, self.tokens = page, canvas, tokens
-        read = """const [canvas] = arguments;
-          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-          return [canvas.width, [...new Uint32Array(data.buffer)]];"""
-        width, pixels = page.script(read, canvas)
-        self.cell = (width - MARGIN) // tokens
-        self.pixels = np.array(pixels, dtype=np.uint32).reshape(width, width)[MARGIN:, MARGIN:] & 0xFFFFFF
+        png = base64.b64decode(page.script("return arguments[0].toDataURL()", canvas).partition(",")[2])
+        red, green, blue = np.moveaxis(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int), -1, 0)
+        self.pixels = (red << 16 | green << 8 | blue)[MARGIN:, MARGIN:]
+        self.cell = len(self.pixels) // tokens
+        self.colours = palette(page)
 
     def has(self, *names: str) -> np.ndarray:
         """Boolean (queries, keys): whether the pair's cell has a pixel of one of these colours."""
-        return self._cells(np.isin(self.pixels, [palette(self.page)[name] for name in names])).any(axis=(2, 3))
+        return self._cells(np.isin(self.pixels, [self.colours[name] for name in names])).any(axis=(2, 3))
 
     def ink(self, query: int, key: int) -> np.ndarray:
         """Boolean (pixels, pixels): the marks in the cell of a pair."""
-        return self._cells(self.pixels == palette(self.page)["ink"])[query, key]
+        return self._cells(self.pixels == self.colours["ink"])[query, key]
 
     def point(self, query: int, key: int) -> None:
         """Move the pointer to a pair."""
@@ -48,11 +50,9 @@ class Picture:
 
 
 def palette(page: Page) -> dict[str, int]:
-    """The colours of masks as they are now, as blue, green, red in one number."""
+    """The colours of masks as they are now, 0xRRGGBB."""
     values = page.script("return arguments[0].map((name) => report.colour(`mask-${name}`))", list(COLOURS))
-    return {
-        name: int.from_bytes(bytes.fromhex(value[1:]), "little") for name, value in zip(COLOURS, values, strict=True)
-    }
+    return {name: int(value[1:], 16) for name, value in zip(COLOURS, values, strict=True)}
 
 
 def pictures(page: Page, layer: Any, tokens: int) -> list[Picture]:
