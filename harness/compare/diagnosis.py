@@ -24,11 +24,13 @@ CAUSES = {
 }  # fmt: skip
 
 
-def explain(mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool) -> list[str]:
-    """Names of the policies that give this mask (N, N) in the observed rows (N,); vision spans only."""
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    names = policies.explain(mask, spans, window, sliding=sliding, rows=rows)
-    return names if sliding else [name for name in names if name in FULL]
+def explain(mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool, first: str | None = None) -> str | None:
+    """The name of a policy that gives this mask (N, N) in the observed rows (N,), the likeliest, or ``first`` if that
+    gives it as well; vision spans only. None if there is none."""
+    spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
+    names = [name for name in policies.POLICIES if sliding or name in FULL]
+    names.sort(key=lambda name: name != first)
+    return policies.explain(mask, spans, window, names, sliding=sliding, rows=rows)
 
 
 def sentence(kind: str, layers: list[int], difference: Difference, policy: str | None, layout: Layout, window: int, setting: Setting) -> str:

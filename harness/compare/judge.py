@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -42,11 +43,15 @@ def judge(
     for facts in serving.facts["layers"]:
         index = facts["index"]
         kind = reference.facts["layers"][index]["type"]
-        difference = Difference(reference.masks(index) & serving.observed[:, None], serving.masks(index))
+        theirs, ours = reference.masks(index) * serving.observed[:, None].astype(np.uint8), serving.masks(index)
+        difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
-        layers.append(_layer(index, kind, difference, facts, layout, spec, reference, serving, declared))
+        layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, reference, serving, declared))
     logits_result = logits.compare(
-        reference.tensors["truth.logits"], reference.tensors["logits"], serving.tensors["logits"], serving.observed
+        reference.tensors["truth.logits"],
+        [reference.tensors["logits"], reference.tensors["again.logits"]],
+        serving.tensors["logits"],
+        serving.observed,
     )
     verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared, serving.observed)
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
@@ -78,31 +83,27 @@ def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) 
     return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
 
 
-def _layer(index, kind, difference, facts, layout, spec, reference, serving, declared) -> LayerResult:
+def _layer(index, kind, groups, difference, facts, layout, spec, reference, serving, declared) -> LayerResult:
     sliding = kind == "sliding_attention"
     group = difference.group
-    theirs = diagnosis.explain(difference.reference[group], layout, spec.window, serving.observed, sliding=sliding)
-    ours = diagnosis.explain(difference.serving[group], layout, spec.window, serving.observed, sliding=sliding)
-    preferred = [declared.policy] if declared and declared.policy in ours and not difference.equal else []
+    theirs, ours = difference.reference[group], difference.serving[group]
+    explain = partial(diagnosis.explain, layout=layout, window=spec.window, rows=serving.observed, sliding=sliding)
     return LayerResult(
         index=index,
         type=kind,
         window=spec.window if sliding else None,
-        kv_head_groups=len(difference.reference),
-        reference_pairs=int(difference.reference[group].sum()),
-        serving_pairs=int(difference.serving[group].sum()),
+        kv_head_groups=groups,
+        reference_pairs=int(theirs.sum()),
+        serving_pairs=int(ours.sum()),
         missing=int(difference.missing.sum()),
         extra=int(difference.extra.sum()),
-        reference_policy=theirs[0] if theirs else None,
-        serving_policy=(preferred or ours or [None])[0],
+        reference_policy=(policy := explain(theirs)),
+        serving_policy=policy if difference.equal else explain(ours, first=declared.policy if declared else None),
         first_difference=difference.first(layout),
         attention_max_abs_diff=_distance(f"attention.{index}", reference, serving),
         hidden_max_abs_diff=_distance(f"hidden.{index}", reference, serving),
         declared_ranges=facts["ranges"],
-        masks={
-            "reference": encode_mask(difference.reference[group]),
-            "serving": encode_mask(difference.serving[group]),
-        },
+        masks={"reference": encode_mask(theirs), "serving": encode_mask(ours)},
     )
 
 
@@ -170,7 +171,7 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
     for layer in reference.facts["layers"]:
         declared = reference.declared(layer["index"])
-        if declared is not None and not (declared == reference.masks(layer["index"])).all():
+        if declared is not None and (declared != reference.masks(layer["index"])).any():
             notes.append(f"reference layer {layer['index']}: the mask tensor that it declares is not the mask that was observed")
     cached = int((~serving.observed).sum())
     if cached:

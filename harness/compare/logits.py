@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from harness.compare.result import LogitsResult
@@ -16,12 +18,18 @@ says what ratio was measured.
 """
 
 
-def compare(truth: np.ndarray, reference: np.ndarray, serving: np.ndarray, observed: np.ndarray) -> LogitsResult:
-    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``reference`` in the serving
-    dtype. Only positions that are ``observed`` (N,) count; the others have an error of 0."""
-    error = np.abs(serving.astype(np.float64) - truth).max(axis=-1) * observed
-    floor = np.abs(reference.astype(np.float64) - truth).max(axis=-1) * observed
-    kl = _kl(truth.astype(np.float64), serving.astype(np.float64)) * observed
+def compare(truth: np.ndarray, references: Sequence[np.ndarray], serving: np.ndarray, observed: np.ndarray) -> LogitsResult:
+    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``references`` are the reference in
+    the serving dtype, each with another attention implementation, the one whose masks were observed first. The floor
+    of a position is the largest error among them, since one alone may by chance be right to the last bit; an
+    implementation whose error is `FACTOR` squared times the first's is not rounding and is left out. Only positions
+    that are ``observed`` (N,) count; the others have an error of 0."""
+    truth = truth.astype(np.float64)
+    error = np.abs(serving - truth).max(axis=-1) * observed
+    samples = [np.abs(reference - truth).max(axis=-1) * observed for reference in references]
+    rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
+    floor = np.max([samples[0], *rounding], axis=0)
+    kl = _kl(truth, serving.astype(np.float64)) * observed
     bound = FACTOR * float(floor.max())
     return LogitsResult(
         max_abs_diff=float(error.max()),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,7 +28,14 @@ class Difference:
                 f"serving {self.serving.shape[0]} of {self.serving.shape[1]}"
             )
 
-    @property
+    @classmethod
+    def of(cls, reference: np.ndarray, serving: np.ndarray, unpack: Callable[[np.ndarray], np.ndarray]) -> Difference:
+        """From bit-packed masks (KV head groups, N, bytes); where all groups of both sides agree one is kept."""
+        if reference.shape == serving.shape and all((side == side[:1]).all() for side in (reference, serving)):
+            reference, serving = reference[:1], serving[:1]
+        return cls(unpack(reference), unpack(serving))
+
+    @cached_property
     def group(self) -> int:
         return int((self.reference != self.serving).sum(axis=(1, 2)).argmax())
 
@@ -34,17 +43,17 @@ class Difference:
     def groups_that_differ(self) -> list[int]:
         return np.flatnonzero((self.reference != self.serving).any(axis=(1, 2))).tolist()
 
-    @property
+    @cached_property
     def missing(self) -> np.ndarray:
         """Pairs that only the reference lets through, (N, N)."""
         return self.reference[self.group] & ~self.serving[self.group]
 
-    @property
+    @cached_property
     def extra(self) -> np.ndarray:
         """Pairs that only serving lets through, (N, N)."""
         return self.serving[self.group] & ~self.reference[self.group]
 
-    @property
+    @cached_property
     def equal(self) -> bool:
         return np.array_equal(self.reference, self.serving)
 

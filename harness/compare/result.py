@@ -6,6 +6,7 @@ import base64
 import zlib
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,13 @@ class Verdict(StrEnum):
 
 def encode_mask(mask: np.ndarray) -> str:
     """A boolean (queries, keys) mask as base64 of zlib of its row-major packed bits."""
-    return base64.b64encode(zlib.compress(np.packbits(mask, axis=None).tobytes(), 9)).decode()
+    return _encoded(np.packbits(mask, axis=None).tobytes())
+
+
+@lru_cache(maxsize=8)
+def _encoded(packed: bytes) -> str:
+    """Remembered, since most layers of a model have one mask."""
+    return base64.b64encode(zlib.compress(packed, 6)).decode()
 
 
 def decode_mask(text: str, tokens: int) -> np.ndarray:

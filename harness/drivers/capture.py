@@ -5,9 +5,11 @@ Tensors, over N positions and V tokens of vocabulary:
 ====================  ======================================================================
 ``logits``            (N, V) float32
 ``truth.logits``      (N, V) float32, reference only: in the higher precision
+``again.logits``      (N, V) float32, reference only: with another attention implementation
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
-``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj
+``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj, if it has
+                      at most `ATTENTION_VALUES` values
 ``hidden.<layer>``    (N, hidden size) float32: the hidden state after the layer
 ``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
                       prefix cache had it; its rows are 0 in all other tensors
@@ -27,7 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-SCHEMA = 1
+SCHEMA = 2
+ATTENTION_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,12 @@ class Capture:
         return len(self.facts["token_ids"])
 
     def masks(self, layer: int) -> np.ndarray:
-        """The observed mask of a layer, boolean (KV head groups, N, N)."""
-        return np.unpackbits(self.tensors[f"mask.{layer}"], axis=-1, count=self.tokens).astype(bool)
+        """The observed mask of a layer, bit-packed uint8 (KV head groups, N, ceil(N / 8))."""
+        return self.tensors[f"mask.{layer}"]
+
+    def unpack(self, mask: np.ndarray) -> np.ndarray:
+        """A bit-packed mask (..., ceil(N / 8)) as boolean (..., N)."""
+        return np.unpackbits(mask, axis=-1, count=self.tokens).astype(bool)
 
     @property
     def observed(self) -> np.ndarray:
@@ -64,9 +71,8 @@ class Capture:
         return np.ones(self.tokens, dtype=bool) if seen is None else seen.astype(bool)
 
     def declared(self, layer: int) -> np.ndarray | None:
-        """The mask tensor that the side itself declared, boolean (N, N), if it has one."""
-        packed = self.tensors.get(f"declared.{layer}")
-        return None if packed is None else np.unpackbits(packed, axis=-1, count=self.tokens).astype(bool)
+        """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""
+        return self.tensors.get(f"declared.{layer}")
 
 
 def write(directory: Path, tensors: dict, facts: dict) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from inspect import signature
 from pathlib import Path
@@ -17,10 +18,13 @@ from harness.checkpoint.build import build
 from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
 from harness.drivers import capture, channel, inputs
+from harness.drivers.capture import ATTENTION_VALUES
 from harness.masks import probe
 
-DETAIL_TOKENS = 512
-DECODE_ROWS = 512
+PAIRS_TOGETHER = 1 << 22
+"""Query and key pairs of the prompts that are run together: eager attention holds a float for each and head."""
+OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
+"""The implementation that gives the noise floor its second sample."""
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 
 
@@ -57,60 +61,65 @@ class Reference:
 
     def run(self, request: dict) -> dict:
         """Capture each of ``prompts`` into the directory of the same place in ``out``."""
-        facts = []
-        for data, directory in zip(request["prompts"], request["out"], strict=True):
-            facts.append(self._capture(Prompt.from_dict(data), Path(directory)))
-        return {"captures": facts}
+        prompts = [Prompt.from_dict(data) for data in request["prompts"]]
+        for places in together(prompts):
+            self._capture([prompts[place] for place in places], [Path(request["out"][place]) for place in places])
+        return {}
 
     @torch.no_grad()
-    def _capture(self, prompt: Prompt, directory: Path) -> dict:
+    def _capture(self, prompts: list[Prompt], directories: list[Path]) -> None:
+        """Run prompts of one length together, and write a capture of each."""
         start = time.perf_counter()
-        arguments = self._arguments(prompt)
+        arguments = self._arguments(prompts)
         with _observed(self.model, self.attention) as observed:
             logits = _forward(self.model, arguments)
         probing = observed.seconds
+        with _attention(self.model, OTHER[self.attention]):
+            again = _forward(self.model, arguments)
         with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
             truth = _forward(self.truth, arguments)
-        tokens = arguments["input_ids"].shape[1]
-        tensors = {"logits": logits.float().cpu(), "truth.logits": truth.float().cpu()}
+        tensors = {"logits": logits.float(), "again.logits": again.float(), "truth.logits": truth.float()}
         layers = []
         for index, seen in sorted(observed.layers.items()):
-            tensors[f"mask.{index}"] = probe.pack(seen["mask"]).cpu()
-            if tokens <= DETAIL_TOKENS:
-                tensors[f"attention.{index}"] = seen["attention"].float().cpu()
-            tensors[f"hidden.{index}"] = observed.hidden[index][0].float().cpu()
+            tensors[f"mask.{index}"] = seen["mask"]
+            if seen["attention"][0].numel() <= ATTENTION_VALUES:
+                tensors[f"attention.{index}"] = seen["attention"].float()
+            tensors[f"hidden.{index}"] = observed.hidden[index].float()
             if seen["declared"] is not None:
-                tensors[f"declared.{index}"] = probe.pack(seen["declared"][:tokens, :tokens]).cpu()
+                tensors[f"declared.{index}"] = seen["declared"]
             layers.append({"index": index, "type": seen["type"], "window": seen["window"]})
-        facts = {
-            "token_ids": arguments["input_ids"][0].tolist(),
-            "token_types": arguments["mm_token_type_ids"][0].tolist(),
-            "layers": layers,
-            "versions": self.versions,
-            "seconds": {"reference": time.perf_counter() - start - probing, "reference probing": probing},
-        }
-        capture.write(directory, tensors, facts)
-        return {"seconds": facts["seconds"]}
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        seconds = (time.perf_counter() - start - probing) / len(prompts)
+        for place, directory in enumerate(directories):
+            facts = {
+                "token_ids": arguments["input_ids"][place].tolist(),
+                "token_types": arguments["mm_token_type_ids"][place].tolist(),
+                "layers": layers,
+                "versions": self.versions,
+                "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
+            }
+            capture.write(directory, {name: tensor[place] for name, tensor in tensors.items()}, facts)
 
-    def _arguments(self, prompt: Prompt) -> dict:
-        if prompt.image_file:
-            return self._from_picture(prompt)
+    def _arguments(self, prompts: list[Prompt]) -> dict:
+        if prompts[0].image_file:
+            return self._from_picture(prompts[0])
         arguments = {
-            "input_ids": torch.tensor([prompt.token_ids]),
-            "mm_token_type_ids": torch.tensor([prompt.token_types]),
+            "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
+            "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
         }
-        images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
+        items = [item for prompt in prompts for item in prompt.items]
+        images = [inputs.vision(item) for item in items if item.modality == "image"]
         if images:
             arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
             arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
-        videos = [inputs.vision(item) for item in prompt.items if item.modality == "video"]
+        videos = [inputs.vision(item) for item in items if item.modality == "video"]
         if videos:
             frames = [frame for pixels, _ in videos for frame in pixels]
             positions = [frame for _, places in videos for frame in places]
             arguments["pixel_values_videos"] = inputs.padded(frames, 0)
             arguments["video_position_ids"] = inputs.padded(positions, -1)
             arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
-        clips = [inputs.audio(item) for item in prompt.items if item.modality == "audio"]
+        clips = [inputs.audio(item) for item in items if item.modality == "audio"]
         if clips:
             arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
             arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
@@ -127,8 +136,21 @@ class Reference:
         return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
 
 
+def together(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Which prompts are run together: those of one length with text and images only, up to `PAIRS_TOGETHER`."""
+    groups: dict[object, list[list[int]]] = {}
+    for place, prompt in enumerate(prompts):
+        length = len(prompt.token_ids)
+        plain = not prompt.image_file and all(item.modality == "image" for item in prompt.items)
+        found = groups.setdefault(length if plain else (place,), [[]])
+        if found[-1] and (len(found[-1]) + 1) * length**2 > PAIRS_TOGETHER:
+            found.append([])
+        found[-1].append(place)
+    return [places for found in groups.values() for places in found]
+
+
 def _forward(model, arguments: dict) -> torch.Tensor:
-    """Logits (N, V). Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
+    """Logits (prompts, N, V). Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
     counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
@@ -146,7 +168,18 @@ def _forward(model, arguments: dict) -> torch.Tensor:
         if "pixel_values" in given:
             images = (given.pop("pixel_values"), given.pop("image_position_ids"))
             given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
-    return model(**given, use_cache=False).logits[0]
+    return model(**given, use_cache=False).logits
+
+
+@contextmanager
+def _attention(model, implementation: str):
+    """Let the model attend with another of transformers' implementations."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 @contextmanager
@@ -188,8 +221,8 @@ def _observed(model, attention: str):
             observed.layers[module.layer_idx] = {
                 "type": module.layer_type,
                 "window": module.sliding_window,
-                "attention": result[0].flatten(2)[0].clone(),
-                "declared": _declared(attention_mask),
+                "attention": result[0].flatten(2).clone(),
+                "declared": _declared(attention_mask, len(query), query.shape[2]),
                 "mask": _probe(original, module, query, key, value, attention_mask, kwargs),
             }
             observed.seconds += time.perf_counter() - start
@@ -219,30 +252,31 @@ def _observed(model, attention: str):
 
 
 def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch.Tensor:
-    """The mask of one attention call, boolean (KV head groups, N, N); query is (1, heads, N, head size)."""
-    kv_heads, keys, channels = value.shape[1:]
+    """The bit-packed mask of one attention call (prompts, KV head groups, N, bytes); query is (prompts, heads, N,
+    head size)."""
+    prompts, kv_heads, keys, channels = value.shape
     positions = torch.arange(keys, device=value.device)
-    outputs = []
+    decoder = probe.Decoder()
     for index in range(probe.passes_for(keys, channels)):
-        coded = probe.codes(positions, channels, index, value.dtype).expand(1, kv_heads, -1, -1)
+        coded = probe.codes(positions, channels, index, value.dtype).expand(prompts, kv_heads, -1, -1)
         output = original(
             module, torch.zeros_like(query), torch.zeros_like(key), coded.contiguous(), attention_mask, **kwargs
         )
-        outputs.append(output[0][0])
+        decoder.add(output[0])
     try:
-        stacked = torch.stack(outputs)
-        rows = [stacked[:, start : start + DECODE_ROWS] for start in range(0, stacked.shape[1], DECODE_ROWS)]
-        return torch.cat([probe.groups(probe.decode(some, keys), kv_heads) for some in rows], dim=1)
+        mask = probe.cut(decoder.mask(), keys)
+        return torch.stack([probe.groups(one, kv_heads) for one in mask])
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {module.layer_idx}: {error}") from error
 
 
-def _declared(attention_mask) -> torch.Tensor | None:
-    """The mask tensor that transformers handed to the attention function; a flex block mask is not one."""
+def _declared(attention_mask, prompts: int, tokens: int) -> torch.Tensor | None:
+    """The mask tensor that transformers handed to the attention function, bit-packed (prompts, N, bytes); a flex
+    block mask is not one."""
     if not torch.is_tensor(attention_mask):
         return None
-    mask = attention_mask[0, 0]
-    return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    mask = attention_mask[:, 0, :tokens, :tokens].expand(prompts, -1, -1)
+    return probe.pack(mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
 
 
 def main() -> None:

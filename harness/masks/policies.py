@@ -7,8 +7,9 @@ one span. Sources: transformers `masking_utils.py` and `models/gemma4/modeling_g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -91,10 +92,14 @@ POLICIES = {
 }
 
 
-def explain(mask: np.ndarray, spans: Spans, window: int, *, sliding: bool, rows: np.ndarray | slice = slice(None)) -> list[str]:
-    """The names of all policies that give exactly this (tokens, tokens) mask in ``rows``, the likeliest first."""
-    return [
-        policy.name
-        for policy in POLICIES.values()
-        if np.array_equal(mask[rows], policy.mask(len(mask), spans, window, sliding=sliding)[rows])
-    ]
+def explain(
+    mask: np.ndarray, spans: Spans, window: int, names: Iterable[str], *, sliding: bool, rows: np.ndarray | slice = slice(None)
+) -> str | None:
+    """The first of ``names`` whose policy gives exactly this (tokens, tokens) mask in ``rows``; None if none does."""
+    known = (name for name in names if np.array_equal(mask[rows], _mask(name, len(mask), tuple(spans), window, sliding)[rows]))
+    return next(known, None)
+
+
+@lru_cache(maxsize=8)
+def _mask(name: str, tokens: int, spans: Spans, window: int, sliding: bool) -> np.ndarray:
+    return POLICIES[name].mask(tokens, spans, window, sliding=sliding)

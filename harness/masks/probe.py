@@ -34,47 +34,79 @@ def codes(positions: torch.Tensor, channels: int, index: int, dtype: torch.dtype
     return values.scatter_(1, (positions % channels).long()[:, None], inside[:, None])
 
 
-def decode(outputs: torch.Tensor, keys: int) -> torch.Tensor:
-    """The boolean mask (rows, heads, keys) from kernel outputs (passes, rows, heads, channels).
+class Decoder:
+    """Recovers masks from kernel outputs, one pass after another, so that no more than a bit a key is kept.
 
     A weight may be off by 1.25 epsilon of a 16-bit dtype: half for the rounding of the output and, where
     the weights are rounded before the product with the values (eager attention), another half. In
     float32, whose sums of up to thousands of weights are not exact, it may be off by 64.
-
-    Raises:
-        ProbeError: some row's outputs are not all 0 or 1/|A|.
     """
-    passes, rows, heads, channels = outputs.shape
-    epsilon = torch.finfo(outputs.dtype).eps
-    slack = 1.25 * epsilon if epsilon > 1e-4 else 64 * epsilon
-    flat = outputs.permute(1, 2, 0, 3).reshape(rows, heads, passes * channels).to(torch.float32)
-    if not torch.isfinite(flat).all():
-        raise ProbeError(f"the kernel's output is not finite in {int((~torch.isfinite(flat)).any(-1).sum())} rows")
-    attended = flat != 0
-    scaled = flat * attended.sum(-1, keepdim=True)
-    wrong = (attended & ((scaled - 1).abs() > slack)).any(-1)
-    if wrong.any():
-        row, head = (int(index) for index in wrong.nonzero()[0])
-        seen = flat[row, head][attended[row, head]]
-        raise ProbeError(
-            f"the weights of {int(wrong.sum())} rows are not 1/|A|; the first is row {row}, head {head}: {len(seen)} keys "
-            f"with weights from {float(seen.min()):.5g} to {float(seen.max()):.5g}"
-        )
-    return attended[..., :keys]
+
+    def __init__(self) -> None:
+        self._bits: list[torch.Tensor] = []
+        self._counts: list[torch.Tensor] = []
+        self._least: list[torch.Tensor] = []
+        self._most: list[torch.Tensor] = []
+        self._slack = 0.0
+
+    def add(self, output: torch.Tensor) -> None:
+        """Take the next pass: (..., heads, channels), as it came out of the kernel."""
+        epsilon = torch.finfo(output.dtype).eps
+        self._slack = 1.25 * epsilon if epsilon > 1e-4 else 64 * epsilon
+        flat = output.to(torch.float32)
+        attended = flat != 0
+        self._bits.append(pack(attended))
+        self._counts.append(attended.sum(-1))
+        self._least.append(torch.where(attended, flat, torch.inf).amin(-1))
+        self._most.append(torch.where(attended, flat, -torch.inf).amax(-1))
+
+    def mask(self) -> torch.Tensor:
+        """The bit-packed mask, uint8 (..., heads, bytes), over all keys that the passes covered.
+
+        Raises:
+            ProbeError: some row's outputs are not all 0 or 1/|A|.
+        """
+        count = torch.stack(self._counts).sum(0)
+        least, most = torch.stack(self._least).amin(0), torch.stack(self._most).amax(0)
+        off = torch.maximum((least * count - 1).abs(), (most * count - 1).abs())
+        wrong = (count > 0) & ~(off <= self._slack)
+        if wrong.any():
+            broken = ~torch.isfinite(off) & wrong
+            if broken.any():
+                raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
+            where = tuple(int(index) for index in wrong.nonzero()[0])
+            raise ProbeError(
+                f"the weights of {int(wrong.sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
+                f"{int(count[where])} keys with weights from {float(least[where]):.5g} to {float(most[where]):.5g}"
+            )
+        return torch.cat(self._bits, dim=-1)
 
 
 def groups(mask: torch.Tensor, kv_heads: int) -> torch.Tensor:
-    """The mask per KV head group (kv_heads, rows, keys) from a mask per query head (rows, heads, keys).
+    """The mask per KV head group (kv_heads, rows, bytes) from a mask per query head (rows, heads, bytes), bit-packed.
 
     Raises:
         ProbeError: the query heads of one KV head group do not agree.
     """
-    rows, heads, keys = mask.shape
-    grouped = mask.view(rows, kv_heads, heads // kv_heads, keys)
-    if (grouped != grouped[:, :, :1]).any():
+    rows, heads, size = mask.shape
+    grouped = mask.view(rows, kv_heads, heads // kv_heads, size)
+    if not torch.equal(grouped, grouped[:, :, :1].expand_as(grouped)):
         row, group = (int(index) for index in (grouped != grouped[:, :, :1]).any(-1).any(-1).nonzero()[0])
         raise ProbeError(f"the query heads of KV head group {group} do not agree in row {row}")
     return grouped[:, :, 0].permute(1, 0, 2)
+
+
+def cut(mask: torch.Tensor, keys: int) -> torch.Tensor:
+    """The first ``keys`` keys of a bit-packed mask (..., bytes).
+
+    Raises:
+        ProbeError: a later key is attended as well.
+    """
+    size = math.ceil(keys / 8)
+    beyond = mask[..., size:].any() | (mask[..., size - 1] & (0xFF >> ((keys - 1) % 8 + 1))).any()
+    if beyond:
+        raise ProbeError(f"a key after the last of the prompt's {keys} tokens is attended")
+    return mask[..., :size]
 
 
 def pack(mask: torch.Tensor) -> torch.Tensor:

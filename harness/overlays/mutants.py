@@ -68,6 +68,24 @@ def _no_window(layer, ledger: Ledger) -> None:
     ledger.set(layer.impl, "sliding_window", (-1, -1))
 
 
+def _window_everywhere(worker, ledger: Ledger) -> None:
+    window = worker.model_runner.model_config.hf_text_config.sliding_window
+    change_layers(lambda layer, ledger: ledger.set(layer.impl, "sliding_window", (window - 1, 0)))(worker, ledger)
+
+
+def _registered(worker, ledger: Ledger) -> None:
+    register(worker, ledger, True)
+
+
+def _keys_without_images(worker, ledger: Ledger) -> None:
+    from vllm.v1.core import kv_cache_utils
+
+    def none(request, start_token_idx, end_token_idx, start_mm_idx):
+        return [], start_mm_idx
+
+    ledger.set(kv_cache_utils, "_gen_mm_extra_hash_keys", none)
+
+
 def _whole_placeholder(worker, ledger: Ledger) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
@@ -144,6 +162,14 @@ MUTANTS = [
             ("Attention.mm_prefix_clamp_sliding_window",), change_layers(_unclamped), "vllm PR #47217"),
     Overlay("window-not-applied-at-all", "mutant", "sliding layers have no window",
             ("AttentionImpl.sliding_window",), change_layers(_no_window), "vllm #17180"),
+    Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
+            ("AttentionImpl.sliding_window",), _window_everywhere, "vllm #21863"),
+    Overlay("ranges-without-the-flag", "mutant", "image ranges whatever `use_bidirectional_attention` says",
+            ("ModelArchConfig.is_mm_prefix_lm",), _registered, "quic efficient-transformers #1159",
+            equivalent="a model that has the flag gets its ranges anyway; cases/history shows it on one without"),
+    Overlay("prefix-keys-without-images", "mutant", "a block's prefix-cache key is made of its tokens alone",
+            ("v1.core.kv_cache_utils._gen_mm_extra_hash_keys",), _keys_without_images, "vllm #20261",
+            equivalent="without prefix caching no key is compared; cases/history shows it with prefix caching"),
     _kernel("image-window-future-only", "image pairs are bounded towards later tokens instead of earlier ones", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW,
             "mm_mask = mm_mask & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202"),

@@ -43,6 +43,7 @@ def write(
     tensors = {"logits": logits.astype(np.float32)}
     if side == "reference":
         tensors["truth.logits"] = truth.astype(np.float32)
+        tensors["again.logits"] = tensors["logits"].copy()
     else:
         tensors["observed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):

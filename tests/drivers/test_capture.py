@@ -44,8 +44,9 @@ def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
 def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
     mask = np.random.default_rng(0).random((2, TOKENS, TOKENS)) < 0.5
     capture.write(tmp_path, {**tensors(), "mask.0": torch.from_numpy(np.packbits(mask, axis=-1))}, FACTS)
-    np.testing.assert_array_equal(Capture(tmp_path).masks(0), mask)
-    assert Capture(tmp_path).declared(0).shape == (TOKENS, TOKENS)
+    read = Capture(tmp_path)
+    np.testing.assert_array_equal(read.unpack(read.masks(0)), mask)
+    assert read.unpack(read.declared(0)).shape == (TOKENS, TOKENS)
     assert Capture(tmp_path).declared(1) is None
 
 
@@ -95,5 +96,5 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     capture.write(tmp_path, tensors(), FACTS)
     facts = json.loads((tmp_path / "capture.json").read_text())
     (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
-    with pytest.raises(ValueError, match="schema 99, this harness reads 1"):
+    with pytest.raises(ValueError, match=f"schema 99, this harness reads {capture.SCHEMA}"):
         _ = Capture(tmp_path).facts

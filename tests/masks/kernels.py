@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from harness.masks import probe
@@ -30,3 +31,15 @@ def outputs(weights: torch.Tensor, channels: int, dtype: torch.dtype, kernel=nor
     passes = range(probe.passes_for(len(positions), channels))
     values = [probe.codes(positions, channels, number, dtype) for number in passes]
     return torch.stack([kernel(weights.double(), value) for value in values]).transpose(1, 2)
+
+
+def decode(passes: torch.Tensor, keys: int) -> torch.Tensor:
+    """The boolean mask (rows, heads, keys) that a decoder makes of outputs (passes, rows, heads, channels)."""
+    decoder = probe.Decoder()
+    for output in passes:
+        decoder.add(output)
+    return unpacked(probe.cut(decoder.mask(), keys), keys)
+
+
+def unpacked(mask: torch.Tensor, keys: int) -> torch.Tensor:
+    return torch.from_numpy(np.unpackbits(mask.numpy(), axis=-1, count=keys).astype(bool))

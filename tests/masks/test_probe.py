@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.masks import probe
 from harness.masks.policies import POLICIES
 from harness.strategies import layouts, windows
-from tests.masks.kernels import DTYPES, KERNELS, outputs
+from tests.masks.kernels import DTYPES, KERNELS, decode, outputs
 
 CHANNELS = st.sampled_from([16, 32, 64])
 
@@ -37,7 +37,7 @@ def random_masks(draw: st.DrawFn) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(mask=masks_of_policies(), channels=CHANNELS)
 def test_every_mask_of_a_policy_comes_back(dtype: torch.dtype, kernel, mask: torch.Tensor, channels: int) -> None:
-    decoded = probe.decode(outputs(mask, channels, dtype, kernel), mask.shape[-1])
+    decoded = decode(outputs(mask, channels, dtype, kernel), mask.shape[-1])
     assert torch.equal(decoded, mask.transpose(0, 1))
 
 
@@ -45,7 +45,7 @@ def test_every_mask_of_a_policy_comes_back(dtype: torch.dtype, kernel, mask: tor
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(mask=random_masks(), channels=CHANNELS)
 def test_any_mask_comes_back(dtype: torch.dtype, kernel, mask: torch.Tensor, channels: int) -> None:
-    decoded = probe.decode(outputs(mask, channels, dtype, kernel), mask.shape[-1])
+    decoded = decode(outputs(mask, channels, dtype, kernel), mask.shape[-1])
     assert torch.equal(decoded, mask.transpose(0, 1))
 
 
@@ -56,7 +56,7 @@ def test_every_run_of_keys_comes_back(dtype: torch.dtype, channels: int) -> None
     position = torch.arange(keys)
     runs = [(position >= start) & (position < end) for start in range(keys) for end in range(start + 1, keys + 1)]
     mask = torch.stack(runs)[None, :: channels // 16]
-    assert torch.equal(probe.decode(outputs(mask, channels, dtype), keys), mask.transpose(0, 1))
+    assert torch.equal(decode(outputs(mask, channels, dtype), keys), mask.transpose(0, 1))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -64,7 +64,7 @@ def test_every_run_of_keys_comes_back(dtype: torch.dtype, channels: int) -> None
 @pytest.mark.parametrize(("tokens", "channels"), [(1500, 256), (2500, 512)])
 def test_long_causal_rows_come_back(dtype: torch.dtype, kernel, tokens: int, channels: int) -> None:
     mask = torch.ones(1, tokens, tokens, dtype=torch.bool).tril()[:, ::7]
-    assert torch.equal(probe.decode(outputs(mask, channels, dtype, kernel), tokens), mask.transpose(0, 1))
+    assert torch.equal(decode(outputs(mask, channels, dtype, kernel), tokens), mask.transpose(0, 1))
 
 
 @given(st.integers(1, 500), CHANNELS)

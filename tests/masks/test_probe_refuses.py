@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.masks import probe
-from tests.masks.kernels import DTYPES, outputs
+from tests.masks.kernels import DTYPES, decode, outputs, unpacked
 
 
 def causal(keys: int) -> torch.Tensor:
@@ -16,7 +16,7 @@ def causal(keys: int) -> torch.Tensor:
 def test_the_weights_of_a_real_query(dtype: torch.dtype, seed: int) -> None:
     scores = torch.randn(1, 40, 40, generator=torch.Generator().manual_seed(seed))
     with pytest.raises(probe.ProbeError, match=r"weights of \d+ rows are not 1/\|A\|; the first is row"):
-        probe.decode(outputs(scores.exp() * causal(40), 16, dtype), 40)
+        decode(outputs(scores.exp() * causal(40), 16, dtype), 40)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -24,7 +24,7 @@ def test_one_key_with_twice_the_weight_of_the_others(dtype: torch.dtype) -> None
     weights = causal(20)
     weights[0, 12, 3] = 2.0
     with pytest.raises(probe.ProbeError, match="1 rows .* the first is row 12, head 0"):
-        probe.decode(outputs(weights, 32, dtype), 20)
+        decode(outputs(weights, 32, dtype), 20)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -32,7 +32,7 @@ def test_weights_that_do_not_sum_to_one(dtype: torch.dtype) -> None:
     short = outputs(causal(20), 32, dtype)
     short[:, 12] *= 12 / 13
     with pytest.raises(probe.ProbeError, match="1 rows .* the first is row 12, head 0"):
-        probe.decode(short, 20)
+        decode(short, 20)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_weights_that_do_not_sum_to_one(dtype: torch.dtype) -> None:
 def test_a_denominator_that_counts_one_key_too_many(dtype: torch.dtype, keys: int) -> None:
     """In 16 bits more keys than these make it smaller than rounding."""
     right = outputs(torch.ones(1, 1, keys), 256, dtype)
-    assert probe.decode(right, keys).all()
+    assert decode(right, keys).all()
     with pytest.raises(probe.ProbeError):
-        probe.decode((right.double() * keys / (keys + 1)).to(dtype), keys)
+        decode((right.double() * keys / (keys + 1)).to(dtype), keys)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -51,24 +51,30 @@ def test_an_output_that_is_not_finite(value: float) -> None:
     broken = outputs(causal(20), 32, torch.float32)
     broken[0, 7, 0, 5] = value
     with pytest.raises(probe.ProbeError, match="not finite in 1 rows"):
-        probe.decode(broken, 20)
+        decode(broken, 20)
 
 
 def test_a_negative_output() -> None:
     with pytest.raises(probe.ProbeError):
-        probe.decode(-outputs(causal(20), 32, torch.float32), 20)
+        decode(-outputs(causal(20), 32, torch.float32), 20)
 
 
 def test_query_heads_of_one_kv_head_that_disagree() -> None:
     mask = torch.ones(6, 4, 6, dtype=torch.bool)
     mask[3, 2, 1] = False
     with pytest.raises(probe.ProbeError, match="KV head group 1 do not agree in row 3"):
-        probe.groups(mask, 2)
+        probe.groups(probe.pack(mask), 2)
 
 
 def test_kv_heads_may_differ_from_each_other() -> None:
     mask = torch.ones(6, 4, 6, dtype=torch.bool)
     mask[3, 2:, 1] = False
-    by_group = probe.groups(mask, 2)
+    by_group = unpacked(probe.groups(probe.pack(mask), 2), 6)
     assert by_group.shape == (2, 6, 6)
     assert by_group[0].all() and not by_group[1, 3, 1]
+
+
+def test_a_key_after_the_end_of_the_prompt() -> None:
+    """A query may not attend what stands in the cache after its request."""
+    with pytest.raises(probe.ProbeError, match="after the last of the prompt's 19 tokens"):
+        decode(outputs(causal(20), 32, torch.float32), 19)

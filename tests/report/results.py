@@ -137,7 +137,7 @@ def _layer(
         index=index, type=kind, window=window if sliding else None, kv_head_groups=1,
         reference_pairs=int(theirs.sum()), serving_pairs=int(ours.sum()),
         missing=int(difference.missing.sum()), extra=int(difference.extra.sum()),
-        reference_policy=names[0][0] if names[0] else None, serving_policy=names[1][0] if names[1] else None,
+        reference_policy=names[0], serving_policy=names[1],
         first_difference=difference.first(layout), attention_max_abs_diff=2.4e-7 if difference.equal else 0.31,
         hidden_max_abs_diff=4.1e-7 if difference.equal else 0.52,
         declared_ranges=[list(span) for span in spans] if sliding else [],
@@ -155,7 +155,7 @@ def _logits(layout: Layout, wrong: list, noise: float, shift: float) -> LogitsRe
         touched |= (difference.missing | difference.extra).any(axis=1)
     touched |= shift < 0
     serving[touched] += random.normal(0, abs(shift), (int(touched.sum()), truth.shape[1]))
-    return compare_logits.compare(truth, reference, serving, np.ones(len(layout), dtype=bool))
+    return compare_logits.compare(truth, [reference], serving, np.ones(len(layout), dtype=bool))
 
 
 def _verdict(wrong: bool, within: bool, declared: Declared | None) -> Verdict:

@@ -94,6 +94,7 @@ def test_more_results_than_a_job_page_holds_are_counted() -> None:
 
 @given(title=hostile, diagnosis=hostile, layout=hostile)
 @example(title="</script><img src=x onerror=alert(1)>", diagnosis="`a|b` | <b> `", layout="t3 `i5` | t4")
+@example(title="`", diagnosis="``<b>`", layout="``<b>`")
 @example(title="a_b_c _d_", diagnosis="`window[0]` and `x < y & z`, *no* \\| _more_", layout="\\")
 def test_no_text_changes_the_table_and_every_text_is_shown(title: str, diagnosis: str, layout: str) -> None:
     changed = replace(DIVERGED, case=title, diagnosis=diagnosis, layout=layout, logits=None)

@@ -55,7 +55,7 @@ def test_brackets_are_no_markup_and_colours_of_a_log_are_taken_out() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80])
-def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+def test_a_narrow_terminal_cuts_no_name(width: int) -> None:
+    assert "…" not in shown(summary_table(EACH), width)
     for one in EACH:
-        assert max(map(len, shown(case_panel(one), width).splitlines())) <= width
-    assert max(map(len, shown(summary_table(EACH), width).splitlines())) <= width
+        assert "…" not in shown(case_panel(one), width)

@@ -103,12 +103,12 @@ class Engine:
         """One capture from the parts of all ranks: KV head groups and attention outputs side by side."""
         from safetensors.torch import load_file
 
+        facts = ranks[0]["requests"][name]
         parts = []
         for rank in sorted(ranks, key=lambda rank: rank["rank"]):
             path = directory / f"rank{rank['rank']}.safetensors"
             parts.append(load_file(path))
             path.unlink()
-        facts = ranks[0]["requests"][name]
         if facts["missing"] or not parts[0]["observed"].any():
             missing = ", ".join(facts["missing"]) or "every layer's mask"
             raise RuntimeError(f"could not be observed: {missing} (the step ran where hooks are not called)")

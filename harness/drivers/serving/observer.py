@@ -10,18 +10,27 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from harness.drivers.capture import ATTENTION_VALUES
 from harness.drivers.serving import releases
 from harness.masks import probe
 
-DETAIL_TOKENS = 512
-"""Attention outputs are captured of prompts up to this length: N * heads * head size floats a layer."""
-DECODE_ROWS = 512
-"""Rows whose outputs are decoded at a time, which bounds the memory that decoding takes."""
 _LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one request in a step's batch: ``index`` into the batch and the ``positions`` of its prompt, on the
+    CPU; ``place`` is the request's place in the batch."""
+
+    name: str
+    place: int
+    index: torch.Tensor
+    positions: torch.Tensor
 
 
 class Observer:
@@ -34,6 +43,7 @@ class Observer:
         self.requests: dict[str, int] = {}
         self.order: list[str] = []
         self.positions: torch.Tensor | None = None
+        self.rows: list[Rows] | None = None
         self.shadows: dict[tuple, torch.Tensor] = {}
         self.seen: dict[str, dict] = {}
         self.passes_tokens = 0
@@ -68,10 +78,15 @@ class Observer:
             if seen["logits"]:
                 pieces["logits"] = seen["logits"]
             for key, found in pieces.items():
-                if torch.equal(_positions(found, tokens), observed):
-                    tensors[key] = _by_position(found, tokens, dim=1 if key.startswith("mask.") else 0)
-                else:
+                if not torch.equal(_positions(found, tokens), observed):
                     missing.append(key)
+                    continue
+                tensors[key] = _by_position(found, tokens, dim=1 if key.startswith("mask.") else 0)
+                if key.startswith("mask."):
+                    try:
+                        tensors[key] = probe.cut(tensors[key], tokens)
+                    except probe.ProbeError as error:
+                        answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
             Path(directory).mkdir(parents=True, exist_ok=True)
             save_file({key: value.contiguous() for key, value in tensors.items()}, f"{directory}/rank{self.rank}.safetensors")
             answer["requests"][name] = {
@@ -119,40 +134,49 @@ class Observer:
         if self.requests:
             positions = kwargs.get("positions", args[1] if len(args) > 1 else None)
             self.positions = positions.detach().clone()
+            self.rows = None
             self.order = releases.batch_order(self.runner) or self.order
 
     def _after(self, module, args, output) -> None:
         if not self.requests or not torch.is_tensor(output):
             return
-        rows = [piece for _, piece in self._rows()]
-        if rows:
-            logits = self.model.compute_logits(output[torch.cat(rows)])
-            start = 0
-            for (name, piece) in self._rows():
-                if logits is not None:
-                    part = logits[start : start + len(piece)]
-                    self.seen[name]["logits"].append((self.positions[piece].cpu(), part.float().cpu()))
-                start += len(piece)
+        batch = self._rows()
+        if batch:
+            logits = self.model.compute_logits(output[torch.cat([rows.index for rows in batch])])
+            if logits is None:
+                return
+            for rows, part in zip(batch, logits.split([len(rows.index) for rows in batch]), strict=True):
+                self.seen[rows.name]["logits"].append((rows.positions, part.float()))
 
-    def _rows(self):
-        """(request, its rows in this step's batch), rows of the prompt only."""
+    def _rows(self) -> list[Rows]:
+        """The rows of this step that belong to observed prompts."""
+        if self.rows is None:
+            self.rows = self._find_rows()
+        return self.rows
+
+    def _find_rows(self) -> list[Rows]:
         metadata = next((m for m in map(releases.layer_metadata, self.layers) if m is not None), None)
         if metadata is None:
-            return
+            return []
         bounds = metadata.query_start_loc.tolist()
-        for index, req_id in enumerate(self.order):
+        positions = self.positions.cpu()
+        found = []
+        for place, req_id in enumerate(self.order):
             name = releases.request_name(req_id, self.requests)
             if name is None:
                 continue
-            rows = torch.arange(bounds[index], bounds[index + 1], device=self.positions.device)
-            rows = rows[self.positions[rows] < self.requests[name]]
-            if len(rows):
-                yield name, rows
+            index = torch.arange(bounds[place], bounds[place + 1])
+            index = index[positions[index] < self.requests[name]]
+            if len(index):
+                found.append(Rows(name, place, index.to(self.positions.device), positions[index]))
+        return found
 
-    def _keep(self, kind: str, index: int, values: torch.Tensor) -> None:
-        for name, rows in self._rows():
-            pieces = self.seen[name][kind].setdefault(index, [])
-            pieces.append((self.positions[rows].cpu(), values[rows].float().cpu()))
+    def _keep(self, kind: str, index: int, values: torch.Tensor, most: float = float("inf")) -> None:
+        """Remember the rows of ``values`` (tokens, channels), of prompts that have at most ``most`` values."""
+        for rows in self._rows():
+            if self.requests[rows.name] * values.shape[-1] <= most:
+                pieces = self.seen[rows.name][kind].setdefault(index, [])
+                pieces.append((rows.positions, values[rows.index].float()))
 
     def _wrap(self, name: str, layer) -> None:
         index = int(_LAYER.search(name)[1])
@@ -173,16 +197,17 @@ class Observer:
         layer.impl.forward = forward
 
     def _observe(self, name, index, original, layer, query, key, kv_cache, attn_metadata, output) -> None:
-        if self.passes_tokens <= DETAIL_TOKENS:
-            self._keep("attention", index, output.view(len(output), -1))
+        if not self._rows():
+            return
+        self._keep("attention", index, output.view(len(output), -1), ATTENTION_VALUES)
         impl = layer.impl
         tokens, kv_heads = len(query), impl.num_kv_heads
         channels = kv_cache_channels(layer)
-        coded = probe.passes_for(self.passes_tokens, channels)
         blank_query = torch.zeros_like(query)
         blank_key = torch.zeros(tokens, kv_heads, channels, dtype=query.dtype, device=query.device)
-        outputs = []
-        for number in range(coded):
+        batch, decoder = self._rows(), probe.Decoder()
+        index_of_rows = torch.cat([rows.index for rows in batch])
+        for number in range(probe.passes_for(self.passes_tokens, channels)):
             shadow = self._shadow(kv_cache, number)
             values = probe.codes(self.positions[:tokens], channels, number, query.dtype)[:, None]
             values = values.expand(tokens, kv_heads, channels).contiguous()
@@ -191,16 +216,12 @@ class Observer:
                 impl.do_kv_cache_update(layer, blank_key, values, shadow, releases.slot_mapping(name, attn_metadata))
             probed = torch.zeros_like(output)
             original(layer, blank_query, blank_key, values, shadow, attn_metadata, output=probed)
-            outputs.append(probed.view(tokens, impl.num_heads, channels))
-        stacked = torch.stack(outputs)
-        for request, rows in self._rows():
-            length = self.requests[request]
-            seen = self.seen[request]
-            for some in rows.split(DECODE_ROWS):
-                mask = probe.groups(probe.decode(stacked[:, some], length), kv_heads)
-                seen["mask"].setdefault(index, []).append((self.positions[some].cpu(), probe.pack(mask).cpu()))
-            batch_index = next(i for i, r in enumerate(self.order) if releases.request_name(r, self.requests) == request)
-            seen["ranges"][index] = releases.declared_ranges(attn_metadata, batch_index)
+            decoder.add(probed.view(tokens, impl.num_heads, channels)[index_of_rows])
+        mask = probe.groups(decoder.mask(), kv_heads)
+        for rows, part in zip(batch, mask.split([len(rows.index) for rows in batch], dim=1), strict=True):
+            seen = self.seen[rows.name]
+            seen["mask"].setdefault(index, []).append((rows.positions, part))
+            seen["ranges"][index] = releases.declared_ranges(attn_metadata, rows.place)
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
         """A cache of the same shape and strides, one for each memory that layers use and each pass."""
@@ -225,12 +246,12 @@ def _positions(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> 
 
 
 def _by_position(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int, dim: int) -> torch.Tensor:
-    """Rows seen in several steps in order of position; what was not seen is 0."""
+    """Rows seen in several steps in order of position, on the CPU; what was not seen is 0."""
     shape = list(pieces[0][1].shape)
     shape[dim] = tokens
     whole = torch.zeros(shape, dtype=pieces[0][1].dtype)
     for where, values in pieces:
-        whole.index_copy_(dim, where, values)
+        whole.index_copy_(dim, where, values.cpu())
     return whole
 
 

@@ -1,0 +1,45 @@
+"""What a request shows, in a form that can be written down and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.compare.result import CaseResult, Verdict
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """How the layers of one type differ: the serving policy (None if no formula explains it), the pairs that are
+    missing and extra, and the first pair (query, key) that differs."""
+
+    policy: str | None
+    missing: int
+    extra: int
+    first: tuple[int, int]
+
+
+REFUSED = "ProbeError"
+"""The weights of some rows are not 1/|A|."""
+LOGITS = "logits"
+"""What is attended to is right, what is computed from it is not."""
+NOTHING: dict[str, Wrong] = {}
+
+Shown = dict[str, Wrong] | str
+"""By the letter of the layer type (``s`` sliding, ``f`` full) what is wrong, or `REFUSED`, `LOGITS` or an error's kind."""
+
+
+def shown(result: CaseResult) -> Shown:
+    if result.error:
+        return result.error["stage"]
+    wrong = {layer.type[0]: _wrong(layer) for layer in result.layers if layer.first_difference}
+    return wrong or (NOTHING if result.verdict is Verdict.PASS else LOGITS)
+
+
+def told(what: Shown) -> dict[str, str | None] | str:
+    """``what`` without the figures: which fault it is taken for."""
+    return what if isinstance(what, str) else {letter: wrong.policy for letter, wrong in what.items()}
+
+
+def _wrong(layer) -> Wrong:
+    first = layer.first_difference
+    return Wrong(layer.serving_policy, layer.missing, layer.extra, (first["query"], first["key"]))
