@@ -161,8 +161,9 @@ CORPUS = [
     ),
     _mutant(
         "picture-of-another-request", "vllm #20261", vllm(20261, 11187),
-        "prefix-cache keys that do not know the image: another picture's keys and values are served",
-        "i1 t30", "prefix-keys-without-images", LOGITS, CACHING, after_other_pictures=True,
+        "prefix-cache keys that do not know the image: another picture's keys and values are served (a key covers 64 "
+        "tokens here, and the last token is always computed)",
+        "i1 t62", "prefix-keys-without-images", LOGITS, CACHING, after_other_pictures=True,
     ),
     _mutant(
         "ranges-without-the-flag", "quic efficient-transformers #1159",

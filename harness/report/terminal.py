@@ -31,9 +31,8 @@ def summary_table(results: list[CaseResult]) -> Table:
     table.add_column("verdict", no_wrap=True)
     for heading in ("case", "setting", "layers"):
         table.add_column(heading, overflow="fold")
-    table.add_column("missing", justify="right")
-    table.add_column("extra", justify="right")
-    table.add_column("logits", justify="right")
+    for heading in ("missing", "extra", "logits"):
+        table.add_column(heading, justify="right", no_wrap=True)
     ordered = gravest_first(results)
     for result, row in zip(ordered, overview(ordered).to_dict("records"), strict=True):
         pairs = [str(row["missing"]), str(row["extra"])] if result.layers else ["-", "-"]
@@ -74,10 +73,10 @@ def _sentences(result: CaseResult) -> Iterable[str]:
 
 
 def _layers(result: CaseResult) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading, justify in (("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
                              ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right")):  # fmt: skip
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, overflow="fold")
     for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):
         distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
         cells = [str(layer.index), row["type"], layer.reference_policy or "none known", layer.serving_policy or "none known",
