@@ -22,12 +22,14 @@ STYLES = {
     Verdict.ERROR: "bold yellow",
 }
 LOG_LINES = 20
+TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
+"""How tables are drawn: one blank between columns, so that 80 of them hold the most."""
 
 
 def summary_table(results: list[CaseResult]) -> Table:
     """One row for each result, the gravest first, and the counts below."""
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts(results).items() if count)
-    table = Table(box=box.SIMPLE_HEAD, caption=found or "no cases were run", caption_justify="left", expand=False)
+    table = Table(caption=found or "no cases were run", caption_justify="left", **TIGHT)
     table.add_column("verdict", no_wrap=True)
     for heading in ("case", "setting", "layers"):
         table.add_column(heading, overflow="fold")
@@ -73,7 +75,7 @@ def _sentences(result: CaseResult) -> Iterable[str]:
 
 
 def _layers(result: CaseResult) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(**TIGHT)
     for heading, justify in (("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
                              ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right")):  # fmt: skip
         table.add_column(heading, justify=justify, overflow="fold")
