@@ -171,6 +171,6 @@ CORPUS = [
          "https://github.com/ggml-org/llama.cpp/issues/28318"),
         "images were bidirectional in E2B and E4B, whose configuration does not ask for it",
         "i2", "ranges-without-the-flag",
-        {"s": Wrong("everywhere", 0, 1, (1, 2)), "f": Wrong("everywhere", 0, 1, (1, 2))}, spec=WITHOUT_FLAG,
+        {"s": Wrong("clamp", 0, 1, (1, 2)), "f": Wrong("everywhere", 0, 1, (1, 2))}, spec=WITHOUT_FLAG,
     ),
 ]  # fmt: skip
