@@ -132,8 +132,9 @@ CORPUS = [
     ),
     Bug(
         "ranges-of-another-request", "sglang-jax #1023",
-        ("https://github.com/sgl-project/sglang-jax/issues/1023",),
-        "ranges without their request: in a batch one request is masked with those of another",
+        ("https://github.com/sgl-project/sglang-jax/issues/1023",
+         "https://github.com/EricLBuehler/mistral.rs/pull/2339"),
+        "ranges that are not kept by request (one mask for the whole batch in mistral.rs): masked as another request",
         ("i2", "t1 i2"), V1.with_(overlays=("ranges-of-another-request",)),
         ({"s": Wrong(None, 1, 1, (1, 2))}, {"s": Wrong(None, 1, 1, (1, 2))}), V1,
     ),

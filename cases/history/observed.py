@@ -25,7 +25,7 @@ LOGITS = "logits"
 NOTHING: dict[str, Wrong] = {}
 
 Shown = dict[str, Wrong] | str
-"""By the letter of the layer type (``s`` sliding, ``f`` full) what is wrong, or `REFUSED`, `LOGITS` or an error's kind."""
+"""What is wrong by the letter of the layer type (``s`` sliding, ``f`` full), or `REFUSED`, `LOGITS`, another error."""
 
 
 def shown(result: CaseResult) -> Shown:
