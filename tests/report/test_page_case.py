@@ -92,6 +92,16 @@ def test_the_command_is_shown_and_copied(page: Page) -> None:
     assert page.driver.execute_async_script(copied) == BY_NAME["two-images"].reproduce
 
 
+def test_a_narrow_window_breaks_no_option_of_a_command(page: Page) -> None:
+    page.resize(400)
+    case = page.open("image-last")
+    words_and_lines = (
+        "return $$('.command .word', arguments[0]).map((word) => [word.textContent, word.getClientRects().length])"
+    )
+    words = {word: lines for word, lines in page.script(words_and_lines, case) if word.strip()}
+    assert words == dict.fromkeys(BY_NAME["image-last"].reproduce.split(), 1)
+
+
 def test_hostile_text_is_only_text(opened: Callable) -> None:
     error = {"stage": HOSTILE, "message": HOSTILE, "log": HOSTILE}
     told = {"case": "hostile", "title": HOSTILE, "diagnosis": HOSTILE, "layout": HOSTILE, "reproduce": HOSTILE}

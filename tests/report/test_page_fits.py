@@ -94,6 +94,16 @@ def test_what_pictures_and_plots_tell_apart_by_colour_has_contrast(themed: Page)
     assert themed.script(FAINT_COLOURS, TOLD_APART, PICTURE_CONTRAST) == []
 
 
+def test_the_hint_in_the_search_field_has_contrast(themed: Page) -> None:
+    hint = f"""{LUMINANCE}
+      const style = getComputedStyle(document.getElementById('search'), '::placeholder');
+      const ground = flatten([getComputedStyle(document.getElementById('search')).backgroundColor]);
+      return [style.opacity, contrast(ground, flatten([style.color]))]"""
+    opacity, contrast = themed.script(hint)
+    assert opacity == "1"
+    assert contrast >= TEXT_CONTRAST
+
+
 def test_dark_is_dark(page: Page) -> None:
     brightness = f"{LUMINANCE} return luminance(flatten([getComputedStyle(document.body).backgroundColor]))"
     light = page.script(brightness)

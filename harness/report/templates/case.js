@@ -100,8 +100,9 @@ report.cases = (() => {
     }
   };
 
+  /** A line breaks between the words of a command only, not after the hyphens of an option. */
   const command = (text) => {
-    const code = element("code", {}, text);
+    const code = element("code", {}, text.split(/(\s+)/).map((word) => element("span", { class: "word" }, word)));
     const button = element("button", { type: "button", onclick: async () => {
       await copy(text, code);
       button.textContent = "Copied";
