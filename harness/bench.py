@@ -46,7 +46,7 @@ def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, ba
         "serving seconds": round(_median([s["serving"] for s in stages]), 4),
         "probing seconds": round(_median([s["serving probing"] for s in stages]), 4),
         "reference seconds a layout": round(_median([s["reference"] + s["reference probing"] for s in stages]), 4),
-    }
+    } | ({"peak GiB": round(peak / 2**30, 2)} if (peak := session.peak_memory(spec, setting)) else {})
 
 
 def stream(session: Session, spec: ModelSpec, setting: Setting, tokens: int, seconds: float, together: Callable[[], object]) -> float:

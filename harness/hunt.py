@@ -14,6 +14,7 @@ from harness import strategies
 from harness.case import Declared
 from harness.checkpoint.spec import ModelSpec
 from harness.compare.result import CaseResult, Verdict
+from harness.errors import DriverFailure
 from harness.layout import Layout
 from harness.overlays import OVERLAYS
 from harness.session import Session
@@ -22,6 +23,7 @@ from harness.verify import verify_batch
 
 AS_EXPECTED = (Verdict.PASS, Verdict.KNOWN)
 CHUNK = 16
+PROBE = "ProbeError"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ class Ground:
 
 @dataclass(frozen=True)
 class Kill:
-    """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch."""
+    """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
+
+    ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted.
+    """
 
     mutant: str
     sentence: str
@@ -49,28 +55,33 @@ class Kill:
     diagnosis: str
     equivalent: str
     seconds: float
+    logits_alone: bool = False
+    refused: str = ""
 
     @property
     def right(self) -> bool:
         """Caught, or argued to be equivalent and not caught."""
-        return (self.caught_by is None) == bool(self.equivalent)
+        return bool(self.refused) or (self.caught_by is None) == bool(self.equivalent)
 
     def to_dict(self) -> dict:
         return {**asdict(self), "right": self.right}
 
 
-def ground(mutant: str, spec: ModelSpec, drop: Declared) -> Ground:
-    """The setting and layouts for a mutant; ``drop`` is the declared divergence of the V2 runner."""
-    near = strategies.threshold_layouts(window=spec.window, max_tokens=48)
+def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared) -> Ground:
+    """The setting and layouts for a mutant; ``base`` has the back end and dtype, ``drop`` is the declared divergence of
+    the V2 runner."""
+    near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
+    v1 = base.with_(runner="v1")
     if mutant.startswith("guard-"):
         anything = Declared(drop.policy, drop.link, drop.reason)
-        return Ground(Setting(runner="v2"), one, (anything,))
+        return Ground(base.with_(runner="v2"), one, (anything,))
     if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
-        return Ground(Setting(runner="v1", chunk=CHUNK), one.filter(lambda layouts: unsplit(layouts[0], CHUNK)))
+        chunk = 2 * spec.window
+        return Ground(v1.with_(chunk=chunk), one.filter(lambda layouts: unsplit(layouts[0], chunk)))
     if mutant == "ranges-of-another-request":
-        return Ground(Setting(runner="v1"), strategies.batches(near, 3))
-    return Ground(Setting(runner="v1"), one)
+        return Ground(v1, strategies.batches(near, 3))
+    return Ground(v1, one)
 
 
 def unsplit(layout: Layout, chunk: int) -> bool:
@@ -78,12 +89,27 @@ def unsplit(layout: Layout, chunk: int) -> bool:
     return all(span.start // chunk == span.end // chunk for span in layout.spans)
 
 
-def hunt(session: Session, mutant: str, spec: ModelSpec, drop: Declared, examples: int) -> tuple[Kill, list[CaseResult]]:
-    """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest."""
+def hunt(
+    session: Session, mutant: str, spec: ModelSpec, base: Setting, drop: Declared, examples: int
+) -> tuple[Kill, list[CaseResult]]:
+    """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
+
+    Raises:
+        DriverFailure: the engine failed for another reason than a probe that did not understand it.
+    """
     start = time.perf_counter()
-    place = ground(mutant, spec, drop)
+    place = ground(mutant, spec, base, drop)
     setting = place.setting.with_(overlays=(mutant,))
+    overlay = OVERLAYS[mutant]
     counter = _Counter(session, setting, spec, place.declared)
+    session.engine(spec, place.setting)
+    try:
+        session.engine(spec, setting)
+    except DriverFailure as failure:
+        return Kill(
+            mutant, overlay.sentence, place.setting.label, None, 0, [], "", overlay.equivalent,
+            time.perf_counter() - start, refused=str(failure),
+        ), []  # fmt: skip
     try:
         find(
             place.layouts,
@@ -102,14 +128,15 @@ def hunt(session: Session, mutant: str, spec: ModelSpec, drop: Declared, example
     wrong = next((result for result in counter.smallest if result.verdict not in AS_EXPECTED), None)
     kill = Kill(
         mutant=mutant,
-        sentence=OVERLAYS[mutant].sentence,
+        sentence=overlay.sentence,
         setting=place.setting.label,
         caught_by=_how(wrong) if wrong else None,
         examples=counter.first or counter.count,
         layouts=[result.layout for result in counter.smallest] if wrong else [],
         diagnosis=wrong.diagnosis if wrong else "",
-        equivalent=OVERLAYS[mutant].equivalent,
+        equivalent=overlay.equivalent,
         seconds=time.perf_counter() - start,
+        logits_alone=counter.logits_alone,
     )
     return kill, counter.smallest
 
@@ -119,11 +146,16 @@ class _Counter:
         self.ask = lambda layouts: verify_batch(session, layouts, setting, spec, declared, setting.overlays[0])
         self.count = 0
         self.first = 0
+        self.logits_alone = False
         self.smallest: list[CaseResult] = []
 
     def caught(self, layouts: list[Layout]) -> bool:
         self.count += 1
         results = self.ask(layouts)
+        for result in results:
+            if result.verdict is Verdict.ERROR and result.error["stage"] != PROBE:
+                raise DriverFailure(result.diagnosis, stage=result.error["stage"], log=result.error["log"])
+            self.logits_alone |= result.logits is not None and not result.logits.within
         found = any(result.verdict not in AS_EXPECTED for result in results)
         if found:
             self.first = self.first or self.count
@@ -133,5 +165,5 @@ class _Counter:
 
 def _how(result: CaseResult) -> str:
     if result.verdict is Verdict.ERROR:
-        return "probe" if result.error["stage"] == "ProbeError" else "error"
+        return "probe"
     return "masks" if result.verdict is Verdict.FIXED or any(x.missing or x.extra for x in result.layers) else "logits"

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -137,7 +138,7 @@ class Session:
     def observe(
         self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = ()
     ) -> list[Pair]:
-        """Run both sides on ``prompts``, served together in one batch, with ``mates`` beside them.
+        """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` beside them.
 
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
@@ -147,20 +148,21 @@ class Session:
         engine, facts = self.engine(spec, setting)
         self._load_reference(checkpoint, setting)
         started = time.perf_counter() - before
-        references = self._references(checkpoint, setting, prompts)
         out = [self._directory("serving") for _ in prompts]
-        self._ask_engine(
-            spec,
-            setting,
-            engine,
-            prompts=[prompt.to_dict() for prompt in prompts],
-            mates=[mate.to_dict() for mate in mates],
-            out=[str(path) for path in out],
-            longest=spec.max_length if setting.prefix_caching else None,
-        )
+        with ThreadPoolExecutor(1) as beside:
+            references = beside.submit(self._references, checkpoint, setting, prompts)
+            self._ask_engine(
+                spec,
+                setting,
+                engine,
+                prompts=[prompt.to_dict() for prompt in prompts],
+                mates=[mate.to_dict() for mate in mates],
+                out=[str(path) for path in out],
+                longest=spec.max_length if setting.prefix_caching else None,
+            )
         return [
             Pair(Capture(reference), Capture(serving), started, facts["runner"])
-            for reference, serving in zip(references, out, strict=True)
+            for reference, serving in zip(references.result(), out, strict=True)
         ]
 
     def forget_references(self) -> None:
@@ -172,6 +174,11 @@ class Session:
         engine, _ = self.engine(spec, setting)
         data = [prompt.to_dict() for prompt in prompts]
         return self._ask_engine(spec, setting, engine, prompts=data, out=[], plain=True)["seconds"]["serving"]
+
+    def peak_memory(self, spec: ModelSpec, setting: Setting) -> int:
+        """The most bytes of GPU memory that tensors of the serving worker have taken; 0 on a CPU."""
+        engine, _ = self.engine(spec, setting)
+        return engine.ask("memory", timeout=RUN_TIMEOUT)["bytes"]
 
     def engine(self, spec: ModelSpec, setting: Setting) -> tuple[Driver, dict]:
         """The engine for a spec and setting, started now unless it runs, and the facts that it gave at its start."""

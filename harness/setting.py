@@ -85,6 +85,8 @@ class Setting:
         """Raise UsageError if ``host`` (cpu or cuda) cannot run this."""
         if host == "cpu" and self.kv_dtype != "auto":
             raise UsageError("kv_dtype", self.kv_dtype, "auto on a CPU: its KV cache has the dtype of the model")
+        if host == "cpu" and self.backend == "triton" and self.dtype == "bfloat16":
+            raise UsageError("dtype", self.dtype, "float32 or float16 with triton on a CPU: its interpreter multiplies bfloat16 wrongly")
         if host == "cpu" and self.mode == "compiled" and self.backend != "cpu":
             raise UsageError("mode", self.mode, "on a CPU only the back end cpu can be compiled; eager with the others")
         if self.backend not in BACKENDS[host] and not (host == "cuda" and _ENUM_NAME.match(self.backend)):
@@ -115,7 +117,7 @@ class Setting:
 
     def engine_arguments(self, spec: ModelSpec, host: str) -> dict:
         """The keyword arguments of `vllm.LLM`."""
-        blocks = 16 * spec.max_length // self.block_size
+        blocks = max(8192, 4 * spec.max_length) // self.block_size
         arguments: dict = {
             "dtype": self.dtype,
             "kv_cache_dtype": self.kv_dtype,

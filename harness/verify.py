@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,10 +104,14 @@ def verify_batch(
     except DriverFailure as error:
         failure = (error.kind or error.stage, str(error), error.log)
         return [failed(c, lay, spec, setting, r, *failure) for c, lay, r in zip(cases, layouts, commands, strict=True)]
-    return [
-        compared(case, layout, spec, setting, pair, declared, reproduce)
-        for case, layout, pair, reproduce in zip(cases, layouts, pairs, commands, strict=True)
-    ]
+    declared = list(declared)
+    with ThreadPoolExecutor() as threads:
+        return list(
+            threads.map(
+                lambda case, layout, pair, reproduce: compared(case, layout, spec, setting, pair, declared, reproduce),
+                cases, layouts, pairs, commands,
+            )
+        )  # fmt: skip
 
 
 def verify_all(

@@ -63,9 +63,17 @@ def _write(spec: ModelSpec, directory: Path) -> None:
             if parameter.ndim >= 2:
                 parameter.copy_(noise * spec.weight_std)
             else:
-                parameter.copy_(1.0 + 0.1 * noise)
+                parameter.copy_((1.0 + 0.1 * noise) * _scale(name, len(parameter)))
     model.save_pretrained(directory)
     _tokenizer_and_processor(spec, directory)
+
+
+def _scale(name: str, channels: int) -> float:
+    """Gemma 4 does not scale its attention scores, so the weights of the norms of query and key give them the standard
+    deviation 1; at 1 they would have the square root of the head size, a softmax of almost one key, and
+    rounding errors as large as the logits in 16 bits."""
+    scored = "language_model" in name and name.endswith(("q_norm.weight", "k_norm.weight"))
+    return channels**-0.25 if scored else 1.0
 
 
 def _config(spec: ModelSpec):

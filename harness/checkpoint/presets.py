@@ -24,18 +24,18 @@ PRESETS = {
         ModelSpec("31b-small", layers=_PATTERN, k_eq_v=True, kv_heads=2, global_kv_heads=1),
         ModelSpec(
             "26b-a4b-shape", window=1024, layers=_PATTERN, hidden=512, heads=16, kv_heads=8, head_dim=256,
-            global_head_dim=512, global_kv_heads=2, intermediate=512, vocab=4096, weight_std=0.1, k_eq_v=True,
-            moe=(8, 2), max_length=4096,
+            global_head_dim=512, global_kv_heads=2, intermediate=512, vocab=1024, weight_std=0.1, k_eq_v=True,
+            moe=(8, 2), max_length=8192,
         ),
         ModelSpec(
             "31b-shape", window=1024, layers=_PATTERN, hidden=512, heads=32, kv_heads=16, head_dim=256,
-            global_head_dim=512, global_kv_heads=4, intermediate=512, vocab=4096, weight_std=0.1, k_eq_v=True,
-            max_length=4096,
+            global_head_dim=512, global_kv_heads=4, intermediate=512, vocab=1024, weight_std=0.1, k_eq_v=True,
+            max_length=8192,
         ),
         ModelSpec(
             "e4b-shape", window=512, layers=_PATTERN, hidden=512, heads=8, kv_heads=2, head_dim=256,
-            global_head_dim=512, global_kv_heads=2, intermediate=512, vocab=4096, weight_std=0.1,
-            bidirectional=None, per_layer_input=64, max_length=4096,
+            global_head_dim=512, global_kv_heads=2, intermediate=512, vocab=1024, weight_std=0.1,
+            bidirectional=None, per_layer_input=64, max_length=8192,
         ),
     )
 }  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from harness.errors import UsageError
 
-BUILD = 3
+BUILD = 4
 """Counts the changes to `harness.checkpoint.build` that change what it writes."""
 
 LAYER_TYPES = {"s": "sliding_attention", "f": "full_attention"}

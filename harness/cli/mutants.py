@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from harness.checkpoint.presets import preset
+from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
 from harness.compare.result import CaseResult
 from harness.errors import UsageError
 from harness.overlays import OVERLAYS
 from harness.report import atomic
+from harness.setting import Setting
 
 
 def mutants(
@@ -25,6 +28,9 @@ def mutants(
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 40,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
+    window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    backend: options.Backend = "triton",
+    dtype: options.Dtype = "float32",
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -32,24 +38,26 @@ def mutants(
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives."""
     from harness.report.bundle import write_report
-    from harness.session import host_of
+    from harness.session import check_usage
 
-    preset(model)
+    spec = preset(model)
+    spec = spec if window is None else spec.with_(window=window)
+    base = Setting(backend=backend, dtype=dtype)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     options.at_least("examples", examples, 1)
     options.at_least("jobs", jobs, 1)
-    host_of(serving_python)
+    check_usage(base, serving_python)
     chosen = [name for name in names if not only or name in only]
     kills, results = [], []
     console = Console(stderr=True)
-    arguments = [(name, model, examples) for name in chosen]
+    arguments = [(name, spec, base, examples) for name in chosen]
     for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]
-        caught = f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else "not caught"
+        caught = f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
         console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {caught} ({kill['seconds']:.0f} s)", highlight=False)
     kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
     index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
@@ -63,20 +71,21 @@ def mutants(
     raise typer.Exit(0 if all(kill["right"] for kill in kills) else 1)
 
 
-def _hunt(session, name: str, model: str, examples: int) -> tuple[dict, list[dict]]:
+def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> tuple[dict, list[dict]]:
     from cases.catalogue import DROP
 
     from harness.hunt import hunt
 
-    kill, results = hunt(session, name, preset(model), DROP, examples)
+    kill, results = hunt(session, name, spec, base, DROP, examples)
     return kill.to_dict(), [result.to_dict() for result in results]
 
 
 def _matrix(kills: list[dict]) -> Table:
-    table = Table("mutant", "caught by", "after", "smallest layouts", title="kill matrix")
+    table = Table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix", box=box.SIMPLE_HEAD)
     table.columns[0].no_wrap = True
     for kill in kills:
-        caught = kill["caught_by"] or ("equivalent" if kill["equivalent"] else "[bold red]survived[/]")
-        found = " | ".join(kill["layouts"]) or f"[dim]{kill['equivalent'] or kill['sentence']}[/]"
-        table.add_row(kill["mutant"], caught, str(kill["examples"]), found)
+        left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else "[bold red]survived[/]"
+        found = " | ".join(kill["layouts"]) or f"[dim]{kill['refused'] or kill['equivalent'] or kill['sentence']}[/]"
+        alone = "yes" if kill["logits_alone"] else "no"
+        table.add_row(kill["mutant"], kill["caught_by"] or left, str(kill["examples"]), alone, found)
     return table

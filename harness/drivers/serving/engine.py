@@ -59,6 +59,9 @@ class Engine:
         self.salt = "+".join(request["overlays"]) or None
         return {"overlays": self.facts["overlays"]}
 
+    def memory(self, request: dict) -> dict:
+        return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
+
     def run(self, request: dict) -> dict:
         """Serve ``prompts`` together, with ``mates`` beside them, and capture each prompt into ``out``.
 
@@ -199,7 +202,8 @@ def _kwargs(prompt: Prompt):
 
 def main() -> None:
     engine = Engine()
-    channel.serve({"load": engine.load, "overlay": engine.overlay, "run": engine.run}, int(sys.argv[1]), int(sys.argv[2]))
+    handlers = {"load": engine.load, "overlay": engine.overlay, "run": engine.run, "memory": engine.memory}
+    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -207,8 +207,9 @@ class Observer:
         blank_key = torch.zeros(tokens, kv_heads, channels, dtype=query.dtype, device=query.device)
         batch, decoder = self._rows(), probe.Decoder()
         index_of_rows = torch.cat([rows.index for rows in batch])
+        whole = all(len(rows.positions) == self.requests[rows.name] for rows in batch)
         for number in range(probe.passes_for(self.passes_tokens, channels)):
-            shadow = self._shadow(kv_cache, number)
+            shadow = self._shadow(kv_cache, 0 if whole else number)
             values = probe.codes(self.positions[:tokens], channels, number, query.dtype)[:, None]
             values = values.expand(tokens, kv_heads, channels).contiguous()
             shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
@@ -224,7 +225,8 @@ class Observer:
             seen["ranges"][index] = releases.declared_ranges(attn_metadata, rows.place)
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
-        """A cache of the same shape and strides, one for each memory that layers use and each pass."""
+        """A cache of the same shape and strides, one for each memory that layers use and, where prompts come in chunks,
+        each pass, whose codes the next chunk needs."""
         key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
         if key not in self.shadows:
             shadow = torch.empty_strided(kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device)
@@ -266,6 +268,10 @@ class ObserverExtension:
             "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
             "layers": len(observer.layers),
         }
+
+    def harness_memory(self) -> int:
+        """Peak bytes of GPU memory that tensors have taken in this process; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
     def harness_begin(self, requests: dict, longest: int) -> None:
         self.harness_observer.begin(requests, longest)
