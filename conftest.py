@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from harness.errors import EnvironmentFailure
 from harness.session import Session, host_of
@@ -19,6 +20,15 @@ for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
         print_blob=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
+# Where hypothesis finds CI=true it takes no database and the same examples each time; a night is there for new ones.
+settings.register_profile(
+    "nightly",
+    settings.get_profile("nightly"),
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(Path(__file__).with_name(".hypothesis") / "examples"),
+)
+NIGHTLY_TIMEOUT = 2 * 3600
+"""Seconds a test; 2,000 layouts take 10 to 40 minutes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(slow)
         if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
             item.add_marker(gpu)
+        if config.getoption("--profile") == "nightly":
+            item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT))
 
 
 @pytest.fixture(scope="session")

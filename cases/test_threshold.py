@@ -5,6 +5,7 @@ The profile (`--profile dev|ci|nightly`) says how many layouts and which windows
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import strategies
 from harness.checkpoint.presets import PRESETS
@@ -18,7 +19,10 @@ from harness.verify import verify_batch
 pytestmark = pytest.mark.engine
 
 RIGHT = [Setting(runner="v1"), Setting(runner="v2", overlays=("pr-50539",))]
-WINDOWS = {"dev": [8], "ci": [8, 3], "nightly": [1, 2, 3, 5, 8, 16, 17, 32]}
+WINDOWS = {"dev": [], "ci": [3], "nightly": [1, 2, 3, 5, 16, 17, 32]}
+"""Besides the preset's 8."""
+FEW = settings.default.max_examples // 4
+right = pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.label.replace(" ", "-"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,30 +30,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("window", WINDOWS[metafunc.config.getoption("--profile")], ids=lambda w: f"window-{w}")
 
 
-@pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.label.replace(" ", "-"))
-def test_masks_and_logits_are_equal(session: Session, setting: Setting, window: int) -> None:
-    spec = PRESETS["tiny"].with_(window=window)
-    if window != 8:
-        few = max(5, settings.default.max_examples // 4)
-    else:
-        few = settings.default.max_examples
+@right
+@given(layout=strategies.threshold_layouts(window=8, max_tokens=48))
+def test_masks_and_logits_are_equal(session: Session, setting: Setting, layout: Layout) -> None:
+    assert_equal(session, setting, 8, layout)
 
-    @settings(max_examples=few)
-    @given(strategies.threshold_layouts(window=window, max_tokens=48))
-    def verify(layout: Layout) -> None:
-        (result,) = verify_batch(session, [layout], setting, spec)
+
+# The layout is drawn within the test: what failed is kept by the test's id, and so each window has its own examples.
+@right
+@settings(max_examples=max(5, FEW))
+@given(data=st.data())
+def test_masks_and_logits_are_equal_in_another_window(
+    session: Session, setting: Setting, window: int, data: st.DataObject
+) -> None:
+    assert_equal(session, setting, window, data.draw(strategies.threshold_layouts(window=window, max_tokens=48)))
+
+
+def assert_equal(session: Session, setting: Setting, window: int, layout: Layout) -> None:
+    (result,) = verify_batch(session, [layout], setting, PRESETS["tiny"].with_(window=window))
+    assert result.verdict in AS_EXPECTED, failure.text(result)
+
+
+@settings(max_examples=max(2, FEW))
+@given(layouts=strategies.batches(strategies.layouts(max_tokens=24), 3))
+def test_a_batch_is_as_right_as_its_requests(session: Session, layouts: list[Layout]) -> None:
+    for result in verify_batch(session, layouts, RIGHT[0], PRESETS["tiny"]):
         assert result.verdict in AS_EXPECTED, failure.text(result)
-
-    verify()
-
-
-def test_a_batch_is_as_right_as_its_requests(session: Session) -> None:
-    spec = PRESETS["tiny"]
-
-    @settings(max_examples=max(2, settings.default.max_examples // 4))
-    @given(strategies.batches(strategies.layouts(max_tokens=24), 3))
-    def verify(layouts: list[Layout]) -> None:
-        for result in verify_batch(session, layouts, RIGHT[0], spec):
-            assert result.verdict in AS_EXPECTED, failure.text(result)
-
-    verify()
