@@ -8,19 +8,22 @@ from packaging.specifiers import SpecifierSet
 
 from harness.setting import Setting
 
+IMAGE = "<|image|>"
 DEFAULT_PICTURE_TEXT = "w40 w41 <|image|> w42 w43 w44"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A layout that is verified. ``picture`` is (width, height) of a drawn image that goes through both
-    processors instead of the layout."""
+    """A layout that is verified. Instead of it a text with images can go through both processors: ``picture`` is the
+    (width, height) of a drawn one, ``images`` are files, each with `IMAGE` in the ``text``."""
 
     name: str
     title: str
     layout: str = ""
     model: str = "tiny"
     picture: tuple[int, int] | None = None
+    images: tuple[str, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True)

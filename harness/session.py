@@ -130,6 +130,8 @@ class Session:
 
     def checkpoint(self, spec: ModelSpec) -> str:
         """The checkpoint directory of a spec, built if it is not in the cache."""
+        if spec.source:
+            return spec.source
         if spec.key not in self._checkpoints:
             answer = self._ask_reference("build", timeout=START_TIMEOUT, spec=spec.to_dict(), cache=str(self.cache))
             self._checkpoints[spec.key] = answer["checkpoint"]
@@ -159,6 +161,8 @@ class Session:
                 mates=[mate.to_dict() for mate in mates],
                 out=[str(path) for path in out],
                 longest=spec.max_length if setting.prefix_caching else None,
+                layers=setting.layers,
+                positions=setting.positions,
             )
         return [
             Pair(Capture(reference), Capture(serving), started, facts["runner"])
@@ -238,12 +242,14 @@ class Session:
         driver.close()
 
     def _references(self, checkpoint: str, setting: Setting, prompts: Sequence[Prompt]) -> list[Path]:
-        keys = [(checkpoint, setting.reference, setting.dtype, _digest(prompt)) for prompt in prompts]
+        focus = {"layers": setting.layers, "positions": setting.positions}
+        asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
+        keys = [(*asked, _digest(prompt)) for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._seen}
         out = {key: self._directory("reference") for key in new}
         if new:
             data = [prompt.to_dict() for prompt in new.values()]
-            self._ask_reference("run", timeout=RUN_TIMEOUT, prompts=data, out=[str(path) for path in out.values()])
+            self._ask_reference("run", timeout=RUN_TIMEOUT, prompts=data, out=[str(path) for path in out.values()], **focus)
             self._seen |= out
         return [self._seen[key] for key in keys]
 
@@ -259,7 +265,7 @@ class Session:
         if self._reference is None or not self._reference.alive:
             if self._reference is not None:
                 self._reference.close()
-            environment = {"HF_HUB_OFFLINE": "1"}
+            environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
             self._reference = Driver("harness.drivers.reference", self.reference_python, self._log("reference"), environment)
             self._loaded = None
         return self._reference.ask(op, timeout=timeout, **request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 
@@ -13,6 +14,7 @@ BACKENDS = {
     "cuda": ("triton", "flex", "flash", "auto"),
 }
 CUDA_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
+NOT_OF_THE_ENGINE = ("reference", "mates", "overlays", "layers", "positions")
 _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -27,7 +29,8 @@ class Setting:
 
     ``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step). ``mates`` are
     layouts served in the same batch. ``overlays`` are names from `harness.overlays`. ``arguments``
-    are further engine arguments, as (name, value).
+    are further engine arguments, as (name, value). Where ``layers`` or ``positions`` are given, masks of those layers
+    and logits at those positions (negative ones from the end) are compared, instead of all.
     """
 
     backend: str = "triton"
@@ -43,6 +46,8 @@ class Setting:
     reference: str = "eager"
     block_size: int = 32
     arguments: tuple[tuple[str, str], ...] = field(default=())
+    layers: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         every = sorted({name for names in BACKENDS.values() for name in names})
@@ -95,12 +100,12 @@ class Setting:
     @property
     def engine_key(self) -> tuple:
         """Equal keys can share an engine; overlays are laid over a running one and taken back."""
-        return tuple(sorted((k, v) for k, v in asdict(self).items() if k not in ("reference", "mates", "overlays")))
+        return tuple(sorted((k, v) for k, v in asdict(self).items() if k not in NOT_OF_THE_ENGINE))
 
     def environment(self, host: str) -> dict[str, str]:
         """The environment variables of the serving process."""
         variables = {
-            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",

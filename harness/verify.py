@@ -13,7 +13,6 @@ from harness.case import DEFAULT_PICTURE_TEXT, Case, Declared
 from harness.checkpoint.presets import preset
 from harness.checkpoint.prompt import Prompt, prompt_for
 from harness.checkpoint.spec import ModelSpec
-from harness.checkpoint.tokens import ID_OF_KIND
 from harness.compare.judge import judge
 from harness.compare.result import CaseResult, Verdict
 from harness.drivers.capture import Capture
@@ -28,8 +27,8 @@ def verify(
 ) -> CaseResult:
     """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
     spec = spec or preset(case.model)
-    layout = Layout.parse(case.layout) if not case.picture else None
-    prompt = prompt_for(layout, spec) if layout else picture_prompt(case, session.work)
+    layout = Layout.parse(case.layout) if case.layout else None
+    prompt = prompt_for(layout, spec) if layout else text_prompt(case, session.work)
     mates = [prompt_for(Layout.parse(text), spec, seed=index + 1) for index, text in enumerate(setting.mates)]
     reproduce = command(case, setting, spec)
     try:
@@ -73,7 +72,7 @@ def failed(
     return CaseResult(
         case=case.name,
         title=case.title,
-        layout=str(layout or "picture"),
+        layout=str(layout or case.text or "picture"),
         verdict=Verdict.ERROR,
         diagnosis=f"no answer: {message}",
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
@@ -132,9 +131,12 @@ def verify_all(
 def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
     """The command line that runs this case again."""
     words = ["harness", "run"]
-    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else ["--layout", case.layout]
+    words += ["--layout", case.layout] if case.layout else []
+    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
+    words += [word for image in case.images for word in ("--image", image)]
+    words += ["--text", case.text] if case.text is not None else []
     words += ["--model", case.model]
-    words += ["--window", str(spec.window)]
+    words += ["--window", str(spec.window)] if not spec.source else []
     for option, name in (("--backend", "backend"), ("--runner", "runner"), ("--dtype", "dtype")):
         words += [option, getattr(setting, name)]
     default = Setting()
@@ -149,42 +151,49 @@ def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
         if getattr(setting, name) != getattr(default, name):
             words += [option, str(getattr(setting, name))]
     words += ["--prefix-caching"] if setting.prefix_caching else []
-    for option, values in (("--mate", setting.mates), ("--overlay", setting.overlays)):
+    for option, values in (
+        ("--mate", setting.mates),
+        ("--overlay", setting.overlays),
+        ("--observe-layer", setting.layers),
+        ("--logits-at", setting.positions),
+    ):
         for value in values:
-            words += [option, value]
+            words += [option, str(value)]
     for name, value in setting.arguments:
         words += ["--serving-arg", f"{name}={value}"]
     return shlex.join(words)
 
 
-def picture_prompt(case: Case, work: Path) -> Prompt:
-    """A prompt with a real picture of ``case.picture`` (width, height) pixels, for both processors."""
+def text_prompt(case: Case, work: Path) -> Prompt:
+    """A prompt whose text and pictures go through both processors; a ``case.picture`` is drawn."""
     import numpy as np
     from PIL import Image
 
+    if not case.picture:
+        return Prompt((), (), (), images=case.images, text=case.text)
     width, height = case.picture
     path = work / f"picture-{width}x{height}.png"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng([width, height]).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    return Prompt((), (), (), image_file=str(path), text=DEFAULT_PICTURE_TEXT)
+    return Prompt((), (), (), images=(str(path),), text=DEFAULT_PICTURE_TEXT)
 
 
 def layout_of(capture: Capture) -> Layout:
-    """The layout that the reference's processor made of a picture, read back from its tokens."""
-    kinds = {number: kind for kind, number in ID_OF_KIND.items()}
+    """The layout that the reference's processor made of a text with pictures, read back from its tokens."""
+    kinds = {number: kind for kind, number in capture.facts["special"].items()}
     segments: list[Segment] = []
+    before = ""
     for token in capture.facts["token_ids"]:
         kind = kinds.get(token, "text")
         form = {"text": "t", "image": "i"}.get(kind)
-        if form and segments and segments[-1].form == form:
+        if form and kind == before:
             segments[-1] = Segment(form, segments[-1].soft + 1)
         elif form:
             segments.append(Segment(form, 1))
-        elif kind not in ("boi", "eoi"):
-            raise ValueError(f"token {token} ({kind}) has no place in a prompt with a picture")
+        before = kind
     layout = Layout(tuple(segments))
     if layout.token_types != capture.facts["token_types"]:
-        raise ValueError("the processor's token types are not those of an image wrapped in boi and eoi")
+        raise ValueError("the processor's token types are not those of images wrapped in boi and eoi")
     return layout

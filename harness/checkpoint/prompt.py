@@ -43,13 +43,13 @@ class Item:
 @dataclass(frozen=True)
 class Prompt:
     """What one request is: ``token_ids`` and ``token_types`` over positions, ``spans`` inclusive ranges
-    of the vision soft tokens, and the items. ``image_file`` and ``text`` stand for all of them where a
-    real picture goes through both processors."""
+    of the vision soft tokens, and the items. ``text`` and the files of its ``images`` stand for all of them where real
+    pictures go through both processors."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...]
     items: tuple[Item, ...]
-    image_file: str | None = None
+    images: tuple[str, ...] = ()
     text: str | None = None
 
     def to_dict(self) -> dict:
@@ -58,7 +58,7 @@ class Prompt:
     @classmethod
     def from_dict(cls, data: dict) -> Prompt:
         items = tuple(Item(**{**item, "embedded": tuple(item["embedded"])}) for item in data["items"])
-        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, data["image_file"], data["text"])
+        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, tuple(data["images"]), data["text"])
 
 
 def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0) -> Prompt:

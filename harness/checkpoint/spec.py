@@ -22,6 +22,7 @@ class ModelSpec:
     the last to be full. Sizes are in channels, ``window`` and ``max_length`` in tokens.
     ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
     experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`.
+    ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelSpec:
     softcap: float | None = 30.0
     audio: bool = False
     max_length: int = 512
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -64,6 +66,13 @@ class ModelSpec:
         return [LAYER_TYPES[letter] for letter in self.layers]
 
     def with_(self, **changes: object) -> ModelSpec:
+        """A changed copy.
+
+        Raises:
+            UsageError: a value is not allowed, or this is a checkpoint that exists already.
+        """
+        if self.source:
+            raise UsageError(", ".join(changes), *map(str, changes.values()), f"nothing of the checkpoint {self.name} can be changed")
         return replace(self, **changes)
 
     @property

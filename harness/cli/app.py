@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from harness.cli import bench, doctor, mutants, report, run, show, soak
+from harness.cli import bench, doctor, mutants, nightly, report, run, show, soak
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("mutants")(mutants.mutants)
 app.command("soak")(soak.soak)
+app.command("nightly")(nightly.nightly)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image
 from rich.console import Console
 
-from harness.case import Case
-from harness.checkpoint.presets import preset
+from harness.case import IMAGE, Case
+from harness.checkpoint.given import model as checkpoint
 from harness.checkpoint.prompt import prompt_for
 from harness.cli import options
 from harness.compare.result import CaseResult, Verdict
@@ -27,7 +29,11 @@ def run(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
     picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
-    model: Annotated[str, typer.Option(help="a preset; `harness show --models` lists them")] = "tiny",
+    image: Annotated[list[Path] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
+    text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
+    model: Annotated[
+        str, typer.Option(help="a preset (`harness show --models`), a directory with a Gemma 4 checkpoint, or a hub id")
+    ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
     backend: options.Backend = "triton",
     runner: options.Runner = "auto",
@@ -42,6 +48,10 @@ def run(
     reference: options.Reference = "eager",
     block_size: options.BlockSize = 32,
     serving_arg: options.ServingArg = None,
+    observe_layer: Annotated[list[int] | None, typer.Option(help="only this layer's mask; repeatable")] = None,
+    logits_at: Annotated[
+        list[int] | None, typer.Option(help="only this position's logits, -1 is the last; repeatable")
+    ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
@@ -52,9 +62,16 @@ def run(
     setting = options.setting_of(
         backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
         block_size, serving_arg,
-    )  # fmt: skip
-    chosen, declared = _chosen(layout, case, picture, model)
-    spec = preset(chosen.model)
+    ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
+    chosen, declared = _chosen(layout, case, picture, image or [], text, model)
+    spec = checkpoint(chosen.model)
+    for index in setting.layers:
+        if not 0 <= index < len(spec.layers):
+            raise UsageError("observe-layer", index, f"0 to {len(spec.layers) - 1}, the layers of {spec.name}")
+    if spec.source and chosen.layout:
+        raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
+    if spec.source and not Path(spec.source).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "0"
     if window is not None:
         spec = spec.with_(window=window)
     if chosen.layout:
@@ -91,10 +108,12 @@ def show(result: CaseResult, format: options.Format) -> None:
     Console().print(case_panel(result))
 
 
-def _chosen(layout: str | None, case: str | None, picture: str | None, model: str):
-    given = [name for name, value in (("layout", layout), ("case", case), ("picture", picture)) if value is not None]
+def _chosen(layout: str | None, case: str | None, picture: str | None, image: list[Path], text: str | None, model: str):
+    ways = (("layout", layout), ("case", case), ("picture", picture), ("image or text", image or text))
+    given = [name for name, value in ways if value is not None and value != []]
     if len(given) != 1:
-        raise UsageError("layout, case, picture", " and ".join(given) or "none of them", "give exactly one")
+        allowed = "give exactly one of layout, case, picture, and text with images"
+        raise UsageError("layout, case, picture, image", " and ".join(given) or "none of them", allowed)
     if case:
         from cases.catalogue import CASES, DECLARED
 
@@ -107,4 +126,18 @@ def _chosen(layout: str | None, case: str | None, picture: str | None, model: st
         if not size:
             raise UsageError("picture", picture, "WIDTHxHEIGHT in pixels")
         return Case("run", "a picture", model=model, picture=(int(size[1]), int(size[2]))), []
-    return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []
+    if layout:
+        return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []
+    return _with_images(image, text, model), []
+
+
+def _with_images(image: list[Path], text: str | None, model: str) -> Case:
+    for path in image:
+        try:
+            Image.open(path).verify()
+        except (OSError, SyntaxError):
+            raise UsageError("image", str(path), "a file with a picture that can be read") from None
+    text = text if text is not None else " ".join([*[IMAGE] * len(image), "What is shown here ?"])
+    if text.count(IMAGE) != len(image):
+        raise UsageError("text", text, f"{IMAGE} once for each of the {len(image)} images")
+    return Case("run", text, model=model, images=tuple(str(path.absolute()) for path in image), text=text)

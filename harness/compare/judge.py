@@ -37,12 +37,13 @@ def judge(
     """
     if reference.facts["token_ids"] != serving.facts["token_ids"]:
         raise ValueError("the two sides were not given the same tokens")
-    if len(reference.facts["layers"]) != len(serving.facts["layers"]):
-        raise ValueError(f"{len(reference.facts['layers'])} layers in the reference, {len(serving.facts['layers'])} in serving")
+    types = {layer["index"]: layer["type"] for layer in reference.facts["layers"]}
+    if set(types) != {layer["index"] for layer in serving.facts["layers"]}:
+        raise ValueError(f"{len(types)} layers in the reference, {len(serving.facts['layers'])} in serving")
     differences, layers = [], []
     for facts in serving.facts["layers"]:
         index = facts["index"]
-        kind = reference.facts["layers"][index]["type"]
+        kind = types[index]
         theirs, ours = reference.masks(index) * serving.observed[:, None].astype(np.uint8), serving.masks(index)
         difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
@@ -52,6 +53,7 @@ def judge(
         [reference.tensors["logits"], reference.tensors["again.logits"]],
         serving.tensors["logits"],
         serving.observed,
+        reference.facts["logits_at"],
     )
     verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared, serving.observed)
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
@@ -169,6 +171,8 @@ def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
 
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
+    if len(reference.facts["logits_at"]) < reference.tokens:
+        notes.append(f"logits were compared at {len(reference.facts['logits_at'])} of {reference.tokens} positions")
     for layer in reference.facts["layers"]:
         declared = reference.declared(layer["index"])
         if declared is not None and (declared != reference.masks(layer["index"])).any():

@@ -18,29 +18,39 @@ says what ratio was measured.
 """
 
 
-def compare(truth: np.ndarray, references: Sequence[np.ndarray], serving: np.ndarray, observed: np.ndarray) -> LogitsResult:
-    """Compare logits (N, V): ``truth`` is the reference in the higher precision, ``references`` are the reference in
-    the serving dtype, each with another attention implementation, the one whose masks were observed first. The floor
-    of a position is the largest error among them, since one alone may by chance be right to the last bit; an
-    implementation whose error is `FACTOR` squared times the first's is not rounding and is left out. Only positions
-    that are ``observed`` (N,) count; the others have an error of 0."""
+def compare(
+    truth: np.ndarray, references: Sequence[np.ndarray], serving: np.ndarray, observed: np.ndarray, positions: Sequence[int]
+) -> LogitsResult:
+    """Compare logits (P, V) of the P ``positions`` of a prompt of N tokens: ``truth`` is the reference in the higher
+    precision, ``references`` are the reference in the serving dtype, each with another attention implementation, the
+    one whose masks were observed first. The floor of a position is the largest error among them, since one alone may
+    by chance be right to the last bit; an implementation whose error is `FACTOR` squared times the first's is not
+    rounding and is left out. Only positions that are ``observed`` (N,) count; the others have an error of 0."""
+    at = np.asarray(positions)
+    counts = observed[at]
     truth = truth.astype(np.float64)
-    error = np.abs(serving - truth).max(axis=-1) * observed
-    samples = [np.abs(reference - truth).max(axis=-1) * observed for reference in references]
+    error = np.abs(serving - truth).max(axis=-1) * counts
+    samples = [np.abs(reference - truth).max(axis=-1) * counts for reference in references]
     rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
     floor = np.max([samples[0], *rounding], axis=0)
-    kl = _kl(truth, serving.astype(np.float64)) * observed
+    kl = _kl(truth, serving.astype(np.float64)) * counts
     bound = FACTOR * float(floor.max())
+
+    def by_position(values: np.ndarray) -> list[float]:
+        every = np.zeros(len(observed))
+        every[at] = values
+        return every.tolist()
+
     return LogitsResult(
         max_abs_diff=float(error.max()),
-        kl_mean=float(kl[observed].mean()),
+        kl_mean=float(kl[counts].mean()),
         kl_max=float(kl.max()),
-        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[observed].mean()),
+        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[counts].mean()),
         noise_floor=float(floor.max()),
         bound=bound,
         within=bool(np.isfinite(error).all() and np.isfinite(bound) and error.max() <= bound),
-        position_of_max=int(error.argmax()),
-        by_position={"max_abs_diff": error.tolist(), "kl": kl.tolist(), "floor": floor.tolist()},
+        position_of_max=int(at[error.argmax()]),
+        by_position={"max_abs_diff": by_position(error), "kl": by_position(kl), "floor": by_position(floor)},
     )
 
 

@@ -1,11 +1,11 @@
 """A capture: what one driver saw of one prompt, as `capture.safetensors` and `capture.json` in a directory.
 
-Tensors, over N positions and V tokens of vocabulary:
+Tensors, over N positions and V tokens of vocabulary; logits are of the positions `logits_at`, P of them:
 
 ====================  ======================================================================
-``logits``            (N, V) float32
-``truth.logits``      (N, V) float32, reference only: in the higher precision
-``again.logits``      (N, V) float32, reference only: with another attention implementation
+``logits``            (P, V) float32
+``truth.logits``      (P, V) float32, reference only: in the higher precision
+``again.logits``      (P, V) float32, reference only: with another attention implementation
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
 ``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj, if it has
@@ -15,7 +15,7 @@ Tensors, over N positions and V tokens of vocabulary:
                       prefix cache had it; its rows are 0 in all other tensors
 ====================  ======================================================================
 
-`capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``versions``, and, apart
+`capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``logits_at``, ``versions``, and, apart
 from everything that must be the same in every run, ``seconds``.
 """
 
@@ -23,13 +23,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-SCHEMA = 2
+from harness.errors import UsageError
+
+SCHEMA = 3
 ATTENTION_VALUES = 1 << 18
 
 
@@ -73,6 +76,18 @@ class Capture:
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""
         return self.tensors.get(f"declared.{layer}")
+
+
+def chosen(positions: Sequence[int], tokens: int) -> list[int]:
+    """Which of a prompt's positions are meant, in order: negative ones from the end, none for all.
+
+    Raises:
+        UsageError: there is no such position.
+    """
+    for position in positions:
+        if not -tokens <= position < tokens:
+            raise UsageError("position", position, f"the prompt has {tokens} tokens")
+    return sorted({position % tokens for position in positions}) or list(range(tokens))
 
 
 def write(directory: Path, tensors: dict, facts: dict) -> None:

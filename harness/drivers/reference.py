@@ -50,7 +50,7 @@ class Reference:
 
         def load(dtype: torch.dtype, attention: str, **more: str):
             model = Gemma4ForConditionalGeneration.from_pretrained(
-                self.checkpoint, dtype=dtype, attn_implementation=attention, local_files_only=True, **more
+                self.checkpoint, dtype=dtype, attn_implementation=attention, **more
             )
             return model.to(self.device, dtype).eval()
 
@@ -60,26 +60,30 @@ class Reference:
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
     def run(self, request: dict) -> dict:
-        """Capture each of ``prompts`` into the directory of the same place in ``out``."""
+        """Capture each of ``prompts`` into the directory of the same place in ``out``; the masks of ``layers`` and the
+        logits at ``positions``, or all."""
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         for places in together(prompts):
-            self._capture([prompts[place] for place in places], [Path(request["out"][place]) for place in places])
+            out = [Path(request["out"][place]) for place in places]
+            self._capture([prompts[place] for place in places], out, request["layers"], request["positions"])
         return {}
 
     @torch.no_grad()
-    def _capture(self, prompts: list[Prompt], directories: list[Path]) -> None:
+    def _capture(self, prompts: list[Prompt], directories: list[Path], layers: list[int], positions: list[int]) -> None:
         """Run prompts of one length together, and write a capture of each."""
         start = time.perf_counter()
         arguments = self._arguments(prompts)
-        with _observed(self.model, self.attention) as observed:
-            logits = _forward(self.model, arguments)
+        tokens = arguments["input_ids"].shape[1]
+        rows = capture.chosen(positions, tokens)
+        with _observed(self.model, self.attention, layers) as observed:
+            logits = _forward(self.model, arguments, rows)
         probing = observed.seconds
         with _attention(self.model, OTHER[self.attention]):
-            again = _forward(self.model, arguments)
+            again = _forward(self.model, arguments, rows)
         with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
-            truth = _forward(self.truth, arguments)
+            truth = _forward(self.truth, arguments, rows)
         tensors = {"logits": logits.float(), "again.logits": again.float(), "truth.logits": truth.float()}
-        layers = []
+        kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = seen["mask"]
             if seen["attention"][0].numel() <= ATTENTION_VALUES:
@@ -87,22 +91,24 @@ class Reference:
             tensors[f"hidden.{index}"] = observed.hidden[index].float()
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
-            layers.append({"index": index, "type": seen["type"], "window": seen["window"]})
+            kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         seconds = (time.perf_counter() - start - probing) / len(prompts)
         for place, directory in enumerate(directories):
             facts = {
                 "token_ids": arguments["input_ids"][place].tolist(),
                 "token_types": arguments["mm_token_type_ids"][place].tolist(),
-                "layers": layers,
+                "layers": kept,
+                "logits_at": rows,
+                "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
                 "versions": self.versions,
                 "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
             }
             capture.write(directory, {name: tensor[place] for name, tensor in tensors.items()}, facts)
 
     def _arguments(self, prompts: list[Prompt]) -> dict:
-        if prompts[0].image_file:
-            return self._from_picture(prompts[0])
+        if prompts[0].text is not None:
+            return self._processed(prompts[0])
         arguments = {
             "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
             "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
@@ -125,13 +131,14 @@ class Reference:
             arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
         return {name: tensor.to(self.device) for name, tensor in arguments.items()}
 
-    def _from_picture(self, prompt: Prompt) -> dict:
+    def _processed(self, prompt: Prompt) -> dict:
+        """A text with pictures, through transformers' processor."""
         from PIL import Image
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self.checkpoint, local_files_only=True)
-        with Image.open(prompt.image_file) as picture:
-            batch = processor(text=prompt.text, images=[picture.convert("RGB")], return_tensors="pt")
+        processor = AutoProcessor.from_pretrained(self.checkpoint)
+        pictures = [Image.open(path).convert("RGB") for path in prompt.images]
+        batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
         batch.pop("attention_mask", None)
         return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
 
@@ -141,7 +148,7 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
     groups: dict[object, list[list[int]]] = {}
     for place, prompt in enumerate(prompts):
         length = len(prompt.token_ids)
-        plain = not prompt.image_file and all(item.modality == "image" for item in prompt.items)
+        plain = prompt.text is None and all(item.modality == "image" for item in prompt.items)
         found = groups.setdefault(length if plain else (place,), [[]])
         if found[-1] and (len(found[-1]) + 1) * length**2 > PAIRS_TOGETHER:
             found.append([])
@@ -149,8 +156,8 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
     return [places for found in groups.values() for places in found]
 
 
-def _forward(model, arguments: dict) -> torch.Tensor:
-    """Logits (prompts, N, V). Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
+def _forward(model, arguments: dict, rows: list[int]) -> torch.Tensor:
+    """Logits (prompts, rows, V) at the positions ``rows``. Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
     counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
@@ -168,7 +175,7 @@ def _forward(model, arguments: dict) -> torch.Tensor:
         if "pixel_values" in given:
             images = (given.pop("pixel_values"), given.pop("image_position_ids"))
             given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
-    return model(**given, use_cache=False).logits
+    return model(**given, use_cache=False, logits_to_keep=torch.tensor(rows, device=model.device)).logits
 
 
 @contextmanager
@@ -205,8 +212,8 @@ class _Observed:
 
 
 @contextmanager
-def _observed(model, attention: str):
-    """Wrap the attention function that the text layers call, and hook the decoder layers."""
+def _observed(model, attention: str, layers: list[int]):
+    """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.models.gemma4 import modeling_gemma4
 
@@ -216,7 +223,7 @@ def _observed(model, attention: str):
 
     def attend(module, query, key, value, attention_mask, **kwargs):
         result = original(module, query, key, value, attention_mask, **kwargs)
-        if isinstance(module, modeling_gemma4.Gemma4TextAttention):
+        if isinstance(module, modeling_gemma4.Gemma4TextAttention) and (not layers or module.layer_idx in layers):
             start = time.perf_counter()
             observed.layers[module.layer_idx] = {
                 "type": module.layer_type,
@@ -231,6 +238,8 @@ def _observed(model, attention: str):
     decoder_layers = [m for m in model.modules() if isinstance(m, modeling_gemma4.Gemma4TextDecoderLayer)]
     hooks = []
     for index, layer in enumerate(decoder_layers):
+        if layers and index not in layers:
+            continue
 
         def keep(module, args, output, index=index):
             observed.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()

@@ -46,10 +46,10 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["run", "--layout", "t3", "--serving-arg", "seed"], ("serving-arg", "'seed'", "NAME=VALUE")),
         (["run", "--case", "no-such"], ("case", "'no-such'", "image-window-plus-one")),
         (["run", "--picture", "48"], ("picture", "'48'", "WIDTHxHEIGHT")),
-        (["run"], ("layout, case, picture", "give exactly one")),
+        (["run"], ("layout, case, picture, image", "give exactly one")),
         (
             ["run", "--layout", "t3", "--case", "video"],
-            ("layout, case, picture", "layout and case", "give exactly one"),
+            ("layout, case, picture, image", "layout and case", "give exactly one"),
         ),
         (["report", "--only", "no-such"], ("only", "'no-such'", "two-images")),
         (["report", "--backend", "warp"], ("backend", "warp")),

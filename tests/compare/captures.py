@@ -53,6 +53,7 @@ def write(
     facts = {
         "token_ids": list(range(len(layout))),
         "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": None} for index, kind in types],
+        "logits_at": list(range(len(layout))),
         "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": "5.19.0"},
         "engine": {"runner": "v2"},
         "seconds": {},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harness.compare.logits import FACTOR, compare
 
 ALL = np.ones(6, dtype=bool)
+EVERY = range(6)
 
 
 def drawn(seed: int, scale: float = 3.0) -> np.ndarray:
@@ -26,7 +27,7 @@ def off(logits: np.ndarray, error: float) -> np.ndarray:
 @given(st.integers(0, 2**32))
 def test_identical_logits_have_no_error(seed: int) -> None:
     truth = drawn(seed)
-    result = compare(truth, [truth], truth, ALL)
+    result = compare(truth, [truth], truth, ALL, EVERY)
     assert (result.max_abs_diff, result.kl_mean, result.kl_max, result.noise_floor, result.bound) == (0, 0, 0, 0, 0)
     assert result.top1_agreement == 1.0 and result.within
 
@@ -34,7 +35,7 @@ def test_identical_logits_have_no_error(seed: int) -> None:
 @given(st.integers(0, 2**32), st.floats(0.01, 5))
 def test_kl_is_that_of_the_two_distributions(seed: int, scale: float) -> None:
     truth, serving = drawn(seed), drawn(seed + 1, scale)
-    result = compare(truth, [truth], serving, ALL)
+    result = compare(truth, [truth], serving, ALL, EVERY)
     for position in range(len(truth)):
         p, q = (np.exp(logits[position].astype(np.float64)) for logits in (truth, serving))
         p, q = p / p.sum(), q / q.sum()
@@ -44,20 +45,20 @@ def test_kl_is_that_of_the_two_distributions(seed: int, scale: float) -> None:
 
 def test_kl_of_huge_logits_is_finite() -> None:
     truth = np.array([[1e4, 0.0], [-1e4, 0.0]])
-    assert compare(truth, [truth], truth, np.ones(2, dtype=bool)).kl_max == 0
+    assert compare(truth, [truth], truth, np.ones(2, dtype=bool), range(2)).kl_max == 0
 
 
 def test_serving_may_be_as_far_off_as_the_bound_and_no_further() -> None:
     truth, noise = drawn(0).astype(np.float64), 2.0**-10
     reference = off(truth, noise)
-    assert compare(truth, [reference], off(truth, 0.99 * FACTOR * noise), ALL).within
-    assert not compare(truth, [reference], off(truth, 1.01 * FACTOR * noise), ALL).within
-    assert compare(truth, [reference], reference, ALL).noise_floor == pytest.approx(noise)
+    assert compare(truth, [reference], off(truth, 0.99 * FACTOR * noise), ALL, EVERY).within
+    assert not compare(truth, [reference], off(truth, 1.01 * FACTOR * noise), ALL, EVERY).within
+    assert compare(truth, [reference], reference, ALL, EVERY).noise_floor == pytest.approx(noise)
 
 
 def test_the_bound_comes_from_the_reference_and_not_from_serving() -> None:
     truth = drawn(0).astype(np.float64)
-    small, large = (compare(truth, [off(truth, 0.01)], off(truth, error), ALL).bound for error in (0.001, 100.0))
+    small, large = (compare(truth, [off(truth, 0.01)], off(truth, error), ALL, EVERY).bound for error in (0.001, 100.0))
     assert small == large
 
 
@@ -68,28 +69,28 @@ def test_what_is_not_finite_is_not_within(value: float, side: str) -> None:
     truth = drawn(0)
     sides = {"reference": off(truth, 0.1), "serving": truth}
     sides[side] = off(truth, value)
-    assert not compare(truth, [sides["reference"]], sides["serving"], ALL).within
+    assert not compare(truth, [sides["reference"]], sides["serving"], ALL, EVERY).within
 
 
 def test_the_worst_position_is_named() -> None:
     truth = drawn(0)
-    assert compare(truth, [truth], off(truth, 0.5), ALL).position_of_max == 2
-    assert compare(truth, [truth], off(truth, float("nan")), ALL).position_of_max == 2
+    assert compare(truth, [truth], off(truth, 0.5), ALL, EVERY).position_of_max == 2
+    assert compare(truth, [truth], off(truth, float("nan")), ALL, EVERY).position_of_max == 2
 
 
 def test_positions_that_were_not_observed_do_not_count() -> None:
     truth, observed = drawn(0), ALL.copy()
     observed[2] = False
-    result = compare(truth, [truth], off(truth, 5.0), observed)
+    result = compare(truth, [truth], off(truth, 5.0), observed, EVERY)
     assert result.within and result.max_abs_diff == 0 and result.kl_max == 0 and result.top1_agreement == 1.0
 
 
 def test_the_floor_is_the_larger_of_two_samples() -> None:
     truth = np.ones((6, 8))
     small, large = off(truth, 0.001), off(truth, 0.003)
-    assert compare(truth, [small, large], truth, ALL).noise_floor == pytest.approx(0.003)
+    assert compare(truth, [small, large], truth, ALL, EVERY).noise_floor == pytest.approx(0.003)
 
 
 def test_a_second_sample_that_is_no_rounding_is_left_out() -> None:
     truth = np.ones((6, 8))
-    assert compare(truth, [off(truth, 0.001), off(truth, 0.5)], truth, ALL).noise_floor == pytest.approx(0.001)
+    assert compare(truth, [off(truth, 0.001), off(truth, 0.5)], truth, ALL, EVERY).noise_floor == pytest.approx(0.001)

@@ -155,7 +155,7 @@ def _logits(layout: Layout, wrong: list, noise: float, shift: float) -> LogitsRe
         touched |= (difference.missing | difference.extra).any(axis=1)
     touched |= shift < 0
     serving[touched] += random.normal(0, abs(shift), (int(touched.sum()), truth.shape[1]))
-    return compare_logits.compare(truth, [reference], serving, np.ones(len(layout), dtype=bool))
+    return compare_logits.compare(truth, [reference], serving, np.ones(len(layout), dtype=bool), range(len(layout)))
 
 
 def _verdict(wrong: bool, within: bool, declared: Declared | None) -> Verdict:

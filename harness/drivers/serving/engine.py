@@ -77,7 +77,8 @@ class Engine:
         observe = self.observe and not request.get("plain")
         if observe:
             longest = request.get("longest") or max(map(len, ids.values()))
-            self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest))
+            focus = (request["layers"], {name: capture.chosen(request["positions"], len(i)) for name, i in ids.items()})
+            self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest, *focus))
         for index, mate in enumerate(mates):
             self._add(f"mate{self.count}x{index}", self._input(mate))
         for name, entry in ready.items():
@@ -99,10 +100,10 @@ class Engine:
         probing = max(rank["probing"] for rank in ranks)
         seconds = {"serving": served - probing, "serving probing": probing}
         for name, directory in directories.items():
-            self._merge(name, Path(directory), ids[name], ranks, seconds)
+            self._merge(name, Path(directory), ids[name], ranks, seconds, focus[1][name])
         return {**answer, "seconds": seconds}
 
-    def _merge(self, name: str, directory: Path, token_ids: list[int], ranks: list[dict], seconds: dict) -> None:
+    def _merge(self, name: str, directory: Path, token_ids: list[int], ranks: list[dict], seconds: dict, rows: list[int]) -> None:
         """One capture from the parts of all ranks: KV head groups and attention outputs side by side."""
         from safetensors.torch import load_file
 
@@ -128,6 +129,7 @@ class Engine:
             {
                 "token_ids": token_ids,
                 "layers": layers,
+                "logits_at": rows,
                 "engine": self.facts,
                 "versions": self.versions,
                 "seconds": seconds,
@@ -140,8 +142,8 @@ class Engine:
         self.llm.llm_engine.add_request(name, entry, SamplingParams(max_tokens=1, temperature=0.0))
 
     def _input(self, prompt: Prompt):
-        if prompt.image_file:
-            return self._from_picture(prompt)
+        if prompt.text is not None:
+            return self._processed(prompt)
         if not prompt.items:
             return releases.text_input(list(prompt.token_ids), self.salt)
         from vllm.multimodal.inputs import PlaceholderRange
@@ -158,13 +160,15 @@ class Engine:
             hashes.setdefault(item.modality, []).append(f"{item.modality}-{content:08x}-{item.soft}x{item.frames}")
         return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, self.salt)
 
-    def _from_picture(self, prompt: Prompt):
+    def _processed(self, prompt: Prompt):
+        """A text with pictures, through vLLM's processor."""
         from PIL import Image
 
-        with Image.open(prompt.image_file) as picture:
-            request = {"prompt": prompt.text, "multi_modal_data": {"image": [picture.convert("RGB")]}}
-            request |= {"cache_salt": self.salt} if self.salt else {}
-            return releases.processed(self.llm, request)
+        request: dict = {"prompt": prompt.text}
+        if prompt.images:
+            request["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in prompt.images]}
+        request |= {"cache_salt": self.salt} if self.salt else {}
+        return releases.processed(self.llm, request)
 
 
 def _kwargs(prompt: Prompt):

@@ -41,6 +41,8 @@ class Observer:
         self.rank = worker.rank
         self.model = self.runner.get_model() if hasattr(self.runner, "get_model") else self.runner.model
         self.requests: dict[str, int] = {}
+        self.chosen: list[int] = []
+        self.logits_at: dict[str, torch.Tensor] = {}
         self.order: list[str] = []
         self.positions: torch.Tensor | None = None
         self.rows: list[Rows] | None = None
@@ -57,9 +59,15 @@ class Observer:
         self.model.register_forward_hook(self._after)
         self._hook_decoder_layers()
 
-    def begin(self, requests: dict[str, int], longest: int) -> None:
-        """Observe ``requests`` (name: prompt tokens) until `collect`; no prompt has more than ``longest`` tokens."""
+    def begin(self, requests: dict[str, int], longest: int, layers: list[int], logits_at: dict[str, list[int]]) -> None:
+        """Observe ``requests`` (name: prompt tokens) until `collect`; no prompt has more than ``longest`` tokens.
+
+        ``layers`` are those whose masks are observed, or none for all; ``logits_at`` has the positions of each request's
+        logits.
+        """
         self.requests = requests
+        self.chosen = layers
+        self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
         self.seen = {name: {"mask": {}, "attention": {}, "hidden": {}, "logits": [], "ranges": {}} for name in requests}
         self.probing = 0.0
@@ -72,16 +80,19 @@ class Observer:
         answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "requests": {}}
         for name, directory in directories.items():
             seen, tokens = self.seen[name], self.requests[name]
-            observed = _positions(seen["mask"].get(self._indexed()[0][0], []), tokens)
+            observed = _positions(seen["mask"].get(self._observed_layers()[0][0], []), tokens)
             tensors, missing = {"observed": observed}, []
             pieces = {f"{kind}.{index}": p for kind in ("mask", "attention", "hidden") for index, p in seen[kind].items()}
             if seen["logits"]:
                 pieces["logits"] = seen["logits"]
             for key, found in pieces.items():
-                if not torch.equal(_positions(found, tokens), observed):
+                at = self.logits_at[name] if key == "logits" else torch.arange(tokens)
+                if not torch.equal(_positions(found, tokens)[at], observed[at]):
                     missing.append(key)
                     continue
                 tensors[key] = _by_position(found, tokens, dim=1 if key.startswith("mask.") else 0)
+                if key == "logits":
+                    tensors[key] = tensors[key][at]
                 if key.startswith("mask."):
                     try:
                         tensors[key] = probe.cut(tensors[key], tokens)
@@ -90,7 +101,7 @@ class Observer:
             Path(directory).mkdir(parents=True, exist_ok=True)
             save_file({key: value.contiguous() for key, value in tensors.items()}, f"{directory}/rank{self.rank}.safetensors")
             answer["requests"][name] = {
-                "layers": [self._facts(layer, index) for index, layer in self._indexed()],
+                "layers": [self._facts(layer, index) for index, layer in self._observed_layers()],
                 "ranges": {str(index): ranges for index, ranges in seen["ranges"].items()},
                 "missing": missing,
             }
@@ -101,8 +112,13 @@ class Observer:
         context = self.runner.vllm_config.compilation_config.static_forward_context
         return {name: layer for name, layer in context.items() if _LAYER.search(name) and hasattr(layer, "impl")}
 
-    def _indexed(self):
-        return sorted(((int(_LAYER.search(name)[1]), layer) for name, layer in self.layers.items()), key=lambda i: i[0])
+    def _observed_layers(self):
+        """(index, attention layer) of those that are observed."""
+        indexed = ((int(_LAYER.search(name)[1]), layer) for name, layer in self.layers.items())
+        return sorted((pair for pair in indexed if self._observes(pair[0])), key=lambda pair: pair[0])
+
+    def _observes(self, index: int) -> bool:
+        return not self.chosen or index in self.chosen
 
     def _facts(self, layer, index: int) -> dict:
         window = getattr(layer, "sliding_window", None)
@@ -122,7 +138,7 @@ class Observer:
 
     def _hidden(self, index: int):
         def hook(module, args, output):
-            if not self.requests or torch.compiler.is_compiling():
+            if not self.requests or not self._observes(index) or torch.compiler.is_compiling():
                 return
             hidden, residual = output[:2] if isinstance(output, tuple) else (output, None)
             hidden = hidden if residual is None else hidden + residual
@@ -141,12 +157,15 @@ class Observer:
         if not self.requests or not torch.is_tensor(output):
             return
         batch = self._rows()
-        if batch:
-            logits = self.model.compute_logits(output[torch.cat([rows.index for rows in batch])])
-            if logits is None:
-                return
-            for rows, part in zip(batch, logits.split([len(rows.index) for rows in batch]), strict=True):
-                self.seen[rows.name]["logits"].append((rows.positions, part.float()))
+        kept = [torch.isin(rows.positions, self.logits_at[rows.name]) for rows in batch]
+        if not any(some.any() for some in kept):
+            return
+        index = torch.cat([rows.index[some.to(rows.index.device)] for rows, some in zip(batch, kept, strict=True)])
+        logits = self.model.compute_logits(output[index])
+        if logits is None:
+            return
+        for rows, some, part in zip(batch, kept, logits.split([int(some.sum()) for some in kept]), strict=True):
+            self.seen[rows.name]["logits"].append((rows.positions[some], part.float()))
 
     def _rows(self) -> list[Rows]:
         """The rows of this step that belong to observed prompts."""
@@ -184,7 +203,7 @@ class Observer:
 
         def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
             result = original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
-            if self.requests and attn_metadata is not None and not self.failure:
+            if self.requests and self._observes(index) and attn_metadata is not None and not self.failure:
                 output = kwargs.get("output", args[0] if args else result)
                 start = time.perf_counter()
                 try:
@@ -273,8 +292,8 @@ class ObserverExtension:
         """Peak bytes of GPU memory that tensors have taken in this process; 0 on a CPU."""
         return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
-    def harness_begin(self, requests: dict, longest: int) -> None:
-        self.harness_observer.begin(requests, longest)
+    def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict) -> None:
+        self.harness_observer.begin(requests, longest, layers, logits_at)
 
     def harness_collect(self, directories: dict) -> dict:
         return self.harness_observer.collect(directories)

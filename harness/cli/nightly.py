@@ -1,0 +1,69 @@
+"""`harness nightly`: the generated layouts, the catalogue and the mutants, and one summary of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from harness.drivers.process import ROOT
+from harness.errors import UsageError
+from harness.night import READERS, Part, ended
+from harness.report.night import write_night
+
+PROFILES = ("dev", "ci", "nightly")
+CASES = {
+    "cpu": ["cases", "--ignore", "cases/test_catalogue.py", "-m", "not gpu"],
+    "cuda": ["cases/test_threshold.py", "cases/test_metamorphic.py"],
+}
+"""What pytest runs on each host. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
+WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index.html")
+
+
+def nightly(
+    out: Annotated[Path, typer.Option(help="the folder that everything is written to")] = Path("reports/nightly"),
+    profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
+    only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
+) -> None:
+    """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html.
+
+    Exit code 0 if all is as it should be, 3 if something gave no answer, otherwise 1.
+    """
+    from harness.session import host_of
+
+    if profile not in PROFILES:
+        raise UsageError("profile", profile, f"one of {', '.join(PROFILES)}")
+    for name in only or ():
+        if name not in READERS:
+            raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    host = host_of(sys.executable)
+    out = out.absolute()
+    parts = [_run(name, out / name, host, profile) for name in READERS if not only or name in only]
+    index = write_night(parts, out, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+    console = Console(highlight=False, soft_wrap=True)
+    for part in parts:
+        console.print(f"{part.name}: " + ", ".join(f"{count} {state}" for state, count in part.counts.items()))
+    console.print(f"report: {index}")
+    raise typer.Exit(max(part.code for part in parts))
+
+
+def _run(name: str, folder: Path, host: str, profile: str) -> Part:
+    for file in WRITTEN:
+        (folder / file).unlink(missing_ok=True)
+    where = os.path.relpath(folder, ROOT)
+    words = {
+        "properties": ["pytest", *CASES[host], "--profile", profile, "--report", where, f"--junitxml={where}/tests.xml"],
+        "catalogue": ["harness", "report", "--out", where],
+        "mutants": ["harness", "mutants", "--out", where],
+    }[name]
+    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold]" + " ".join(words))
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT)
+    return ended(name, folder, done.returncode, time.monotonic() - start)

@@ -1,0 +1,137 @@
+"""What a night found: the checks of each part, read from the files that the part left, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from xml.etree import ElementTree as ET
+
+from harness.report.text import plain
+
+GRAVITY = {"ERROR": 3, "DIVERGED": 1, "FIXED": 1, "SURVIVED": 1, "NOT EQUIVALENT": 1}
+"""The exit code of a check in this state; every other state is as it should be."""
+_NO_ANSWER = re.compile(r"\bERROR: |DriverFailure|EnvironmentFailure")
+_ANSWER = re.compile(r"\bDIVERGED: |\bFIXED: |AssertionError|^assert ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One test, case under a setting, or mutant. ``text`` is what a person needs to see of one that is wrong."""
+
+    name: str
+    state: str
+    text: str = ""
+
+    @property
+    def code(self) -> int:
+        return GRAVITY.get(self.state, 0)
+
+    @property
+    def layouts(self) -> list[str]:
+        return re.findall(r"^[ |]*layout: (.+)$", self.text, re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that has ended. Its own report, of everything it served, is in the folder of its name."""
+
+    name: str
+    checks: tuple[Check, ...]
+    seconds: float
+
+    @property
+    def code(self) -> int:
+        return max(check.code for check in self.checks)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many checks are in each state, the gravest first."""
+        found = Counter(check.state for check in self.checks)
+        return dict(sorted(found.items(), key=lambda item: -GRAVITY.get(item[0], 0)))
+
+    @property
+    def wrong(self) -> list[Check]:
+        return sorted((check for check in self.checks if check.code), key=lambda check: -check.code)
+
+
+def ended(name: str, folder: Path, exit_code: int, seconds: float) -> Part:
+    """The part that left its files in ``folder``. One that ended otherwise than its checks explain is an ERROR itself."""
+    file, read = READERS[name]
+    try:
+        checks = read((folder / file).read_text(encoding="utf-8"))
+        missing = "" if checks else "nothing was checked"
+    except (OSError, ValueError, LookupError, ET.ParseError) as error:
+        checks, missing = [], f"{file} cannot be read: {type(error).__name__}"
+    worst = max((check.code for check in checks), default=0)
+    if missing or not 0 <= exit_code <= worst:
+        checks.append(Check(f"the part {name}", "ERROR", "; ".join(filter(None, [f"exit code {exit_code}", missing]))))
+    return Part(name, tuple(checks), seconds)
+
+
+def properties(text: str) -> list[Check]:
+    """The tests in pytest's JUnit file. An assertion that does not hold is DIVERGED, anything else that fails ERROR."""
+    checks = []
+    for case in ET.fromstring(text).iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        wrong = [child for child in case if child.tag in ("failure", "error")]
+        checks += [Check(name, _state(child), _shown(child.text or "")) for child in wrong]
+        if not wrong:
+            checks.append(Check(name, "PASS" if case.find("skipped") is None else "SKIPPED"))
+    return checks
+
+
+def _state(child: ET.Element) -> str:
+    shown = _shown(child.text or "")
+    answered = child.tag == "failure" and _ANSWER.search(shown) and not _NO_ANSWER.search(shown)
+    return "DIVERGED" if answered else "ERROR"
+
+
+def _shown(text: str) -> str:
+    """The error's own lines, or all where pytest marks none."""
+    lines = [line.removeprefix("E") for line in text.splitlines() if line.startswith("E ")]
+    return plain(dedent("\n".join(lines)) or text)
+
+
+def catalogue(text: str) -> list[Check]:
+    """The results in a results.json."""
+    return [
+        Check(
+            f"{result['case']} ({result['setting']['label']})",
+            result["verdict"],
+            f"{result['diagnosis']}\nlayout: {result['layout']}\nreproduce: {result['reproduce']}",
+        )
+        for result in json.loads(text)["results"]
+    ]
+
+
+def mutants(text: str) -> list[Check]:
+    """The hunts in a kill-matrix.json. A mutant that is caught is as it should be, though its results diverge."""
+    return [
+        Check(
+            kill["mutant"],
+            _end(kill),
+            "\n".join([kill["sentence"], kill["diagnosis"], *(f"layout: {layout}" for layout in kill["layouts"])]),
+        )
+        for kill in json.loads(text)
+    ]
+
+
+def _end(kill: dict) -> str:
+    if not kill["right"]:
+        return "NOT EQUIVALENT" if kill["caught_by"] else "SURVIVED"
+    if kill["refused"]:
+        return "REFUSED"
+    return "CAUGHT" if kill["caught_by"] else "EQUIVALENT"
+
+
+READERS: dict[str, tuple[str, Callable[[str], list[Check]]]] = {
+    "properties": ("tests.xml", properties),
+    "catalogue": ("results.json", catalogue),
+    "mutants": ("kill-matrix.json", mutants),
+}
+"""For each part, in their order, the file that says what it found."""
