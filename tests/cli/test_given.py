@@ -1,0 +1,62 @@
+"""A checkpoint that exists already, with pictures from files, through the path that users have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.checkpoint.presets import preset
+from harness.session import Session
+from tests.cli.command import harness
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    paths = [folder / "wide.png", folder / "small.jpg"]
+    for path, size in zip(paths, ((32, 64, 3), (16, 16, 3)), strict=True):
+        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_two_pictures_with_chosen_layers_and_positions(session: Session, pictures: list[Path]) -> None:
+    checkpoint = session.checkpoint(preset("tiny"))
+    images = [word for path in pictures for word in ("--image", str(path))]
+    focus = ["--observe-layer", "0", "--logits-at", "-1", "--logits-at", "2", "--serving-arg", "max_model_len=256"]
+    text = "w50 <|image|> w51 <|image|> w52"
+    done = harness("run", "--model", checkpoint, *images, "--text", text, *focus, "--runner", "v1", "--format", "json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["verdict"] == "PASS"
+    assert [layer["index"] for layer in result["layers"]] == [0]
+    kinds = [token["kind"] for token in result["tokens"]]
+    assert kinds.count("boi") == kinds.count("eoi") == 2 and kinds.count("image") > 20
+    floors = result["logits"]["by_position"]["floor"]
+    assert [place for place, floor in enumerate(floors) if floor] == [2, len(kinds) - 1]
+    assert result["reproduce"].count("--image") == 2 and "max_model_len=256" in result["reproduce"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--text", "<|image|>"], "text: '<|image|>' is not allowed; <|image|> once for each of the 0 images"),
+        (["--image", "pyproject.toml"], "image: 'pyproject.toml' is not allowed; a file with a picture"),
+        (["--text", "w40", "--model", "./tests"], "model: './tests' is not allowed; one of tiny"),
+        (["--text", "w40", "--observe-layer", "7"], "observe-layer: 7 is not allowed; 0 to 1, the layers of tiny"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(words: list[str], said: str) -> None:
+    done = harness("run", *words)
+    assert (done.code, done.out) == (2, "") and said in done.err and done.seconds < 5
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    done = harness("run", "--text", "w40", "--model", str(tmp_path))
+    assert done.code == 2 and "a Gemma 4 checkpoint; its config.json says 'llama'" in done.err
