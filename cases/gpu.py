@@ -39,6 +39,13 @@ DECLARED = [
     ),
 ]
 
+RIGHT = [
+    Setting(backend="TRITON_ATTN", runner="v1", dtype="bfloat16"),
+    Setting(backend="TRITON_ATTN", runner="v2", dtype="bfloat16", overlays=("pr-50539",)),
+    Setting(backend="TRITON_ATTN", runner="v1", dtype="bfloat16", mode="compiled"),
+]
+"""Settings that are right, for generated layouts."""
+
 
 def offered(python: str = sys.executable) -> list[dict]:
     """What `harness.drivers.serving.offers` says in this interpreter.

@@ -4,22 +4,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cases import gpu
+from harness import strategies
 from harness.case import Case
+from harness.checkpoint.presets import PRESETS
 from harness.compare import failure
 from harness.hunt import AS_EXPECTED
+from harness.layout import Layout
 from harness.session import Session, inspect
 from harness.setting import Setting
-from harness.verify import verify
+from harness.verify import verify, verify_batch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.engine]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
     python = metafunc.config.getoption("--serving-python") or sys.executable
     wanted = "gpu" in (metafunc.config.getoption("markexpr") or "").replace("not gpu", "")
-    entries = gpu.entries(python) if wanted and Path("/dev/nvidia0").exists() and inspect(python)["vllm"] else []
+    entries = []
+    if wanted and Path("/dev/nvidia0").exists():
+        if inspect(python)["vllm"] is None:
+            pytest.exit(f"gpu: {python} has no CUDA build of vLLM; `make gpu` installs it", returncode=3)
+        entries = gpu.entries(python)
     names = [f"{case.name}-{setting.label.replace(' ', '-')}" for case, setting in entries]
     metafunc.parametrize(("case", "setting"), entries, ids=names)
 
@@ -28,4 +39,31 @@ def test_gpu_case(session: Session, recorded: list, case: Case, setting: Setting
     result = verify(session, case, setting, gpu.DECLARED)
     recorded.append(result)
     if result.verdict not in AS_EXPECTED:
-        pytest.fail(failure.text(result) if len(result.tokens) < 200 else f"{result.verdict}: {result.diagnosis}\n{result.reproduce}", pytrace=False)
+        pytest.fail(failure.text(result), pytrace=False)
+
+
+SMALL = PRESETS[gpu.MODEL].with_(window=32)
+"""Real heads with a window that generated layouts cross often."""
+
+
+@pytest.mark.parametrize("setting", gpu.RIGHT, ids=lambda setting: setting.label.replace(" ", "-"))
+def test_generated_layouts_are_equal(session: Session, setting: Setting) -> None:
+    near = strategies.threshold_layouts(window=SMALL.window, max_tokens=192, borders=strategies.Borders(block=32, tile=64))
+
+    @settings(max_examples=max(5, settings.default.max_examples // 2))
+    @given(st.lists(near, min_size=1, max_size=8))
+    def check(layouts: list[Layout]) -> None:
+        for result in verify_batch(session, layouts, setting, SMALL):
+            assert result.verdict in AS_EXPECTED, failure.text(result)
+
+    check()
+
+
+def test_the_ranks_of_two_gpus_are_one_verdict(session: Session) -> None:
+    gpus = inspect(session.serving_python)["gpus"]
+    if gpus < 2:
+        pytest.skip(f"needs 2 GPUs, this machine has {gpus}")
+    case = Case("two-ranks", "each rank holds half of the KV heads", "t40 i280 t60", model=gpu.MODEL)
+    result = verify(session, case, gpu.RIGHT[0].with_(tensor_parallel=2))
+    assert result.verdict in AS_EXPECTED, failure.text(result)
+    assert {layer.kv_head_groups for layer in result.layers} == {SMALL.kv_heads, SMALL.global_kv_heads}

@@ -78,7 +78,8 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared) -> Groun
         return Ground(base.with_(runner="v2"), one, (anything,))
     if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
         chunk = 2 * spec.window
-        return Ground(v1.with_(chunk=chunk), one.filter(lambda layouts: unsplit(layouts[0], chunk)))
+        images = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window, kinds="iI")
+        return Ground(v1.with_(chunk=chunk), images.filter(lambda layout: unsplit(layout, chunk)).map(lambda layout: [layout]))
     if mutant == "ranges-of-another-request":
         return Ground(v1, strategies.batches(near, 3))
     return Ground(v1, one)

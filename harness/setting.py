@@ -141,7 +141,7 @@ class Setting:
         }
         if host == "cuda" and self.backend != "auto":
             arguments["attention_backend"] = CUDA_NAMES.get(self.backend, self.backend)
-            arguments["gpu_memory_utilization"] = 0.5
+            arguments["gpu_memory_utilization"] = 0.2 if not spec.source else 0.6
         return arguments | {name: _value(value) for name, value in self.arguments}
 
     def to_dict(self) -> dict:

@@ -33,6 +33,7 @@ def bench(
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
+    step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
     jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -45,6 +46,7 @@ def bench(
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)
     options.at_least("batch", batch, 1)
+    options.at_least("step", step or 1, 1)
     options.at_least("jobs", jobs, 1)
     for count in tokens or ():
         options.at_least("tokens", count, 8)
@@ -57,7 +59,7 @@ def bench(
         for one in specs:
             for count in tokens or TOKENS:
                 with console.status(f"{count} tokens, layers {one.layers}"):
-                    rows.append(measure(session, one, setting, count, batch))
+                    rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch))
     if jobs > 1:
         for row in rows:
             with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):

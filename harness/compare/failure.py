@@ -6,6 +6,8 @@ import numpy as np
 
 from harness.compare.result import CaseResult, LayerResult, decode_mask
 
+WIDEST = 200
+"""Tokens of the longest prompt whose masks are printed."""
 LETTERS = {"text": "t", "image": "I", "video": "V", "audio": "A", "boi": "<", "eoi": ">", "boa": "(", "eoa": ")"}
 
 
@@ -13,7 +15,7 @@ def text(result: CaseResult) -> str:
     """What a person needs to see of a result that is not as expected."""
     lines = [f"{result.verdict}: {result.diagnosis}", f"layout: {result.layout}"]
     wrong = next((layer for layer in result.layers if layer.missing or layer.extra), None)
-    if wrong:
+    if wrong and len(result.tokens) <= WIDEST:
         lines += [f"layer {wrong.index} ({wrong.type}), rows are queries: # both, . neither, - only reference, + only serving"]
         lines += [mask_text(wrong, [token["kind"] for token in result.tokens])]
     if result.error:
