@@ -60,12 +60,12 @@ class Part:
 
 
 def ended(name: str, folder: Path, exit_code: int, seconds: float) -> Part:
-    """The part that left its files in ``folder``. One that ended otherwise than its checks explain is an ERROR itself."""
+    """The part that left its files in ``folder``; an end that its checks do not explain is an ERROR of its own."""
     file, read = READERS[name]
     try:
         checks = read((folder / file).read_text(encoding="utf-8"))
         missing = "" if checks else "nothing was checked"
-    except (OSError, ValueError, LookupError, ET.ParseError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ET.ParseError) as error:
         checks, missing = [], f"{file} cannot be read: {type(error).__name__}"
     worst = max((check.code for check in checks), default=0)
     if missing or not 0 <= exit_code <= worst:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -58,12 +59,13 @@ def _run(name: str, folder: Path, host: str, profile: str) -> Part:
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
+    written = ["--report", where, "--junitxml", f"{where}/tests.xml"]
     words = {
-        "properties": ["pytest", *CASES[host], "--profile", profile, "--report", where, f"--junitxml={where}/tests.xml"],
+        "properties": ["pytest", *CASES[host], "--profile", profile, *written],
         "catalogue": ["harness", "report", "--out", where],
         "mutants": ["harness", "mutants", "--out", where],
     }[name]
-    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold]" + " ".join(words))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT)
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False)
     return ended(name, folder, done.returncode, time.monotonic() - start)

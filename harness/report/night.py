@@ -27,17 +27,18 @@ def write_night(parts: list[Part], out: Path, generated: str) -> Path:
     """Write the three files; returns the path of index.html."""
     atomic.write_text(out / "summary.md", summary(parts, out, generated))
     atomic.write_text(out / "junit.xml", junit(parts))
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     reports = {part.name for part in parts if (out / part.name / "index.html").exists()}
-    page = environment.get_template("night.html.j2").render(parts=parts, reports=reports, notes=NOTES, generated=generated)
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    template = environment.get_template("night.html.j2")
+    page = template.render(parts=parts, reports=reports, notes=NOTES, generated=generated)
     return atomic.write_text(out / "index.html", page)
 
 
 def summary(parts: list[Part], out: Path, generated: str) -> str:
     """The counts of each part, what is wrong with it, and its own summary."""
-    lines = ["# Night", "", generated, "", "| part | outcome | time | report |", "|---|---|---|---|"]
+    lines = ["# Night", ""]
+    lines += [f"{generated}. Links lead to files beside this one: on a job's page, in its artifact.", ""]
+    lines += ["| part | outcome | time | report |", "|---|---|---|---|"]
     for part in parts:
         found = " · ".join(f"**{count} {state}**" for state, count in part.counts.items())
         link = f"{part.name}/index.html"
@@ -72,13 +73,19 @@ def junit(parts: list[Part]) -> str:
     root = ET.Element("testsuites", {"name": "night"})
     for part in parts:
         codes = [check.code for check in part.checks]
-        totals = {"tests": len(codes), "failures": codes.count(1), "errors": codes.count(3), "skipped": part.counts.get("SKIPPED", 0)}
-        attributes = {"name": part.name, "time": f"{part.seconds:.3f}", **{name: str(count) for name, count in totals.items()}}
-        suite = ET.SubElement(root, "testsuite", attributes)
+        totals = {
+            "tests": str(len(codes)),
+            "failures": str(codes.count(1)),
+            "errors": str(codes.count(3)),
+            "skipped": str(part.counts.get("SKIPPED", 0)),
+            "time": f"{part.seconds:.3f}",
+        }
+        suite = ET.SubElement(root, "testsuite", {"name": part.name, **totals})
         for check in part.checks:
             case = ET.SubElement(suite, "testcase", {"classname": part.name, "name": plain(check.name)})
             if check.code:
-                message = {"type": check.state, "message": plain(f"{check.state}: {check.text.strip().partition(chr(10))[0]}")}
+                first = next(iter(check.text.strip().splitlines()), "")
+                message = {"type": check.state, "message": plain(f"{check.state}: {first}")}
                 ET.SubElement(case, "error" if check.code == 3 else "failure", message).text = plain(check.text)
             elif check.state == "SKIPPED":
                 ET.SubElement(case, "skipped")
