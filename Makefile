@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROFILE ?= nightly
 
-.PHONY: setup report test mutants soak bench gpu clean
+.PHONY: setup report test mutants soak bench nightly nightly-gpu gpu clean
 
 setup: $(STAMP)
 
@@ -32,8 +33,12 @@ soak: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/harness bench
 
+# `make nightly PROFILE=dev` is the same in minutes.
+nightly: $(STAMP)
+	$(BIN)/harness nightly --out reports/nightly --profile $(PROFILE)
+
 clean:
-	rm -rf $(VENV) .venv-gpu .cache reports/latest reports/mutants reports/soak reports/gpu
+	rm -rf $(VENV) .venv-gpu .cache reports/latest reports/mutants reports/soak reports/gpu reports/nightly
 
 # On a machine with a GPU: the CUDA build of vLLM in an environment of its own.
 GPU_VENV := .venv-gpu
@@ -44,3 +49,6 @@ $(GPU_VENV)/.installed: pyproject.toml
 
 gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu
+
+nightly-gpu: $(GPU_VENV)/.installed
+	$(GPU_VENV)/bin/harness nightly --out reports/nightly --profile $(PROFILE)
