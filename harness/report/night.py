@@ -18,9 +18,8 @@ NOTES = {
     "catalogue": "Its report shows each case under each setting.",
     "mutants": "Its report shows the layouts that caught them, which differ because the faults are planted.",
 }
-SHOWN = 20
-"""Checks that are shown in full, and how many lines of each is LINES; a job page holds 1 MiB."""
-LINES = 80
+SHOWN, LINES, WIDTH = 20, 60, 160
+"""How many checks of a part are shown, and how much of each: logs are long, and a job's page holds 1 MiB."""
 
 
 def write_night(parts: list[Part], out: Path, generated: str) -> Path:
@@ -58,7 +57,8 @@ def summary(parts: list[Part], out: Path, generated: str) -> str:
 def _entry(check: Check) -> str:
     """A list item: the check, the layouts that show what is wrong, and the rest to be opened."""
     line = f"- **{check.state}** {_code(check.name)}" + "".join(f", {_code(layout)}" for layout in check.layouts)
-    text = "\n".join(check.text.strip().splitlines()[:LINES])
+    lines = [each[:WIDTH] for each in check.text.strip().splitlines()]
+    text = "\n".join(lines if len(lines) <= LINES else [*lines[: LINES // 2], "...", *lines[-LINES // 2 :]])
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     block = f"<details><summary>what was seen</summary>\n\n{fence}text\n{text}\n{fence}\n\n</details>"
     return line + "\n\n" + "\n".join(f"  {each}".rstrip() for each in block.splitlines()) + "\n"
