@@ -18,7 +18,7 @@ NOTES = {
     "catalogue": "Its report shows each case under each setting.",
     "mutants": "Its report shows the layouts that caught them, which differ because the faults are planted.",
 }
-SHOWN, LINES, WIDTH = 20, 60, 160
+SHOWN, LINES, WIDTH = 10, 60, 400
 """How many checks of a part are shown, and how much of each: logs are long, and a job's page holds 1 MiB."""
 
 
