@@ -77,11 +77,12 @@ def test_a_prompt_in_chunks_is_the_prompt_in_one_step(session, layout):
 
 
 @settings(max_examples=FEW)
-@given(layout=strategies.layouts(max_tokens=90).filter(lambda x: len(x) > 34))
+@given(layout=strategies.layouts(max_tokens=110).filter(lambda x: len(x) > 64 + 2))
 def test_a_cached_prefix_changes_nothing(session, layout):
     prompt = prompt_for(layout, TINY)
     caching = V1.with_(prefix_caching=True)
     first, again = one(session, prompt, caching), one(session, prompt, caching)
+    assert not again.serving.observed.all(), "nothing came from the cache"
     assert_same(first.serving, again.serving, floor(first))
 
 

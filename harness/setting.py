@@ -122,7 +122,7 @@ class Setting:
 
     def engine_arguments(self, spec: ModelSpec, host: str) -> dict:
         """The keyword arguments of `vllm.LLM`."""
-        blocks = max(8192, 4 * spec.max_length) // self.block_size
+        blocks = 16 * spec.max_length // self.block_size
         arguments: dict = {
             "dtype": self.dtype,
             "kv_cache_dtype": self.kv_dtype,
@@ -141,7 +141,7 @@ class Setting:
         }
         if host == "cuda" and self.backend != "auto":
             arguments["attention_backend"] = CUDA_NAMES.get(self.backend, self.backend)
-            arguments["gpu_memory_utilization"] = 0.2 if not spec.source else 0.6
+            arguments["gpu_memory_utilization"] = 0.5
         return arguments | {name: _value(value) for name, value in self.arguments}
 
     def to_dict(self) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from harness.compare.masks import Difference
@@ -24,24 +26,31 @@ CAUSES = {
 }  # fmt: skip
 
 
-def explain(mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool, first: str | None = None) -> str | None:
-    """The name of a policy that gives this mask (N, N) in the observed rows (N,), the likeliest, or ``first`` if that
-    gives it as well; vision spans only. None if there is none."""
+def explanations(
+    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool, first: str | None = None
+) -> Iterator[str]:
+    """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
+    ``first`` if that is among them; vision spans only."""
     spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
     names = [name for name in policies.POLICIES if sliding or name in FULL]
-    names.sort(key=lambda name: name != first)
-    return policies.explain(mask, spans, window, names, sliding=sliding, rows=rows)
+    for name in sorted(names, key=lambda name: name != first):
+        if policies.explain(mask, spans, window, [name], sliding=sliding, rows=rows):
+            yield name
 
 
-def sentence(kind: str, layers: list[int], difference: Difference, policy: str | None, layout: Layout, window: int, setting: Setting) -> str:
-    """One sentence on the layers of one type that differ in the same way."""
+def sentence(
+    kind: str, layers: list[int], difference: Difference, names: list[str], layout: Layout, window: int, setting: Setting
+) -> str:
+    """One sentence on the layers of one type that differ in the same way; ``names`` are the policies that explain them."""
     where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
     wrong = difference.missing | difference.extra
     counts = f"{int(difference.missing.sum())} pairs missing, {int(difference.extra.sum())} extra"
     groups = difference.groups_that_differ
     some = "" if len(groups) == len(difference.reference) else f" in KV head group {', '.join(map(str, groups))} only"
-    if policy is None:
+    if not names:
         return f"{where}: no known policy explains the serving mask{some} ({counts}): {_where(wrong, layout, setting)}"
+    policy, *others = names
+    same = f" (here the same as {', '.join(f'`{name}`' for name in others)})" if others else ""
     concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
     named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
     named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
@@ -50,7 +59,7 @@ def sentence(kind: str, layers: list[int], difference: Difference, policy: str |
         "causal": f"{named} left causal",
         "unclamped": f"{named} seen beyond the window ({window})",
     }.get(policy, f"{named or 'text'} concerned")
-    return f"{where}: serving applies `{policy}`{some}: {effect} ({counts}); {CAUSES[policy]}"
+    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {CAUSES[policy]}"
 
 
 def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:

@@ -89,7 +89,7 @@ def _layer(index, kind, groups, difference, facts, layout, spec, reference, serv
     sliding = kind == "sliding_attention"
     group = difference.group
     theirs, ours = difference.reference[group], difference.serving[group]
-    explain = partial(diagnosis.explain, layout=layout, window=spec.window, rows=serving.observed, sliding=sliding)
+    explain = partial(diagnosis.explanations, layout=layout, window=spec.window, rows=serving.observed, sliding=sliding)
     return LayerResult(
         index=index,
         type=kind,
@@ -99,8 +99,8 @@ def _layer(index, kind, groups, difference, facts, layout, spec, reference, serv
         serving_pairs=int(ours.sum()),
         missing=int(difference.missing.sum()),
         extra=int(difference.extra.sum()),
-        reference_policy=(policy := explain(theirs)),
-        serving_policy=policy if difference.equal else explain(ours, first=declared.policy if declared else None),
+        reference_policy=(policy := next(explain(theirs), None)),
+        serving_policy=policy if difference.equal else next(explain(ours, first=declared and declared.policy), None),
         first_difference=difference.first(layout),
         attention_max_abs_diff=_distance(f"attention.{index}", reference, serving),
         hidden_max_abs_diff=_distance(f"hidden.{index}", reference, serving),
@@ -137,7 +137,7 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
             f"{logits_result.position_of_max}, above {logits_result.bound:.3g}: what is attended to is right, "
             "what is computed from it is not"
         ]
-    words = _sentences(layers, differences, layout, spec, setting)
+    words = _sentences(layers, differences, layout, spec, setting, observed)
     if declared and follow("serving"):
         return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"]
     if declared:
@@ -145,18 +145,18 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
     return Verdict.DIVERGED, words
 
 
-def _sentences(layers, differences, layout, spec, setting) -> list[str]:
+def _sentences(layers, differences, layout, spec, setting, observed) -> list[str]:
     wrong = [(layer, d) for layer, d in zip(layers, differences, strict=True) if not d.equal]
     alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)  # noqa: E731
     words = []
     for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
         members = list(group)
         layer, difference = members[0]
-        kind = "sliding" if layer.window is not None else "full"
+        kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
         indices = [member.index for member, _ in members]
-        words.append(
-            diagnosis.sentence(kind, indices, difference, layer.serving_policy, layout, spec.window, setting)
-        )
+        mask = difference.serving[difference.group]
+        names = diagnosis.explanations(mask, layout, spec.window, observed, sliding=sliding, first=layer.serving_policy)
+        words.append(diagnosis.sentence(kind, indices, difference, list(names), layout, spec.window, setting))
     return words
 
 

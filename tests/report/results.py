@@ -9,7 +9,7 @@ import numpy as np
 from harness.case import Declared
 from harness.checkpoint.presets import preset
 from harness.compare import logits as compare_logits
-from harness.compare.diagnosis import explain, sentence
+from harness.compare.diagnosis import explanations, sentence
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
 from harness.layout import Layout
@@ -132,7 +132,7 @@ def _layer(
     theirs, ours = (POLICIES[name].mask(len(layout), spans, window, sliding=sliding) for name in (reference, policy))
     difference = Difference(theirs[None], ours[None])
     every = np.ones(len(layout), dtype=bool)
-    names = [explain(mask, layout, window, every, sliding=sliding) for mask in (theirs, ours)]
+    names = [next(explanations(mask, layout, window, every, sliding=sliding), None) for mask in (theirs, ours)]
     layer = LayerResult(
         index=index, type=kind, window=window if sliding else None, kv_head_groups=1,
         reference_pairs=int(theirs.sum()), serving_pairs=int(ours.sum()),
@@ -171,4 +171,5 @@ def _diagnosis(wrong: list, layout: Layout, window: int, setting: Setting) -> st
         return "every layer's mask is equal"
     layer, difference = wrong[0]
     indices = [member.index for member, _ in wrong]
-    return sentence("sliding", indices, difference, layer.serving_policy, layout, window, setting)
+    names = [layer.serving_policy] if layer.serving_policy else []
+    return sentence("sliding", indices, difference, names, layout, window, setting)

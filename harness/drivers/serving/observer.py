@@ -47,6 +47,7 @@ class Observer:
         self.positions: torch.Tensor | None = None
         self.rows: list[Rows] | None = None
         self.shadows: dict[tuple, torch.Tensor] = {}
+        self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
         self.seen: dict[str, dict] = {}
         self.passes_tokens = 0
         self.probing = 0.0
@@ -226,7 +227,7 @@ class Observer:
         blank_key = torch.zeros(tokens, kv_heads, channels, dtype=query.dtype, device=query.device)
         batch, decoder = self._rows(), probe.Decoder()
         index_of_rows = torch.cat([rows.index for rows in batch])
-        whole = all(len(rows.positions) == self.requests[rows.name] for rows in batch)
+        whole = not self.caching and all(len(rows.positions) == self.requests[rows.name] for rows in batch)
         for number in range(probe.passes_for(self.passes_tokens, channels)):
             shadow = self._shadow(kv_cache, 0 if whole else number)
             values = probe.codes(self.positions[:tokens], channels, number, query.dtype)[:, None]
@@ -244,8 +245,8 @@ class Observer:
             seen["ranges"][index] = releases.declared_ranges(attn_metadata, rows.place)
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
-        """A cache of the same shape and strides, one for each memory that layers use and, where prompts come in chunks,
-        each pass, whose codes the next chunk needs."""
+        """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request
+        needs the codes of a pass, one for each pass."""
         key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
         if key not in self.shadows:
             shadow = torch.empty_strided(kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device)
