@@ -44,7 +44,7 @@ def block(session: Session, name: str, number: int, spec: ModelSpec) -> dict:
             failure = {"layout": str(layout), "verdict": result.verdict, "diagnosis": result.diagnosis}
             found["failures"].append({**failure, "reproduce": result.reproduce})
         if result.logits:
-            found["ratios"].append(round(result.logits.max_abs_diff / result.logits.noise_floor, 3))
+            found["ratios"].append(round(result.logits.ratio, 3))
             found["largest"] = max(found["largest"], result.logits.max_abs_diff)
 
     verify()

@@ -133,9 +133,9 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
         return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"]
     if equal:
         return Verdict.DIVERGED, [
-            f"every layer's mask is equal, but the logits differ by {logits_result.max_abs_diff:.3g} at position "
-            f"{logits_result.position_of_max}, above {logits_result.bound:.3g}: what is attended to is right, "
-            "what is computed from it is not"
+            f"every layer's mask is equal, but the logits at position {logits_result.position_of_worst} are off by "
+            f"{logits_result.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed): what is attended to is "
+            "right, what is computed from it is not"
         ]
     words = _sentences(layers, differences, layout, spec, setting, observed)
     if declared and follow("serving"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Verdict(StrEnum):
@@ -76,8 +76,9 @@ class LogitsResult:
     """Logits of every position against the reference in the higher precision.
 
     ``noise_floor`` is the largest absolute error of the reference in the serving dtype,
-    ``bound`` what serving may have, ``within`` whether it has no more. ``by_position`` has
-    lists over positions: max_abs_diff, kl (nats, KL(reference || serving)), floor.
+    ``ratio`` how many times the floor serving's error is at the worst position (`harness.compare.logits`), ``bound``
+    what it may be there, ``within`` whether it is no more. ``by_position`` has lists over positions: max_abs_diff, kl
+    (nats, KL(reference || serving)), floor, bound.
     """
 
     max_abs_diff: float
@@ -85,9 +86,11 @@ class LogitsResult:
     kl_max: float
     top1_agreement: float
     noise_floor: float
+    ratio: float
     bound: float
     within: bool
     position_of_max: int
+    position_of_worst: int
     by_position: dict[str, list[float]]
 
 

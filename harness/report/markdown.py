@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, Verdict
 from harness.report.tables import counts, gravest_first, setting_label
 from harness.report.text import number, plain
@@ -44,7 +45,7 @@ def _row(result: CaseResult) -> str:
         diagnosis,
     ]
     if result.logits and not result.logits.within:
-        cells[-1] += f"; logits off by {number(result.logits.max_abs_diff)}, bound {number(result.logits.bound)}"
+        cells[-1] += f"; logits off by {number(result.logits.ratio)} times the noise floor, {FACTOR:g} allowed"
     return f"| {' | '.join(cells)} |"
 
 

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult, Verdict
 from harness.report.tables import counts, differs, gravest_first, layer_table, overview, setting_label
 from harness.report.text import number, plain
@@ -91,7 +92,7 @@ def _logits(logits: LogitsResult) -> Text:
     words = "within" if logits.within else "above"
     return Text(
         f"logits  max abs difference {number(logits.max_abs_diff)} at position {logits.position_of_max}, "
-        f"{words} the bound {number(logits.bound)} (noise floor {number(logits.noise_floor)}); "
+        f"{words} the bound: at worst {number(logits.ratio)} times the noise floor, {FACTOR:g} allowed; "
         f"KL max {number(logits.kl_max)}; top-1 agreement {logits.top1_agreement:.1%}",
         style=None if logits.within else "bold red",
     )

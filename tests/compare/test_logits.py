@@ -78,6 +78,17 @@ def test_the_worst_position_is_named() -> None:
     assert compare(truth, [truth], off(truth, float("nan")), ALL, EVERY).position_of_max == 2
 
 
+def test_a_position_is_judged_by_its_own_floor() -> None:
+    """A large floor elsewhere excuses nothing; a floor below the median counts as the median."""
+    truth = np.zeros((6, 9))
+    reference, serving = truth + 0.01, truth.copy()
+    reference[0], reference[1], serving[4] = 1.0, 0.0001, 0.05
+    result = compare(truth, [reference], serving, ALL, EVERY)
+    assert not result.within and result.position_of_worst == 4 and result.ratio == pytest.approx(5)
+    serving[4], serving[1], serving[0] = 0.0, 0.039, 3.9
+    assert compare(truth, [reference], serving, ALL, EVERY).within
+
+
 def test_positions_that_were_not_observed_do_not_count() -> None:
     truth, observed = drawn(0), ALL.copy()
     observed[2] = False

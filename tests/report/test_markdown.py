@@ -75,7 +75,7 @@ def test_a_known_divergence_has_its_link_and_is_not_to_be_reproduced() -> None:
 def test_logits_that_are_off_are_in_the_row() -> None:
     only_logits = result(case="short-image", shift=-1.0)
     ((*_, diagnosis),) = rows(tokens([only_logits]))
-    assert re.search(r"logits off by \d\S*, bound \d\S*e-05$", diagnosis)
+    assert re.search(r"logits off by \d\S* times the noise floor, 4 allowed$", diagnosis)
 
 
 def test_each_command_that_reproduces_a_failure_stands_once() -> None:

@@ -126,7 +126,7 @@ def test_hostile_text_is_only_text(opened: Callable) -> None:
 def test_values_that_are_not_finite_are_named(opened: Callable) -> None:
     case = opened([result(case="not-finite", noise=nan)]).open("not-finite")
     assert "Largest absolute difference not finite at position 0" in case.text
-    assert "bound not finite" in case.text
+    assert "at worst not finite times the noise floor" in case.text
 
 
 def overlap(a: dict, b: dict) -> bool:

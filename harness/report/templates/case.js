@@ -85,7 +85,7 @@ report.cases = (() => {
     const plot = element("div", { class: "plot", role: "img", "aria-label": `Logits by position; the largest difference is at position ${logits.position_of_max}, ${at}` });
     const part = section("Logits",
       element("p", {}, `Largest absolute difference ${measurement(logits.max_abs_diff)} at position ${logits.position_of_max} = ${at}; `,
-        element("strong", {}, logits.within ? "within" : "above"), ` the bound ${measurement(logits.bound)} (noise floor ${measurement(logits.noise_floor)}).`,
+        element("strong", {}, logits.within ? "within" : "above"), ` the bound: at worst ${measurement(logits.ratio)} times the noise floor (position ${logits.position_of_worst}).`,
         ` KL mean ${measurement(logits.kl_mean)}, largest ${measurement(logits.kl_max)} nats. Top-1 agreement ${(100 * logits.top1_agreement).toFixed(1)} %.`),
       plot);
     return { part, draw: () => report.logits.show(plot, logits, tokens) };

@@ -36,20 +36,16 @@ report.logits = (() => {
   });
 
   const figure = (logits, tokens, narrow) => {
-    const { max_abs_diff: off, floor, kl } = logits.by_position;
+    const { max_abs_diff: off, floor, kl, bound } = logits.by_position;
     const ink = report.colour("ink"), soft = report.colour("line");
     const offLow = lowest(off, floor), klLow = lowest(kl);
     const axis = { gridcolor: soft, linecolor: soft, zeroline: false, color: ink, automargin: true };
     const log = { ...axis, type: "log", exponentformat: "power" };
-    const bound = {
-      name: "bound", x: [0, off.length - 1], y: [logits.bound, logits.bound], type: "scatter", mode: "lines",
-      line: { color: report.colour("plot-bound"), dash: "dash", width: 1.75 }, hovertemplate: `bound ${number(logits.bound)}<extra></extra>`,
-    };
     return {
       data: [
         trace("max abs difference", off, offLow, tokens, { color: report.colour("plot-serving"), symbol: "circle" }),
         trace("noise floor", floor, offLow, tokens, { color: report.colour("plot-floor"), symbol: "square", dash: "dot" }),
-        ...(logits.bound > 0 ? [bound] : []),
+        trace("bound", bound, offLow, tokens, { color: report.colour("plot-bound"), dash: "dash", symbol: "line-ew" }),
         trace("KL(reference ‖ serving)", kl, klLow, tokens, { color: report.colour("plot-kl"), symbol: "diamond", axis: "y2" }),
       ],
       layout: {
@@ -58,7 +54,7 @@ report.logits = (() => {
         hoverlabel: { bgcolor: report.colour("raised"), bordercolor: soft, font: { color: ink } },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         xaxis: { ...axis, title: { text: "position" }, anchor: "y2", rangemode: "tozero" },
-        yaxis: { ...log, ...decades(...[off, floor].map((values) => drawable(values, offLow)), [logits.bound]), domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
+        yaxis: { ...log, ...decades(...[off, floor, bound].map((values) => drawable(values, offLow))), domain: [0.46, 1], title: { text: "logits", standoff: 12 } },
         yaxis2: { ...log, ...decades(drawable(kl, klLow)), domain: [0, 0.38], title: { text: "KL, nats", standoff: 12 } },
       },
     };
