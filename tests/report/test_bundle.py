@@ -80,7 +80,7 @@ def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
 def test_numbers_that_are_not_finite_become_null_and_can_be_reported_again(tmp_path: Path, value: float) -> None:
     one = result()
     logits = replace(
-        one.logits, max_abs_diff=value, within=False, by_position={**one.logits.by_position, "kl": [value]}
+        one.logits, max_abs_diff=value, ratio=value, within=False, by_position={**one.logits.by_position, "kl": [value]}
     )
     write_report([replace(one, logits=logits, verdict=Verdict.DIVERGED)], tmp_path, "harness report")
     (kept,) = load_strictly(tmp_path / "results.json")["results"]
@@ -89,7 +89,7 @@ def test_numbers_that_are_not_finite_become_null_and_can_be_reported_again(tmp_p
     assert kept["logits"]["bound"] == one.logits.bound
     again = write_report(read_results(tmp_path / "results.json"), tmp_path / "again", "harness report")
     assert "not finite" in again.read_text(encoding="utf-8")
-    assert "logits off by not finite" in (tmp_path / "again" / "summary.md").read_text()
+    assert "logits off by not finite times the noise floor" in (tmp_path / "again" / "summary.md").read_text()
 
 
 def test_a_failing_write_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path: Path) -> None:
