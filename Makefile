@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROFILE ?= nightly
 
-.PHONY: setup report test mutants soak bench nightly nightly-gpu gpu clean
+.PHONY: setup report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)
 
@@ -31,7 +31,7 @@ soak: $(STAMP)
 	$(BIN)/harness soak --out reports/soak
 
 bench: $(STAMP)
-	$(BIN)/harness bench
+	OMP_NUM_THREADS=1 $(BIN)/harness bench --jobs 2
 
 # `make nightly PROFILE=dev` is the same in minutes.
 nightly: $(STAMP)
@@ -49,6 +49,10 @@ $(GPU_VENV)/.installed: pyproject.toml
 
 gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu
+
+bench-gpu: $(GPU_VENV)/.installed
+	$(GPU_VENV)/bin/harness bench --model 31b-shape --backend TRITON_ATTN --dtype bfloat16 \
+		--tokens 64 --tokens 512 --tokens 4096 --step 8192
 
 nightly-gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/harness nightly --out reports/nightly --profile $(PROFILE)

@@ -12,20 +12,22 @@ from harness.errors import EnvironmentFailure
 from harness.setting import Setting
 
 MODEL = "31b-shape"
-LAYOUTS = {
-    "gpu-text": "t64",
-    "gpu-text-longer-than-window": "t1300",
-    "gpu-5": "t8 i5 t8",
-    "gpu-256": "t16 i256 t16",
-    "gpu-280": "t16 i280 t16",
-    "gpu-1024": "t16 i1024 t16",
-    "gpu-1025": "t16 i1025 t16",
-    "gpu-1092": "t16 i1092 t16",
-    "gpu-1120": "t16 i1120 t16",
-    "gpu-several": "t40 i280 t60 i1120 t30 i70 t300 i280 t20",
-    "gpu-far-apart": "t16 i280 t1100 i280 t16",
-}
-CASES = [Case(name, layout, layout, model=MODEL) for name, layout in LAYOUTS.items()]
+CASES = [
+    Case(name, title, layout, model=MODEL)
+    for name, title, layout in (
+        ("gpu-text", "text", "t64"),
+        ("gpu-text-longer-than-window", "text longer than the window", "t1300"),
+        ("gpu-5", "an image of 5", "t8 i5 t8"),
+        ("gpu-256", "an image of 256", "t16 i256 t16"),
+        ("gpu-280", "an image of 280, the default budget", "t16 i280 t16"),
+        ("gpu-1024", "an image of exactly the window", "t16 i1024 t16"),
+        ("gpu-1025", "an image one token longer than the window", "t16 i1025 t16"),
+        ("gpu-1092", "an image of 1,092", "t16 i1092 t16"),
+        ("gpu-1120", "an image of 1,120, the largest budget", "t16 i1120 t16"),
+        ("gpu-several", "four images, one longer than the window", "t40 i280 t60 i1120 t30 i70 t300 i280 t20"),
+        ("gpu-far-apart", "images further apart than the window", "t16 i280 t1100 i280 t16"),
+    )
+]
 
 DECLARED = [
     Declared(

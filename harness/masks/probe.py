@@ -76,7 +76,7 @@ class Decoder:
                 raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
             where = tuple(int(index) for index in wrong.nonzero()[0])
             raise ProbeError(
-                f"the weights of {int(wrong.sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
+                f"the weights of {int(wrong.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
                 f"{int(count[where])} keys with weights from {float(least[where]):.5g} to {float(most[where]):.5g}"
             )
         return torch.cat(self._bits, dim=-1)

@@ -27,7 +27,7 @@ SETTING_COLUMNS = (
 _RESULT_COLUMNS = (
     "verdict", "case", "title", "layout", "model", "setting", "tokens", "layers", "differing_layers",
     "differing_types", "first_diverging_layer", "missing", "extra", "serving_policies", "logits_max_abs_diff",
-    "logits_bound", "logits_within", "kl_max", "top1_agreement", "declared_policy", "declared_link", "seconds",
+    "logits_ratio", "logits_within", "kl_max", "top1_agreement", "declared_policy", "declared_link", "seconds",
     "diagnosis", "reproduce",
 )  # fmt: skip
 _LAYER_COLUMNS = (
@@ -105,7 +105,7 @@ def _row(result: CaseResult) -> dict[str, Any]:
         "extra": sum(layer.extra for layer in wrong),
         "serving_policies": ", ".join(dict.fromkeys(layer.serving_policy or "none known" for layer in wrong)),
         "logits_max_abs_diff": logits.max_abs_diff if logits else None,
-        "logits_bound": logits.bound if logits else None,
+        "logits_ratio": logits.ratio if logits else None,
         "logits_within": logits.within if logits else None,
         "kl_max": logits.kl_max if logits else None,
         "top1_agreement": logits.top1_agreement if logits else None,

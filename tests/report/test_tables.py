@@ -48,7 +48,7 @@ def test_the_layers_that_differ_are_named_with_their_types_and_policies() -> Non
 
 def test_a_result_without_an_answer_has_no_logits() -> None:
     table = overview(EACH).set_index("verdict")
-    columns = ["logits_max_abs_diff", "logits_bound", "logits_within", "kl_max", "top1_agreement"]
+    columns = ["logits_max_abs_diff", "logits_ratio", "logits_within", "kl_max", "top1_agreement"]
     assert table.loc["ERROR", columns].isna().all()
     assert table.loc["PASS", columns].notna().all()
 
