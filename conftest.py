@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, UsageError
+from harness.overlays import check_names
 from harness.session import Session, host_of
 
 for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
@@ -35,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness")
     group.addoption("--profile", choices=["dev", "ci", "nightly"], default="ci", help="how many generated layouts")
     group.addoption("--report", default=None, metavar="DIR", help="write the HTML report of the cases that ran")
+    group.addoption("--overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
     group.addoption("--slow", action="store_true", help="include tests marked slow")
     group.addoption("--serving-python", default=None, help="interpreter that has vllm (default: this one)")
     group.addoption("--reference-python", default=None, help="interpreter that has transformers (default: this one)")
@@ -42,6 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--profile"))
+    try:
+        check_names(config.getoption("--overlay"))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
     if hasattr(config, "workerinput") or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

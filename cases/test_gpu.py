@@ -1,6 +1,7 @@
 """The GPU cases under every setting that the release offers; a declared divergence passes while it shows exactly that."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from harness.hunt import AS_EXPECTED
 from harness.layout import Layout
 from harness.session import Session, inspect
 from harness.setting import Setting
-from harness.verify import verify, verify_batch
+from harness.verify import verify
 
 pytestmark = [pytest.mark.gpu, pytest.mark.engine]
 
@@ -44,19 +45,14 @@ def test_gpu_case(session: Session, recorded: list, case: Case, setting: Setting
 
 SMALL = PRESETS[gpu.MODEL].with_(window=32)
 """Real heads with a window that generated layouts cross often."""
+NEAR = strategies.threshold_layouts(window=SMALL.window, max_tokens=192, borders=strategies.Borders(block=32, tile=64))
 
 
 @pytest.mark.parametrize("setting", gpu.RIGHT, ids=lambda setting: setting.label.replace(" ", "-"))
-def test_generated_layouts_are_equal(session: Session, setting: Setting) -> None:
-    near = strategies.threshold_layouts(window=SMALL.window, max_tokens=192, borders=strategies.Borders(block=32, tile=64))
-
-    @settings(max_examples=max(5, settings.default.max_examples // 2))
-    @given(st.lists(near, min_size=1, max_size=8))
-    def check(layouts: list[Layout]) -> None:
-        for result in verify_batch(session, layouts, setting, SMALL):
-            assert result.verdict in AS_EXPECTED, failure.text(result)
-
-    check()
+@settings(max_examples=max(5, settings.default.max_examples // 2))
+@given(layouts=st.lists(NEAR, min_size=1, max_size=8))
+def test_generated_layouts_are_equal(served_right: Callable, setting: Setting, layouts: list[Layout]) -> None:
+    served_right(layouts, setting, SMALL)
 
 
 def test_the_ranks_of_two_gpus_are_one_verdict(session: Session) -> None:

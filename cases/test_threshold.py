@@ -3,18 +3,16 @@
 The profile (`--profile dev|ci|nightly`) says how many layouts and which windows.
 """
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import strategies
 from harness.checkpoint.presets import PRESETS
-from harness.compare import failure
-from harness.hunt import AS_EXPECTED
 from harness.layout import Layout
-from harness.session import Session
 from harness.setting import Setting
-from harness.verify import verify_batch
 
 pytestmark = pytest.mark.engine
 
@@ -32,8 +30,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @right
 @given(layout=strategies.threshold_layouts(window=8, max_tokens=48))
-def test_masks_and_logits_are_equal(session: Session, setting: Setting, layout: Layout) -> None:
-    assert_equal(session, setting, 8, layout)
+def test_masks_and_logits_are_equal(served_right: Callable, setting: Setting, layout: Layout) -> None:
+    served_right([layout], setting, PRESETS["tiny"])
 
 
 # The layout is drawn within the test: what failed is kept by the test's id, and so each window has its own examples.
@@ -41,18 +39,13 @@ def test_masks_and_logits_are_equal(session: Session, setting: Setting, layout: 
 @settings(max_examples=max(5, FEW))
 @given(data=st.data())
 def test_masks_and_logits_are_equal_in_another_window(
-    session: Session, setting: Setting, window: int, data: st.DataObject
+    served_right: Callable, setting: Setting, window: int, data: st.DataObject
 ) -> None:
-    assert_equal(session, setting, window, data.draw(strategies.threshold_layouts(window=window, max_tokens=48)))
-
-
-def assert_equal(session: Session, setting: Setting, window: int, layout: Layout) -> None:
-    (result,) = verify_batch(session, [layout], setting, PRESETS["tiny"].with_(window=window))
-    assert result.verdict in AS_EXPECTED, failure.text(result)
+    layout = data.draw(strategies.threshold_layouts(window=window, max_tokens=48))
+    served_right([layout], setting, PRESETS["tiny"].with_(window=window))
 
 
 @settings(max_examples=max(2, FEW))
 @given(layouts=strategies.batches(strategies.layouts(max_tokens=24), 3))
-def test_a_batch_is_as_right_as_its_requests(session: Session, layouts: list[Layout]) -> None:
-    for result in verify_batch(session, layouts, RIGHT[0], PRESETS["tiny"]):
-        assert result.verdict in AS_EXPECTED, failure.text(result)
+def test_a_batch_is_as_right_as_its_requests(served_right: Callable, layouts: list[Layout]) -> None:
+    served_right(layouts, RIGHT[0], PRESETS["tiny"])

@@ -1,0 +1,36 @@
+"""What the property modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from harness.checkpoint.spec import ModelSpec
+from harness.compare import failure
+from harness.compare.result import CaseResult
+from harness.hunt import AS_EXPECTED
+from harness.layout import Layout
+from harness.session import Session
+from harness.setting import Setting
+from harness.verify import verify_batch
+
+
+@pytest.fixture
+def served_right(session: Session, recorded: list, request: pytest.FixtureRequest) -> Iterator[Callable]:
+    """Asserts that layouts, served together, have the reference's masks and logits.
+
+    What failed last, which is the smallest that hypothesis found, goes into the report of `--report`. The overlays of
+    `--overlay` are laid over the serving side.
+    """
+    overlays = tuple(request.config.getoption("--overlay"))
+    failed: list[CaseResult] = []
+
+    def check(layouts: Sequence[Layout], setting: Setting, spec: ModelSpec) -> None:
+        results = verify_batch(session, layouts, setting.with_(overlays=(*setting.overlays, *overlays)), spec)
+        wrong = [result for result in results if result.verdict not in AS_EXPECTED]
+        failed[:] = wrong or failed
+        assert not wrong, failure.text(wrong[0])
+
+    yield check
+    recorded.extend(failed)
