@@ -40,7 +40,7 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
             observe=observe,
         )
         out = [str(folder / f"{observe}-{index}") for index in range(len(prompts))]
-        return driver.ask("run", timeout=600, prompts=prompts, out=out)
+        return driver.ask("run", timeout=600, prompts=prompts, out=out, layers=[], positions=[])
     finally:
         driver.close()
 
