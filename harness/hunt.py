@@ -35,6 +35,7 @@ class Ground:
 
     setting: Setting
     layouts: st.SearchStrategy[list[Layout]]
+    spec: ModelSpec
     declared: tuple[Declared, ...] = ()
 
 
@@ -75,14 +76,17 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared) -> Groun
     v1 = base.with_(runner="v1")
     if mutant.startswith("guard-"):
         anything = Declared(drop.policy, drop.link, drop.reason)
-        return Ground(base.with_(runner="v2"), one, (anything,))
+        return Ground(base.with_(runner="v2"), one, spec, (anything,))
     if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
         chunk = 2 * spec.window
         images = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window, kinds="iI")
-        return Ground(v1.with_(chunk=chunk), images.filter(lambda layout: unsplit(layout, chunk)).map(lambda layout: [layout]))
+        whole = images.filter(lambda layout: unsplit(layout, chunk))
+        return Ground(v1.with_(chunk=chunk), whole.map(lambda layout: [layout]), spec)
     if mutant == "ranges-of-another-request":
-        return Ground(v1, strategies.batches(near, 3))
-    return Ground(v1, one)
+        return Ground(v1, strategies.batches(near, 3), spec)
+    if mutant == "ranges-without-the-flag":
+        return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
+    return Ground(v1, one, spec)
 
 
 def unsplit(layout: Layout, chunk: int) -> bool:
@@ -102,10 +106,10 @@ def hunt(
     place = ground(mutant, spec, base, drop)
     setting = place.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
-    counter = _Counter(session, setting, spec, place.declared)
-    session.engine(spec, place.setting)
+    counter = _Counter(session, setting, place.spec, place.declared)
+    session.engine(place.spec, place.setting)
     try:
-        session.engine(spec, setting)
+        session.engine(place.spec, setting)
     except DriverFailure as failure:
         return Kill(
             mutant, overlay.sentence, place.setting.label, None, 0, [], "", overlay.equivalent,

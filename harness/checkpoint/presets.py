@@ -1,6 +1,6 @@
 """Named model specs.
 
-`tiny` and `deep` are made for the CPU. The others carry the flags and the layer pattern of the
+`tiny` (with variants) and `deep` are made for the CPU. The others carry the flags and the layer pattern of the
 published checkpoints' text configurations (google/gemma-4-E2B-it, -E4B-it, -26B-A4B-it, -31B-it)
 in small widths: bidirectional attention over images is on in 26B-A4B and 31B, off in E2B and E4B.
 """
@@ -18,6 +18,7 @@ PRESETS = {
         ModelSpec("tiny"),
         ModelSpec("deep", layers=_PATTERN),
         ModelSpec("tiny-audio", audio=True),
+        ModelSpec("tiny-causal", bidirectional=None),
         ModelSpec("e2b-small", layers="ssssf" * 2, kv_shared_layers=5, per_layer_input=16, bidirectional=None, kv_heads=1, global_kv_heads=1),
         ModelSpec("e4b-small", layers=_PATTERN * 2, kv_shared_layers=6, per_layer_input=16, bidirectional=None),
         ModelSpec("26b-a4b-small", layers=_PATTERN, moe=(8, 2), k_eq_v=True, kv_heads=2, global_kv_heads=1),
