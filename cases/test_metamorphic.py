@@ -89,7 +89,7 @@ def test_a_cached_prefix_changes_nothing(session, layout):
 @settings(max_examples=FEW)
 @given(tokens=st.integers(1, 40))
 def test_text_alone_is_what_the_causal_model_makes_of_it(session, tokens):
-    causal = TINY.with_(name="tiny-causal", bidirectional=None)
+    causal = PRESETS["tiny-causal"]
     prompt = prompt_for(Layout.parse(f"t{tokens}"), TINY)
     vision, plain = one(session, prompt), one(session, prompt, spec=causal)
     assert_same(vision.serving, plain.serving, floor(vision))
