@@ -20,7 +20,6 @@ from harness.cli import options
 from harness.cli.parallel import in_parallel
 from harness.setting import Setting
 
-
 TOKENS = (24, 32, 64, 128, 256, 500)
 STREAM_SECONDS = 15.0
 

@@ -73,7 +73,6 @@ def mutants(
 
 def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> tuple[dict, list[dict]]:
     from cases.catalogue import DROP
-
     from harness.hunt import hunt
 
     kill, results = hunt(session, name, spec, base, DROP, examples)

@@ -29,7 +29,6 @@ def report(
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from cases import gpu
     from cases.catalogue import CASES, DECLARED, entries
-
     from harness.overlays import check_names
     from harness.report.bundle import write_report
     from harness.session import Session, host_of

@@ -76,8 +76,8 @@ def run(
         spec = spec.with_(window=window)
     if chosen.layout:
         prompt_for(Layout.parse(chosen.layout), spec)
-    for text in setting.mates:
-        prompt_for(Layout.parse(text), spec)
+    for beside in setting.mates:
+        prompt_for(Layout.parse(beside), spec)
     from harness.overlays import check_names
     from harness.session import Session, check_usage
     from harness.verify import verify

@@ -8,10 +8,10 @@ from itertools import groupby
 import numpy as np
 
 from harness.case import Declared
+from harness.checkpoint.spec import ModelSpec
 from harness.compare import diagnosis, logits
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, Verdict, encode_mask
-from harness.checkpoint.spec import ModelSpec
 from harness.drivers.capture import Capture
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
@@ -147,7 +147,7 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
 
 def _sentences(layers, differences, layout, spec, setting, observed) -> list[str]:
     wrong = [(layer, d) for layer, d in zip(layers, differences, strict=True) if not d.equal]
-    alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)  # noqa: E731
+    alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)
     words = []
     for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
         members = list(group)

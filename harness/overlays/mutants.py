@@ -89,7 +89,7 @@ def _keys_without_images(worker, ledger: Ledger) -> None:
 def _whole_placeholder(worker, ledger: Ledger) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
-    whole = lambda self: [(self.offset, self.offset + self.length - 1)]  # noqa: E731
+    whole = lambda self: [(self.offset, self.offset + self.length - 1)]
     ledger.set(PlaceholderRange, "extract_embeds_range", whole)
 
 

@@ -25,7 +25,7 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
         raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
     original = default.compute_mm_prefix_ranges
-    unguarded = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)  # noqa: E731
+    unguarded = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)
     ledger.set(default, "compute_mm_prefix_ranges", unguarded)
 
 

@@ -19,7 +19,6 @@ class _Before:
         action = self.actions.pop(name, None)
         if action is not None:
             action()
-        return None
 
 
 def _torchvision_operators():
