@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.util import Finalize
 from typing import Any
 
+from harness.drivers.orphan import end_with
 from harness.session import Session
 
 JOBS = min(2, os.cpu_count() or 1)
@@ -22,20 +24,23 @@ def in_parallel(work: Callable[..., Any], arguments: list[tuple], jobs: int, ser
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(serving_python, reference_python)) as pool:
+    opened = (os.getpid(), serving_python, reference_python)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=opened) as pool:
         waiting = [pool.submit(_call, work, each) for each in arguments]
         try:
             for future in as_completed(waiting):
                 yield future.result()
         except BaseException:
+            workers = list(pool._processes.values())
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.kill()
+            for worker in workers:
+                worker.kill()
             raise
 
 
-def _open(serving_python: str, reference_python: str) -> None:
+def _open(parent: int, serving_python: str, reference_python: str) -> None:
     global _session
+    end_with(parent, lambda: os.kill(os.getpid(), signal.SIGKILL))
     _session = Session(serving_python=serving_python, reference_python=reference_python)
     Finalize(None, _session.close, exitpriority=10)
 

@@ -9,17 +9,23 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 
-def _watch(harness: int) -> None:
-    while os.getppid() == harness:
-        time.sleep(0.5)
-    os.killpg(os.getpid(), signal.SIGKILL)
+def end_with(parent: int, end: Callable[[], object]) -> None:
+    """Call ``end`` when the process ``parent``, which started this one, is no more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
     parent, module = int(sys.argv[1]), sys.argv[2]
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    end_with(parent, lambda: os.killpg(os.getpid(), signal.SIGKILL))
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__")
     sys.stdout.flush()

@@ -1,0 +1,23 @@
+"""Two workers that do nothing for a minute, each after leaving its process id in a folder.
+
+``python -m tests.cli.working FOLDER``
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from harness.cli.parallel import in_parallel
+from harness.session import Session
+
+
+def work(session: Session, folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    list(in_parallel(work, [(Path(sys.argv[1]),)] * 2, 2, sys.executable, sys.executable))
