@@ -18,7 +18,7 @@ from harness.hunt import CHUNK
 from harness.setting import Setting
 
 TINY = PRESETS["tiny"]
-WITHOUT_FLAG = TINY.with_(name="tiny-causal", bidirectional=None)
+WITHOUT_FLAG = PRESETS["tiny-causal"]
 
 V1 = Setting(runner="v1")
 V2 = Setting(runner="v2")

@@ -31,11 +31,10 @@ def explanations(
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
     ``first`` if that is among them; vision spans only."""
-    spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
+    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     names = [name for name in policies.POLICIES if sliding or name in FULL]
-    for name in sorted(names, key=lambda name: name != first):
-        if policies.explain(mask, spans, window, [name], sliding=sliding, rows=rows):
-            yield name
+    names.sort(key=lambda name: name != first)
+    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)
 
 
 def sentence(

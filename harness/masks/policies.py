@@ -7,7 +7,7 @@ one span. Sources: transformers `masking_utils.py` and `models/gemma4/modeling_g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,12 +92,13 @@ POLICIES = {
 }
 
 
-def explain(
+def explanations(
     mask: np.ndarray, spans: Spans, window: int, names: Iterable[str], *, sliding: bool, rows: np.ndarray | slice = slice(None)
-) -> str | None:
-    """The first of ``names`` whose policy gives exactly this (tokens, tokens) mask in ``rows``; None if none does."""
-    known = (name for name in names if np.array_equal(mask[rows], _mask(name, len(mask), tuple(spans), window, sliding)[rows]))
-    return next(known, None)
+) -> Iterator[str]:
+    """Those of ``names``, in order, whose policy gives exactly this (tokens, tokens) mask in ``rows``."""
+    for name in names:
+        if np.array_equal(mask[rows], _mask(name, len(mask), tuple(spans), window, sliding)[rows]):
+            yield name
 
 
 @lru_cache(maxsize=8)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from harness.drivers.serving.releases import model_of
 from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import change_layers, change_ranges, model_of, register
+from harness.overlays.seams import change_layers, change_ranges, register
 
 
 def _pr_40534(worker, ledger: Ledger) -> None:

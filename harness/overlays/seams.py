@@ -107,12 +107,6 @@ def register(worker, ledger: Ledger, registered: bool) -> None:
         ledger.set(runner, "is_mm_prefix_lm", registered)
 
 
-def model_of(worker):
-    """The worker's model, under the names that releases give it."""
-    runner = worker.model_runner
-    return runner.get_model() if hasattr(runner, "get_model") else runner.model
-
-
 def _builders(worker) -> list[type]:
     context = worker.model_runner.vllm_config.compilation_config.static_forward_context
     backends = {layer.attn_backend for name, layer in context.items() if "language_model" in name and hasattr(layer, "impl")}

@@ -27,7 +27,7 @@ def summary(results: list[CaseResult], *, command: str, generated: str) -> str:
     unexpected = [result for result in noted if result.verdict is not Verdict.KNOWN][:ROWS]
     if unexpected:
         commands = "\n".join(dict.fromkeys(plain(result.reproduce) for result in unexpected))
-        fence = "`" * max(3, 1 + _longest_run(commands))
+        fence = fence_for(commands, least=3)
         lines += ["<details><summary>Reproduce</summary>", "", f"{fence}sh", commands, fence, "", "</details>", ""]
     return "\n".join(lines)
 
@@ -66,10 +66,11 @@ def _piped(code: str) -> str:
 
 def _code(text: str) -> str:
     flat = " ".join(plain(text).split())
-    fence = "`" * (1 + _longest_run(flat))
+    fence = fence_for(flat)
     pad = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{pad}{flat}{pad}{fence}"
 
 
-def _longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)
+def fence_for(text: str, least: int = 1) -> str:
+    """Backticks, one more than stand together in ``text`` and at least so many, to put around it."""
+    return "`" * max(least, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

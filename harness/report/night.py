@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from harness.night import Check, Part
 from harness.report import atomic
 from harness.report.html import TEMPLATES
+from harness.report.markdown import fence_for
 from harness.report.text import plain
 
 NOTES = {
@@ -59,7 +60,7 @@ def _entry(check: Check) -> str:
     line = f"- **{check.state}** {_code(check.name)}" + "".join(f", {_code(layout)}" for layout in check.layouts)
     lines = [each[:WIDTH] for each in check.text.strip().splitlines()]
     text = "\n".join(lines if len(lines) <= LINES else [*lines[: LINES // 2], "...", *lines[-LINES // 2 :]])
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    fence = fence_for(text, least=3)
     block = f"<details><summary>what was seen</summary>\n\n{fence}text\n{text}\n{fence}\n\n</details>"
     return line + "\n\n" + "\n".join(f"  {each}".rstrip() for each in block.splitlines()) + "\n"
 

@@ -39,7 +39,7 @@ class Observer:
     def __init__(self, worker) -> None:
         self.runner = worker.model_runner
         self.rank = worker.rank
-        self.model = self.runner.get_model() if hasattr(self.runner, "get_model") else self.runner.model
+        self.model = releases.model_of(worker)
         self.requests: dict[str, int] = {}
         self.chosen: list[int] = []
         self.logits_at: dict[str, torch.Tensor] = {}

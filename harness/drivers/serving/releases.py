@@ -20,6 +20,12 @@ def version() -> str:
     raise ModuleNotFoundError("vllm is not installed for this interpreter")
 
 
+def model_of(worker):
+    """A worker's model, under the names that releases give it."""
+    runner = worker.model_runner
+    return runner.get_model() if hasattr(runner, "get_model") else runner.model
+
+
 def is_v2(runner) -> bool:
     """The V2 runner lives in `v1/worker/gpu/`, V1 in `v1/worker/gpu_model_runner.py`."""
     return any(".worker.gpu." in f"{cls.__module__}." for cls in type(runner).__mro__)
