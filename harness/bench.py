@@ -3,65 +3,85 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.checkpoint.prompt import prompt_for
 from harness.checkpoint.spec import ModelSpec
+from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout, Segment
 from harness.session import Session
 from harness.setting import Setting
-from harness.verify import verify_batch
+from harness.stream import verify_stream
+
+PLAIN = 3
+"""How often a batch is served plainly; the median counts."""
+PLAINLY = 1 << 30
+"""The first seed of prompts that are served plainly, which no verified layout has."""
 
 
-def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, repeats: int = 3) -> dict:
-    """Serve ``batch`` layouts of ``tokens`` tokens plainly and verify them, each ``repeats`` times after a warm-up.
+def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float) -> dict:
+    """Serve batches of ``batch`` layouts of ``tokens`` tokens plainly, then verify such batches for ``seconds``.
 
-    Returns layouts a minute (engine start not counted), the engine's plain seconds and what verifying
-    takes of them in all and by stage, and the ratio of the two.
+    Returns layouts a minute (engine start not counted), the seconds that a batch takes the engine by itself and the
+    harness, the ratio of the two, and the stages of a batch, which overlap with those of the next one. Every batch has
+    words and pictures of its own, so that nothing is remembered from one to the next.
     """
     layouts = [layout_of(tokens, spec.window, index) for index in range(batch)]
-    prompts = [prompt_for(layout, spec, seed=index) for index, layout in enumerate(layouts)]
-    session.serve_plainly(spec, setting, prompts)
-    verify_batch(session, layouts, setting, spec)
-    plain = _median([session.serve_plainly(spec, setting, prompts) for _ in range(repeats)])
-    wholes, stages = [], []
-    for repeat in range(repeats):
-        session.forget_references()
-        start = time.perf_counter()
-        results = verify_batch(session, layouts, setting, spec)
-        wholes.append(time.perf_counter() - start)
-        stages.append(results[0].seconds)
-        failed = [result.diagnosis for result in results if result.verdict == "ERROR"]
-        if failed:
-            return {"tokens": tokens, "batch": batch, "layers": spec.layers, "error": failed[0][:200]}
-    whole = _median(wholes)
+
+    def plainly(turn: int) -> float:
+        prompts = [prompt_for(layout, spec, seed=PLAINLY + turn * batch + index) for index, layout in enumerate(layouts)]
+        return session.serve_plainly(spec, setting, prompts)
+
+    plainly(0)
+    plain = _median([plainly(turn) for turn in range(1, PLAIN + 1)])
+    minute, last = stream(session, spec, setting, tokens, batch, seconds)
+    row = {"tokens": tokens, "batch": batch, "layers": spec.layers}
+    failed = [result.diagnosis for result in last if result.verdict is Verdict.ERROR]
+    if failed:
+        return {**row, "error": failed[0][:200]}
+    whole, stages = 60 * batch / minute, last[0].seconds
     return {
-        "tokens": tokens,
-        "batch": batch,
-        "layers": spec.layers,
-        "layouts a minute": round(60 * batch / whole, 1),
+        **row,
+        "layouts a minute": round(minute, 1),
         "plain seconds": round(plain, 4),
         "verified seconds": round(whole, 4),
         "ratio": round(whole / plain, 2),
-        "serving seconds": round(_median([s["serving"] for s in stages]), 4),
-        "probing seconds": round(_median([s["serving probing"] for s in stages]), 4),
-        "reference seconds a layout": round(_median([s["reference"] + s["reference probing"] for s in stages]), 4),
+        "serving seconds": round(stages["serving"], 4),
+        "probing seconds": round(stages["serving probing"], 4),
+        "reference seconds": round(batch * (stages["reference"] + stages["reference probing"]), 4),
+        "comparing seconds": round(sum(result.seconds["comparison"] for result in last), 4),
     } | ({"peak GiB": round(peak / 2**30, 2)} if (peak := session.peak_memory(spec, setting)) else {})
 
 
-def stream(session: Session, spec: ModelSpec, setting: Setting, tokens: int, seconds: float, together: Callable[[], object]) -> float:
-    """Verify different layouts of ``tokens`` tokens, one a step, for ``seconds`` after a warm-up; layouts a minute.
+def stream(
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    tokens: int,
+    batch: int,
+    seconds: float,
+    together: Callable[[], object] = lambda: None,
+) -> tuple[float, list[CaseResult]]:
+    """Verify batches of different layouts for ``seconds`` after the first; layouts a minute and the last batch's results.
 
-    ``together`` is called between the two, so that several engines can begin at the same moment.
+    ``together`` is called before the clock starts, so that several engines can begin at the same moment.
     """
-    verify_batch(session, [layout_of(tokens, spec.window, 0)], setting, spec)
+    until = float("inf")
+
+    def batches() -> Iterator[list[Layout]]:
+        number = 0
+        while number < 2 or time.perf_counter() < until:
+            yield [layout_of(tokens, spec.window, number * batch + index) for index in range(batch)]
+            number += 1
+
+    streamed = verify_stream(session, batches(), setting, spec)
+    next(streamed)
     together()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        session.forget_references()
-        verify_batch(session, [layout_of(tokens, spec.window, count)], setting, spec)
-        count += 1
-    return 60 * count / (time.perf_counter() - start)
+    start = time.perf_counter()
+    until, count, last = start + seconds, 0, []
+    for last in streamed:
+        count += len(last)
+    return 60 * count / (time.perf_counter() - start), last
 
 
 def layout_of(tokens: int, window: int, index: int) -> Layout:

@@ -5,7 +5,6 @@ An engine is started once per (checkpoint, serving setting); the reference is as
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +81,23 @@ class Pair:
     declared_runner: str
 
 
+@dataclass(frozen=True)
+class InFlight:
+    """Prompts that both drivers were asked to run: ``keys`` of their reference captures, of which some are ``known`` and
+    ``new`` ones, if there are any, are made in the request ``referenced``; ``served`` is the request to the engine."""
+
+    keys: list[tuple]
+    known: dict[tuple, tuple[str, int]]
+    new: list[tuple]
+    reference: Driver
+    referenced: int | None
+    engine_key: tuple
+    engine: Driver
+    served: int
+    started: float
+    runner: str
+
+
 class Session:
     """Starts drivers when they are needed and ends them with `close` (or as a context manager).
 
@@ -108,7 +124,7 @@ class Session:
         self._reference: Driver | None = None
         self._loaded: tuple | None = None
         self._engines: OrderedDict[tuple, tuple[Driver, dict]] = OrderedDict()
-        self._seen: dict[tuple, Path] = {}
+        self._seen: dict[tuple, tuple[str, int]] = {}
         self._checkpoints: dict[str, str] = {}
         self._count = 0
 
@@ -145,28 +161,54 @@ class Session:
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
         """
+        return self.finish(self.begin(spec, setting, prompts, mates))
+
+    def begin(
+        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = ()
+    ) -> InFlight:
+        """Ask both sides, without waiting, for what `observe` returns. Prompts may be in flight already if it is under the
+        same setting and they are finished first.
+
+        Raises:
+            DriverFailure: a driver failed to start.
+        """
         before = time.perf_counter()
         checkpoint = self.checkpoint(spec)
         engine, facts = self.engine(spec, setting)
         self._load_reference(checkpoint, setting)
         started = time.perf_counter() - before
-        out = [self._directory("serving") for _ in prompts]
-        with ThreadPoolExecutor(1) as beside:
-            references = beside.submit(self._references, checkpoint, setting, prompts)
-            self._ask_engine(
-                spec,
-                setting,
-                engine,
-                prompts=[prompt.to_dict() for prompt in prompts],
-                mates=[mate.to_dict() for mate in mates],
-                out=[str(path) for path in out],
-                longest=spec.max_length if setting.prefix_caching else None,
-                layers=setting.layers,
-                positions=setting.positions,
-            )
+        focus = {"layers": setting.layers, "positions": setting.positions}
+        asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
+        keys = [(*asked, prompt.digest) for prompt in prompts]
+        known = {key: self._seen[key] for key in keys if key in self._seen}
+        new = {key: prompt.to_dict() for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+        reference, referenced = self._reference, None
+        if new:
+            out = str(self._directory("reference"))
+            referenced = reference.send("run", prompts=list(new.values()), out=out, **focus)
+        served = engine.send(
+            "run",
+            prompts=[prompt.to_dict() for prompt in prompts],
+            mates=[mate.to_dict() for mate in mates],
+            out=str(self._directory("serving")),
+            longest=spec.max_length if setting.prefix_caching else None,
+            **focus,
+        )
+        engine_key = (spec.key, setting.engine_key)
+        return InFlight(keys, known, list(new), reference, referenced, engine_key, engine, served, started, facts["runner"])
+
+    def finish(self, flight: InFlight) -> list[Pair]:
+        """Wait for prompts that were begun; raises as `observe` does."""
+        references = dict(flight.known)
+        if flight.referenced is not None:
+            answer = flight.reference.receive(flight.referenced, timeout=RUN_TIMEOUT)
+            references.update(zip(flight.new, answer["captures"], strict=True))
+            self._seen.update(references)
+        with self._dropping(flight.engine_key, flight.engine):
+            served = flight.engine.receive(flight.served, timeout=RUN_TIMEOUT)["captures"]
         return [
-            Pair(Capture(reference), Capture(serving), started, facts["runner"])
-            for reference, serving in zip(references.result(), out, strict=True)
+            Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started, flight.runner)
+            for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
         ]
 
     def forget_references(self) -> None:
@@ -177,7 +219,8 @@ class Session:
         """Serve ``prompts`` in one batch without observing anything; the seconds that the engine took."""
         engine, _ = self.engine(spec, setting)
         data = [prompt.to_dict() for prompt in prompts]
-        return self._ask_engine(spec, setting, engine, prompts=data, out=[], plain=True)["seconds"]["serving"]
+        with self._dropping((spec.key, setting.engine_key), engine):
+            return engine.ask("run", timeout=RUN_TIMEOUT, prompts=data, plain=True)["seconds"]["serving"]
 
     def peak_memory(self, spec: ModelSpec, setting: Setting) -> int:
         """The most bytes of GPU memory that tensors of the serving worker have taken; 0 on a CPU."""
@@ -229,29 +272,19 @@ class Session:
             self._engines[key] = (driver, {**facts, **answer})
         return self._engines[key]
 
-    def _ask_engine(self, spec: ModelSpec, setting: Setting, engine: Driver, **request: object) -> dict:
+    @contextmanager
+    def _dropping(self, key: tuple, engine: Driver) -> Iterator[None]:
+        """An engine that fails is started anew when it is asked next; one whose masks could not be recovered goes on."""
         try:
-            return engine.ask("run", timeout=RUN_TIMEOUT, **request)
+            yield
         except DriverFailure as failure:
-            if failure.kind != "ProbeError":
-                self._drop((spec.key, setting.engine_key))
+            if failure.kind != "ProbeError" and self._engines.get(key, (None,))[0] is engine:
+                self._drop(key)
             raise
 
     def _drop(self, key: tuple) -> None:
         driver, _ = self._engines.pop(key)
         driver.close()
-
-    def _references(self, checkpoint: str, setting: Setting, prompts: Sequence[Prompt]) -> list[Path]:
-        focus = {"layers": setting.layers, "positions": setting.positions}
-        asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
-        keys = [(*asked, _digest(prompt)) for prompt in prompts]
-        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._seen}
-        out = {key: self._directory("reference") for key in new}
-        if new:
-            data = [prompt.to_dict() for prompt in new.values()]
-            self._ask_reference("run", timeout=RUN_TIMEOUT, prompts=data, out=[str(path) for path in out.values()], **focus)
-            self._seen |= out
-        return [self._seen[key] for key in keys]
 
     def _load_reference(self, checkpoint: str, setting: Setting) -> None:
         wanted = (checkpoint, setting.reference, setting.dtype)
@@ -277,10 +310,6 @@ class Session:
     def _log(self, side: str) -> Path:
         self._count += 1
         return self.work / "logs" / f"{side}-{self._count}.log"
-
-
-def _digest(prompt: Prompt) -> str:
-    return hashlib.sha256(json.dumps(prompt.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def check_usage(setting: Setting, python: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.case import DEFAULT_PICTURE_TEXT, Case, Declared
@@ -88,29 +87,47 @@ def failed(
     )
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Layouts that are served together: for each the case, the prompt and the command that runs it again."""
+
+    layouts: Sequence[Layout]
+    cases: list[Case]
+    prompts: list[Prompt]
+    commands: list[str]
+
+    @classmethod
+    def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0) -> Batch:
+        title = "served together" if len(layouts) > 1 else "generated"
+        cases = [Case(name, title, str(layout), spec.name) for layout in layouts]
+        prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
+        commands = []
+        for index, case in enumerate(cases):
+            mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
+            commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
+        return cls(layouts, cases, prompts, commands)
+
+    def failed(self, setting: Setting, spec: ModelSpec, error: DriverFailure) -> list[CaseResult]:
+        """The ERROR of each of them."""
+        failure = (error.kind or error.stage, str(error), error.log)
+        each = zip(self.cases, self.layouts, self.commands, strict=True)
+        return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
+
+
 def verify_batch(
     session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
 ) -> list[CaseResult]:
     """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
-    cases = [Case(name, "served together" if len(layouts) > 1 else "generated", str(layout), spec.name) for layout in layouts]
-    prompts = [prompt_for(layout, spec, seed=index) for index, layout in enumerate(layouts)]
-    commands = []
-    for index, case in enumerate(cases):
-        mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
-        commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
+    batch = Batch.of(layouts, setting, spec, name)
     try:
-        pairs = session.observe(spec, setting, prompts)
+        pairs = session.observe(spec, setting, batch.prompts)
     except DriverFailure as error:
-        failure = (error.kind or error.stage, str(error), error.log)
-        return [failed(c, lay, spec, setting, r, *failure) for c, lay, r in zip(cases, layouts, commands, strict=True)]
+        return batch.failed(setting, spec, error)
     declared = list(declared)
-    with ThreadPoolExecutor() as threads:
-        return list(
-            threads.map(
-                lambda case, layout, pair, reproduce: compared(case, layout, spec, setting, pair, declared, reproduce),
-                cases, layouts, pairs, commands,
-            )
-        )  # fmt: skip
+    return [
+        compared(case, layout, spec, setting, pair, declared, reproduce)
+        for case, layout, pair, reproduce in zip(batch.cases, layouts, pairs, batch.commands, strict=True)
+    ]
 
 
 def verify_all(

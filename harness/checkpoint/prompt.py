@@ -7,8 +7,9 @@ tower pools to exactly n tokens.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,7 +54,13 @@ class Prompt:
     text: str | None = None
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """As JSON takes it. The fields are not copied one by one: prompts have thousands of tokens."""
+        return {**vars(self), "items": [vars(item) for item in self.items]}
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal prompts."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @classmethod
     def from_dict(cls, data: dict) -> Prompt:

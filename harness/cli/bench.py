@@ -21,7 +21,6 @@ from harness.cli.parallel import in_parallel
 from harness.setting import Setting
 
 TOKENS = (24, 32, 64, 128, 256, 500)
-STREAM_SECONDS = 15.0
 
 
 def bench(
@@ -33,6 +32,7 @@ def bench(
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
+    seconds: Annotated[float, typer.Option(help="how long layouts of each length are verified")] = 10.0,
     jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -47,6 +47,7 @@ def bench(
     options.at_least("batch", batch, 1)
     options.at_least("step", step or 1, 1)
     options.at_least("jobs", jobs, 1)
+    options.at_least("seconds", seconds, 1)
     for count in tokens or ():
         options.at_least("tokens", count, 8)
         prompt_for(layout_of(count, spec.window, 0), spec)
@@ -58,23 +59,24 @@ def bench(
         for one in specs:
             for count in tokens or TOKENS:
                 with console.status(f"{count} tokens, layers {one.layers}"):
-                    rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch))
+                    rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch, seconds))
     if jobs > 1:
         for row in rows:
             with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
                 one = spec.with_(layers=row["layers"])
                 barrier = multiprocessing.Manager().Barrier(jobs)
-                work = [(one, setting, row["tokens"], barrier)] * jobs
+                work = [(one, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
                 row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python)), 1)
     if format is options.Format.json:
         json.dump(rows, sys.stdout, indent=1)
         print()
         return
-    table = Table(*max(rows, key=len), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
+    table = Table("tokens", *(str(row["tokens"]) for row in rows), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
+    for name in max(rows, key=len):
+        if name != "tokens":
+            table.add_row(name, *(str(row.get(name, "")) for row in rows))
     Console().print(table)
 
 
-def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, barrier) -> float:
-    return stream(session, spec, setting, tokens, STREAM_SECONDS, barrier.wait)
+def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier) -> float:
+    return stream(session, spec, setting, tokens, batch, seconds, barrier.wait)[0]

@@ -80,7 +80,7 @@ def setting_of(
     )
 
 
-def at_least(field: str, value: int, least: int) -> None:
+def at_least(field: str, value: float, least: int) -> None:
     """Raise UsageError if ``value`` is below ``least``."""
     if value < least:
         raise UsageError(field, value, f"at least {least}")

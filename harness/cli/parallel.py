@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.util import Finalize
 from typing import Any
 
-from harness.drivers.orphan import end_with
+from harness.drivers.orphan import die_with
 from harness.session import Session
 
 JOBS = min(2, os.cpu_count() or 1)
@@ -40,7 +39,7 @@ def in_parallel(work: Callable[..., Any], arguments: list[tuple], jobs: int, ser
 
 def _open(parent: int, serving_python: str, reference_python: str) -> None:
     global _session
-    end_with(parent, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    die_with(parent)
     _session = Session(serving_python=serving_python, reference_python=reference_python)
     Finalize(None, _session.close, exitpriority=10)
 

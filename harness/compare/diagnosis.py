@@ -43,7 +43,7 @@ def sentence(
     """One sentence on the layers of one type that differ in the same way; ``names`` are the policies that explain them."""
     where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
     wrong = difference.missing | difference.extra
-    counts = f"{int(difference.missing.sum())} pairs missing, {int(difference.extra.sum())} extra"
+    counts = "{} pairs missing, {} extra".format(*difference.counts)
     groups = difference.groups_that_differ
     some = "" if len(groups) == len(difference.reference) else f" in KV head group {', '.join(map(str, groups))} only"
     if not names:

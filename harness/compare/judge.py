@@ -44,7 +44,9 @@ def judge(
     for facts in serving.facts["layers"]:
         index = facts["index"]
         kind = types[index]
-        theirs, ours = reference.masks(index) * serving.observed[:, None].astype(np.uint8), serving.masks(index)
+        theirs, ours = reference.masks(index), serving.masks(index)
+        if not serving.observed.all():
+            theirs = theirs * serving.observed[:, None].astype(np.uint8)
         difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
         layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, reference, serving, declared))
@@ -89,6 +91,8 @@ def _layer(index, kind, groups, difference, facts, layout, spec, reference, serv
     sliding = kind == "sliding_attention"
     group = difference.group
     theirs, ours = difference.reference[group], difference.serving[group]
+    missing, extra = difference.counts
+    encoded = encode_mask(theirs)
     explain = partial(diagnosis.explanations, layout=layout, window=spec.window, rows=serving.observed, sliding=sliding)
     return LayerResult(
         index=index,
@@ -97,15 +101,15 @@ def _layer(index, kind, groups, difference, facts, layout, spec, reference, serv
         kv_head_groups=groups,
         reference_pairs=int(theirs.sum()),
         serving_pairs=int(ours.sum()),
-        missing=int(difference.missing.sum()),
-        extra=int(difference.extra.sum()),
+        missing=missing,
+        extra=extra,
         reference_policy=(policy := next(explain(theirs), None)),
         serving_policy=policy if difference.equal else next(explain(ours, first=declared and declared.policy), None),
         first_difference=difference.first(layout),
         attention_max_abs_diff=_distance(f"attention.{index}", reference, serving),
         hidden_max_abs_diff=_distance(f"hidden.{index}", reference, serving),
         declared_ranges=facts["ranges"],
-        masks={"reference": encode_mask(theirs), "serving": encode_mask(ours)},
+        masks={"reference": encoded, "serving": encoded if difference.equal else encode_mask(ours)},
     )
 
 

@@ -32,12 +32,11 @@ def compare(
     single floor may be small by chance. Only positions that are ``observed`` (N,) count; the others have an error of 0."""
     at = np.asarray(positions)
     counts = observed[at]
-    truth = truth.astype(np.float64)
     error = np.abs(serving - truth).max(axis=-1) * counts
     samples = [np.abs(reference - truth).max(axis=-1) * counts for reference in references]
     rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
     floor = np.max([samples[0], *rounding], axis=0)
-    kl = _kl(truth, serving.astype(np.float64)) * counts
+    kl = _kl(truth, serving) * counts
     base = np.maximum(floor, np.median(floor[counts])) * counts
     ratio = np.divide(error, base, out=np.where(error == 0, 0.0, np.inf), where=base > 0)
     worst = int(ratio.argmax())
@@ -69,10 +68,8 @@ def compare(
 
 def _kl(reference: np.ndarray, serving: np.ndarray) -> np.ndarray:
     """KL(reference || serving) in nats per position."""
-    p, q = (_log_softmax(logits) for logits in (reference, serving))
-    return np.maximum((np.exp(p) * (p - q)).sum(axis=-1), 0.0)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted = [logits.astype(np.float64) - logits.max(axis=-1, keepdims=True) for logits in (reference, serving)]
+    weights = [np.exp(one) for one in shifted]
+    sums = [each.sum(axis=-1, keepdims=True) for each in weights]
+    apart = shifted[0] - shifted[1] + (np.log(sums[1]) - np.log(sums[0]))
+    return np.maximum((weights[0] * apart).sum(axis=-1) / sums[0][..., 0], 0.0)

@@ -33,11 +33,17 @@ class Difference:
         """From bit-packed masks (KV head groups, N, bytes); where all groups of both sides agree one is kept."""
         if reference.shape == serving.shape and all((side == side[:1]).all() for side in (reference, serving)):
             reference, serving = reference[:1], serving[:1]
-        return cls(unpack(reference), unpack(serving))
+        equal = np.array_equal(reference, serving)
+        theirs = unpack(reference)
+        return cls(theirs, theirs if equal else unpack(serving))
+
+    @cached_property
+    def equal(self) -> bool:
+        return self.reference is self.serving or np.array_equal(self.reference, self.serving)
 
     @cached_property
     def group(self) -> int:
-        return int((self.reference != self.serving).sum(axis=(1, 2)).argmax())
+        return 0 if self.equal else int((self.reference != self.serving).sum(axis=(1, 2)).argmax())
 
     @property
     def groups_that_differ(self) -> list[int]:
@@ -53,16 +59,16 @@ class Difference:
         """Pairs that only serving lets through, (N, N)."""
         return self.serving[self.group] & ~self.reference[self.group]
 
-    @cached_property
-    def equal(self) -> bool:
-        return np.array_equal(self.reference, self.serving)
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many pairs are missing and extra."""
+        return (0, 0) if self.equal else (int(self.missing.sum()), int(self.extra.sum()))
 
     def first(self, layout: Layout) -> dict | None:
         """The first differing pair by query, then key, in token terms."""
-        pairs = np.argwhere(self.missing | self.extra)
-        if not len(pairs):
+        if self.equal:
             return None
-        query, key = map(int, pairs[0])
+        query, key = map(int, np.argwhere(self.missing | self.extra)[0])
         kind = "missing" if self.missing[query, key] else "extra"
         names = [token.name for token in layout.tokens]
         who = "the reference attends, serving does not" if kind == "missing" else "serving attends, the reference does not"

@@ -1,22 +1,28 @@
-"""A capture: what one driver saw of one prompt, as `capture.safetensors` and `capture.json` in a directory.
+"""A capture: what one driver saw of one prompt. The captures of prompts of one length that were run together are stacked
+in one directory, as `capture.safetensors` and `capture.json`.
 
-Tensors, over N positions and V tokens of vocabulary; logits are of the positions `logits_at`, P of them:
+Tensors of one prompt, over N positions and V tokens of vocabulary; logits are of the positions `logits_at`, P of them.
+On disk each has the prompts of the stack as its first dimension.
 
 ====================  ======================================================================
-``logits``            (P, V) float32
-``truth.logits``      (P, V) float32, reference only: in the higher precision
-``again.logits``      (P, V) float32, reference only: with another attention implementation
+``logits``            (P, V) float
+``truth.logits``      (P, V) float, reference only: in the higher precision
+``again.logits``      (P, V) float, reference only: with another attention implementation
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
-``attention.<layer>`` (N, heads * head size) float32: the attention output before o_proj, if it has
+``attention.<layer>`` (N, heads * head size) float: the attention output before o_proj, if it has
                       at most `ATTENTION_VALUES` values
-``hidden.<layer>``    (N, hidden size) float32: the hidden state after the layer
+``hidden.<layer>``    (N, hidden size) float: the hidden state after the layer
 ``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
                       prefix cache had it; its rows are 0 in all other tensors
 ====================  ======================================================================
 
+Floats are stored in the dtype that the side computed them in (float64 as float32) and read as float32. numpy has no
+bfloat16: its bits are stored as uint16, and `capture.json` names those tensors in ``bfloat16``.
+
 `capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``logits_at``, ``versions``, and, apart
-from everything that must be the same in every run, ``seconds``.
+from everything that must be the same in every run, ``seconds``; what differs between the prompts of a stack stands in
+``prompts``.
 """
 
 from __future__ import annotations
@@ -32,28 +38,35 @@ import numpy as np
 
 from harness.errors import UsageError
 
-SCHEMA = 3
+SCHEMA = 4
 ATTENTION_VALUES = 1 << 18
+PINNED = 1 << 28
+"""Bytes of the largest tensor that is copied from a GPU through page-locked memory."""
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A capture read from disk."""
+    """The capture of the prompt at ``place`` of a stack, read from disk."""
 
     directory: Path
+    place: int = 0
 
     @cached_property
     def tensors(self) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load_file
+        from safetensors import safe_open
 
-        return load_file(self.directory / "capture.safetensors")
+        halves = self.facts["bfloat16"]
+        with safe_open(self.directory / "capture.safetensors", framework="numpy") as file:
+            one = {name: file.get_slice(name)[self.place] for name in file.keys()}  # noqa: SIM118, it is no dict
+        return {name: _widened(tensor, name in halves) for name, tensor in one.items()}
 
     @cached_property
     def facts(self) -> dict:
         facts = json.loads((self.directory / "capture.json").read_text())
         if facts["schema"] != SCHEMA:
             raise ValueError(f"{self.directory}: schema {facts['schema']}, this harness reads {SCHEMA}")
-        return facts
+        own = facts.pop("prompts")[self.place]
+        return {**facts, **own}
 
     @property
     def tokens(self) -> int:
@@ -90,14 +103,53 @@ def chosen(positions: Sequence[int], tokens: int) -> list[int]:
     return sorted({position % tokens for position in positions}) or list(range(tokens))
 
 
-def write(directory: Path, tensors: dict, facts: dict) -> None:
-    """Write a capture; `capture.json` comes last and marks it whole. ``tensors`` are CPU torch tensors."""
+def on_host(tensors: dict) -> dict:
+    """Copies of torch tensors on the CPU; those of a GPU are waited for once, not one by one."""
+    import torch
+
+    def copied(tensor):
+        if not tensor.is_cuda or tensor.nbytes > PINNED:
+            return tensor.cpu()
+        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+    copies = {name: copied(tensor) for name, tensor in tensors.items()}
+    if any(tensor.is_cuda for tensor in tensors.values()):
+        torch.cuda.synchronize()
+    return copies
+
+
+def save(path: Path, tensors: dict) -> list[str]:
+    """Write CPU torch tensors to a safetensors file at once; the names of those that are stored as bits of bfloat16."""
+    import torch
     from safetensors.torch import save_file
 
-    directory.mkdir(parents=True, exist_ok=True)
-    beside = directory / "capture.safetensors.part"
-    save_file({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, beside)
-    os.replace(beside, directory / "capture.safetensors")
+    halves = sorted(name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16)
+    stored = {}
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.view(torch.uint16) if name in halves else tensor
+        stored[name] = (tensor.float() if tensor.dtype == torch.float64 else tensor).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.part")
+    save_file(stored, beside)
+    os.replace(beside, path)
+    return halves
+
+
+def write(directory: Path, tensors: dict, facts: dict, prompts: list[dict]) -> None:
+    """Write a stack of captures. ``tensors`` are CPU torch tensors, ``facts`` hold for all prompts, ``prompts`` has what
+    is each one's own."""
+    halves = save(directory / "capture.safetensors", tensors)
+    write_facts(directory, {**facts, "bfloat16": halves}, prompts)
+
+
+def write_facts(directory: Path, facts: dict, prompts: list[dict]) -> None:
+    """Write `capture.json`; it comes last and marks a stack whole."""
     beside = directory / "capture.json.part"
-    beside.write_text(json.dumps({"schema": SCHEMA, **facts}, indent=1, sort_keys=True))
+    beside.write_text(json.dumps({"schema": SCHEMA, **facts, "prompts": prompts}, sort_keys=True))
     os.replace(beside, directory / "capture.json")
+
+
+def _widened(tensor: np.ndarray, half: bool) -> np.ndarray:
+    if half:
+        return (tensor.astype(np.uint32) << 16).view(np.float32)
+    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor

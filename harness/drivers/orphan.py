@@ -23,6 +23,11 @@ def end_with(parent: int, end: Callable[[], object]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def die_with(parent: int) -> None:
+    """End this process when ``parent``, which started it, is no more."""
+    end_with(parent, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
 if __name__ == "__main__":
     parent, module = int(sys.argv[1]), sys.argv[2]
     end_with(parent, lambda: os.killpg(os.getpid(), signal.SIGKILL))

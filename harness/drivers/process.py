@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -17,6 +18,8 @@ from harness.errors import DriverFailure, UsageError
 ROOT = Path(harness.__file__).parent.parent
 SITE = ROOT / "harness" / "drivers" / "hosting" / "site"
 LOG_LINES = 80
+REQUESTS = 1 << 20
+"""Bytes of requests that wait in the pipe of a driver that is busy."""
 
 
 class Driver:
@@ -31,6 +34,7 @@ class Driver:
         self.log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
         request_read, request_write = os.pipe()
+        fcntl.fcntl(request_write, fcntl.F_SETPIPE_SZ, REQUESTS)
         answer_read, answer_write = os.pipe()
         paths = [str(SITE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), "PYTHONPATH": os.pathsep.join(paths)}
@@ -47,17 +51,19 @@ class Driver:
         os.close(request_read)
         os.close(answer_write)
         self._requests = os.fdopen(request_write, "w", encoding="utf-8")
-        self._answers = answer_read
+        self._answers: int | None = answer_read
         self._buffer = b""
         self._count = 0
 
     def ask(self, op: str, *, timeout: float, **request: object) -> dict:
-        """Send one request and wait for its answer.
+        """Send one request and wait for its answer; raises as `send` and `receive` do."""
+        return self.receive(self.send(op, **request), timeout=timeout)
+
+    def send(self, op: str, **request: object) -> int:
+        """Send one request, which the driver works off after those before it; its number, for `receive`.
 
         Raises:
-            UsageError: the driver found the input bad.
-            DriverFailure: it answered with another error, died, or took more than ``timeout`` seconds
-                (it is killed then).
+            DriverFailure: the driver is gone.
         """
         self._count += 1
         try:
@@ -65,7 +71,19 @@ class Driver:
             self._requests.flush()
         except (BrokenPipeError, ValueError):
             raise self._failure(f"the {self.stage} driver is gone ({self._end()})") from None
-        answer = json.loads(self._line(time.monotonic() + timeout, timeout))
+        return self._count
+
+    def receive(self, number: int, *, timeout: float) -> dict:
+        """Wait for the answer to a request; those to requests before it that nobody waited for are passed over.
+
+        Raises:
+            UsageError: the driver found the input bad.
+            DriverFailure: it answered with another error, died, or took more than ``timeout`` seconds
+                (it is killed then).
+        """
+        deadline = time.monotonic() + timeout
+        while (answer := json.loads(self._line(deadline, timeout)))["id"] != number:
+            continue
         if not answer["ok"]:
             if answer["kind"] == "usage":
                 error = UsageError("prompt", "", "")
@@ -75,6 +93,8 @@ class Driver:
         return answer
 
     def _line(self, deadline: float, timeout: float) -> bytes:
+        if self._answers is None:
+            raise self._failure(f"the {self.stage} driver is gone ({self._end()})")
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -103,6 +123,7 @@ class Driver:
             pass
         self.kill()
         os.close(self._answers)
+        self._answers = None
 
     def kill(self) -> None:
         try:

@@ -60,17 +60,21 @@ class Reference:
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
     def run(self, request: dict) -> dict:
-        """Capture each of ``prompts`` into the directory of the same place in ``out``; the masks of ``layers`` and the
-        logits at ``positions``, or all."""
+        """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all.
+
+        ``captures`` of the answer has the directory of each prompt and its place there.
+        """
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
-        for places in together(prompts):
-            out = [Path(request["out"][place]) for place in places]
-            self._capture([prompts[place] for place in places], out, request["layers"], request["positions"])
-        return {}
+        captures: dict[int, tuple[str, int]] = {}
+        for number, places in enumerate(together(prompts)):
+            directory = Path(request["out"]) / str(number)
+            self._capture([prompts[place] for place in places], directory, request["layers"], request["positions"])
+            captures.update({place: (str(directory), index) for index, place in enumerate(places)})
+        return {"captures": [captures[place] for place in range(len(prompts))]}
 
     @torch.no_grad()
-    def _capture(self, prompts: list[Prompt], directories: list[Path], layers: list[int], positions: list[int]) -> None:
-        """Run prompts of one length together, and write a capture of each."""
+    def _capture(self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int]) -> None:
+        """Run prompts of one length together, and write the stack of their captures."""
         start = time.perf_counter()
         arguments = self._arguments(prompts)
         tokens = arguments["input_ids"].shape[1]
@@ -82,29 +86,28 @@ class Reference:
             again = _forward(self.model, arguments, rows)
         with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
             truth = _forward(self.truth, arguments, rows)
-        tensors = {"logits": logits.float(), "again.logits": again.float(), "truth.logits": truth.float()}
+        tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
         kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = seen["mask"]
             if seen["attention"][0].numel() <= ATTENTION_VALUES:
-                tensors[f"attention.{index}"] = seen["attention"].float()
-            tensors[f"hidden.{index}"] = observed.hidden[index].float()
+                tensors[f"attention.{index}"] = seen["attention"]
+            tensors[f"hidden.{index}"] = observed.hidden[index]
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
             kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
-        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        own = {name: arguments[name].tolist() for name in ("input_ids", "mm_token_type_ids")}
+        tensors = capture.on_host(tensors)
         seconds = (time.perf_counter() - start - probing) / len(prompts)
-        for place, directory in enumerate(directories):
-            facts = {
-                "token_ids": arguments["input_ids"][place].tolist(),
-                "token_types": arguments["mm_token_type_ids"][place].tolist(),
-                "layers": kept,
-                "logits_at": rows,
-                "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
-                "versions": self.versions,
-                "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
-            }
-            capture.write(directory, {name: tensor[place] for name, tensor in tensors.items()}, facts)
+        facts = {
+            "layers": kept,
+            "logits_at": rows,
+            "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
+            "versions": self.versions,
+            "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
+        }
+        each = zip(own["input_ids"], own["mm_token_type_ids"], strict=True)
+        capture.write(directory, tensors, facts, [{"token_ids": ids, "token_types": types} for ids, types in each])
 
     def _arguments(self, prompts: list[Prompt]) -> dict:
         if prompts[0].text is not None:
@@ -273,8 +276,7 @@ def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch
         )
         decoder.add(output[0])
     try:
-        mask = probe.cut(decoder.mask(), keys)
-        return torch.stack([probe.groups(one, kv_heads) for one in mask])
+        return probe.groups(probe.cut(decoder.mask(), keys), kv_heads)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {module.layer_idx}: {error}") from error
 

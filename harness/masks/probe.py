@@ -53,12 +53,11 @@ class Decoder:
         """Take the next pass: (..., heads, channels), as it came out of the kernel."""
         epsilon = torch.finfo(output.dtype).eps
         self._slack = 1.25 * epsilon if epsilon > 1e-4 else 64 * epsilon
-        flat = output.to(torch.float32)
-        attended = flat != 0
+        attended = output != 0
         self._bits.append(pack(attended))
         self._counts.append(attended.sum(-1))
-        self._least.append(torch.where(attended, flat, torch.inf).amin(-1))
-        self._most.append(torch.where(attended, flat, -torch.inf).amax(-1))
+        self._least.append(torch.where(attended, output, torch.inf).amin(-1).float())
+        self._most.append(output.amax(-1).float())
 
     def mask(self) -> torch.Tensor:
         """The bit-packed mask, uint8 (..., heads, bytes), over all keys that the passes covered.
@@ -83,17 +82,19 @@ class Decoder:
 
 
 def groups(mask: torch.Tensor, kv_heads: int) -> torch.Tensor:
-    """The mask per KV head group (kv_heads, rows, bytes) from a mask per query head (rows, heads, bytes), bit-packed.
+    """The mask per KV head group (..., kv_heads, rows, bytes) from a mask per query head (..., rows, heads, bytes),
+    bit-packed.
 
     Raises:
         ProbeError: the query heads of one KV head group do not agree.
     """
-    rows, heads, size = mask.shape
-    grouped = mask.view(rows, kv_heads, heads // kv_heads, size)
-    if not torch.equal(grouped, grouped[:, :, :1].expand_as(grouped)):
-        row, group = (int(index) for index in (grouped != grouped[:, :, :1]).any(-1).any(-1).nonzero()[0])
+    *rest, rows, heads, size = mask.shape
+    grouped = mask.view(*rest, rows, kv_heads, heads // kv_heads, size)
+    first = grouped[..., :1, :]
+    if not torch.equal(grouped, first.expand_as(grouped)):
+        *_, row, group = (int(index) for index in (grouped != first).flatten(-2).any(-1).nonzero()[0])
         raise ProbeError(f"the query heads of KV head group {group} do not agree in row {row}")
-    return grouped[:, :, 0].permute(1, 0, 2)
+    return first.squeeze(-2).transpose(-2, -3)
 
 
 def cut(mask: torch.Tensor, keys: int) -> torch.Tensor:
@@ -109,8 +110,12 @@ def cut(mask: torch.Tensor, keys: int) -> torch.Tensor:
     return mask[..., :size]
 
 
+_GATHER = 0x8040201008040201 - (1 << 64)
+"""As a factor of eight bytes that are 0 or 1, read as one little-endian number: the byte at place i ends up in bit
+63 - i, and no two products meet, since 8 i + 9 j is another number for each pair of places."""
+
+
 def pack(mask: torch.Tensor) -> torch.Tensor:
     """Boolean (..., keys) as uint8 (..., ceil(keys / 8)), the first key in the highest bit, as `numpy.packbits`."""
-    padded = torch.nn.functional.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
-    weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=mask.device)
-    return (padded.view(*mask.shape[:-1], -1, 8) * weights).sum(-1, dtype=torch.uint8)
+    padded = torch.nn.functional.pad(mask, (0, -mask.shape[-1] % 8)).contiguous()
+    return (padded.view(torch.int64) * _GATHER >> 56).to(torch.uint8)

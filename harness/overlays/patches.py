@@ -30,6 +30,25 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     ledger.set(default, "compute_mm_prefix_ranges", unguarded)
 
 
+def _flex_blocks(worker, ledger: Ledger) -> None:
+    """The block mask leaves no block of a request out; which pairs are let through says the mask function alone."""
+    from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
+
+    original = FlexAttentionMetadata._build_block_mask_direct
+
+    def unpruned(self):
+        if not self.mm_prefix_range:
+            return original(self)
+        causal, window = self.causal, self.sliding_window
+        self.causal, self.sliding_window = False, None
+        try:
+            return original(self)
+        finally:
+            self.causal, self.sliding_window = causal, window
+
+    ledger.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
+
+
 def _clamp(layer, ledger: Ledger) -> None:
     ledger.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
@@ -65,6 +84,15 @@ PATCHES = [
         ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",),
         _pr_50539,
         source="vllm PR #50539",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "flex-image-blocks",
+        "patch",
+        "FlexAttention's block mask keeps the later KV blocks that image ranges let through",
+        ("FlexAttentionMetadata._build_block_mask_direct",),
+        _flex_blocks,
+        source="docs/findings/vllm-flex-attention-image-blocks.md",
         releases=">=0.25.1,<0.33",
     ),
 ]

@@ -50,15 +50,17 @@ def write(
         tensors[f"mask.{index}"] = np.packbits(mask & computed[:, None], axis=-1)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32)
     types = enumerate(SPEC.layer_types)
-    facts = {
+    own = {
         "token_ids": list(range(len(layout))),
         "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": None} for index, kind in types],
+    }
+    facts = {
         "logits_at": list(range(len(layout))),
         "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": "5.19.0"},
         "engine": {"runner": "v2"},
         "seconds": {},
     }
-    capture.write(directory, {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, facts)
+    capture.write(directory, {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
     return Capture(directory)
 
 

@@ -11,12 +11,8 @@ from harness.drivers import capture
 from harness.drivers.capture import Capture
 
 TOKENS = 11
-FACTS = {
-    "token_ids": list(range(TOKENS)),
-    "layers": [{"index": 0}],
-    "versions": {"vllm": "0.32.0"},
-    "seconds": {"serving": 0.5},
-}
+OWN = {"token_ids": list(range(TOKENS)), "layers": [{"index": 0}]}
+FACTS = {"versions": {"vllm": "0.32.0"}, "seconds": {"serving": 0.5}}
 
 
 def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -30,20 +26,45 @@ def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
+def write(directory: Path, tensors: dict[str, torch.Tensor], facts: dict = FACTS) -> None:
+    """A stack of one."""
+    capture.write(directory, {name: tensor[None] for name, tensor in tensors.items()}, facts, [OWN])
+
+
 def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
     written = tensors()
-    capture.write(tmp_path / "one", written, FACTS)
+    write(tmp_path / "one", written)
     read = Capture(tmp_path / "one")
     assert read.tokens == TOKENS
-    assert {name: value for name, value in read.facts.items() if name != "schema"} == FACTS
+    assert {name: value for name, value in read.facts.items() if name not in ("schema", "bfloat16")} == FACTS | OWN
     assert set(read.tensors) == set(written)
     for name, tensor in written.items():
         np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
 
 
+def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
+    each = [tensors(seed) for seed in range(3)]
+    stacked = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+    capture.write(tmp_path, stacked, FACTS, [{**OWN, "token_types": [seed] * TOKENS} for seed in range(3)])
+    for seed, one in enumerate(each):
+        read = Capture(tmp_path, seed)
+        assert read.facts["token_types"] == [seed] * TOKENS
+        for name, tensor in one.items():
+            np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_floats_of_every_dtype_are_read_as_float32_with_every_bit_that_it_has(tmp_path: Path, dtype: torch.dtype) -> None:
+    values = torch.tensor([[1 / 3, -2.5e-6, 0.0, torch.inf, -torch.inf, torch.nan, 3.1e4]]).to(dtype)
+    write(tmp_path, {"logits": values, "mask.0": torch.ones(1, 1, 1, dtype=torch.uint8)})
+    read = Capture(tmp_path).tensors
+    assert read["logits"].dtype == np.float32 and read["mask.0"].dtype == np.uint8
+    np.testing.assert_array_equal(read["logits"], values.float().numpy())
+
+
 def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
     mask = np.random.default_rng(0).random((2, TOKENS, TOKENS)) < 0.5
-    capture.write(tmp_path, {**tensors(), "mask.0": torch.from_numpy(np.packbits(mask, axis=-1))}, FACTS)
+    write(tmp_path, {**tensors(), "mask.0": torch.from_numpy(np.packbits(mask, axis=-1))})
     read = Capture(tmp_path)
     np.testing.assert_array_equal(read.unpack(read.masks(0)), mask)
     assert read.unpack(read.declared(0)).shape == (TOKENS, TOKENS)
@@ -51,9 +72,9 @@ def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
 
 
 def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path) -> None:
-    capture.write(tmp_path / "all", tensors(), FACTS)
-    capture.write(
-        tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}, FACTS
+    write(tmp_path / "all", tensors())
+    write(
+        tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}
     )
     assert Capture(tmp_path / "all").observed.all()
     assert Capture(tmp_path / "some").observed.tolist() == [False] + [True] * (TOKENS - 1)
@@ -61,14 +82,14 @@ def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path)
 
 def test_equal_captures_are_equal_bytes(tmp_path: Path) -> None:
     written = tensors()
-    capture.write(tmp_path / "one", written, FACTS)
-    capture.write(tmp_path / "two", dict(reversed(written.items())), dict(reversed(FACTS.items())))
+    write(tmp_path / "one", written)
+    write(tmp_path / "two", dict(reversed(written.items())), dict(reversed(FACTS.items())))
     for name in ("capture.safetensors", "capture.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_a_whole_capture_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    capture.write(tmp_path, tensors(), FACTS)
+    write(tmp_path, tensors())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
 
 
@@ -76,7 +97,7 @@ def test_a_whole_capture_leaves_nothing_beside_it(tmp_path: Path) -> None:
     "left", [["capture.safetensors.part"], ["capture.safetensors"], ["capture.safetensors", "capture.json.part"]]
 )
 def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[str]) -> None:
-    capture.write(tmp_path / "whole", tensors(), FACTS)
+    write(tmp_path / "whole", tensors())
     cut = tmp_path / "cut"
     cut.mkdir()
     for name in left:
@@ -87,13 +108,13 @@ def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[
 
 def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        capture.write(tmp_path, tensors(), {**FACTS, "versions": object()})
+        write(tmp_path, tensors(), {**FACTS, "versions": object()})
     with pytest.raises(FileNotFoundError, match="capture.json"):
         _ = Capture(tmp_path).facts
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
-    capture.write(tmp_path, tensors(), FACTS)
+    write(tmp_path, tensors())
     facts = json.loads((tmp_path / "capture.json").read_text())
     (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
     with pytest.raises(ValueError, match=f"schema 99, this harness reads {capture.SCHEMA}"):

@@ -5,6 +5,7 @@ Run as ``PYTHON -m harness.drivers.serving.engine READ_FD WRITE_FD``.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import zlib
@@ -63,11 +64,11 @@ class Engine:
         return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
 
     def run(self, request: dict) -> dict:
-        """Serve ``prompts`` together, with ``mates`` beside them, and capture each prompt into ``out``.
+        """Serve ``prompts`` together, with ``mates`` beside them, and capture them into stacks below ``out``; ``captures``
+        of the answer has the directory of each prompt and its place there.
 
         With ``plain`` nothing is observed: what the engine takes by itself.
         """
-        start = time.perf_counter()
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
         self.count += 1
@@ -79,8 +80,10 @@ class Engine:
             longest = request.get("longest") or max(map(len, ids.values()))
             focus = (request["layers"], {name: capture.chosen(request["positions"], len(i)) for name, i in ids.items()})
             self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest, *focus))
-        for index, mate in enumerate(mates):
-            self._add(f"mate{self.count}x{index}", self._input(mate))
+        beside = [self._input(mate) for mate in mates]
+        start = time.perf_counter()
+        for index, entry in enumerate(beside):
+            self._add(f"mate{self.count}x{index}", entry)
         for name, entry in ready.items():
             self._add(name, entry)
         sampled = {}
@@ -92,49 +95,43 @@ class Engine:
         answer = {"sampled": [sampled.get(name) for name in names]}
         if not observe:
             return {**answer, "seconds": {"serving": served}}
-        directories = dict(zip(names, request["out"], strict=True))
-        ranks = self.llm.collective_rpc("harness_collect", args=(directories,))
+        lengths: dict[int, list[str]] = {}
+        for name, token_ids in ids.items():
+            lengths.setdefault(len(token_ids), []).append(name)
+        stacks = {str(Path(request["out"]) / str(number)): stack for number, stack in enumerate(lengths.values())}
+        ranks = self.llm.collective_rpc("harness_collect", args=(stacks,))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
             raise ProbeError(failure)
         probing = max(rank["probing"] for rank in ranks)
-        seconds = {"serving": served - probing, "serving probing": probing}
-        for name, directory in directories.items():
-            self._merge(name, Path(directory), ids[name], ranks, seconds, focus[1][name])
-        return {**answer, "seconds": seconds}
+        facts = {
+            "engine": self.facts,
+            "versions": self.versions,
+            "seconds": {"serving": served - probing, "serving probing": probing},
+        }
+        for directory, stack in stacks.items():
+            self._merge(Path(directory), stack, ids, ranks, {**facts, "logits_at": focus[1][stack[0]]})
+        where = {name: (directory, place) for directory, stack in stacks.items() for place, name in enumerate(stack)}
+        return {**answer, "captures": [where[name] for name in names], "seconds": facts["seconds"]}
 
-    def _merge(self, name: str, directory: Path, token_ids: list[int], ranks: list[dict], seconds: dict, rows: list[int]) -> None:
-        """One capture from the parts of all ranks: KV head groups and attention outputs side by side."""
-        from safetensors.torch import load_file
-
-        facts = ranks[0]["requests"][name]
-        parts = []
-        for rank in sorted(ranks, key=lambda rank: rank["rank"]):
-            path = directory / f"rank{rank['rank']}.safetensors"
-            parts.append(load_file(path))
-            path.unlink()
-        if facts["missing"] or not parts[0]["observed"].any():
-            missing = ", ".join(facts["missing"]) or "every layer's mask"
+    def _merge(self, directory: Path, names: list[str], ids: dict[str, list[int]], ranks: list[dict], facts: dict) -> None:
+        """One stack from the parts of all ranks: KV head groups and attention outputs side by side."""
+        parts = [directory / f"rank{rank['rank']}.safetensors" for rank in sorted(ranks, key=lambda rank: rank["rank"])]
+        found = ranks[0]["stacks"][str(directory)]
+        if found["missing"]:
+            missing = ", ".join(found["missing"])
             raise RuntimeError(f"could not be observed: {missing} (the step ran where hooks are not called)")
-        tensors = dict(parts[0])
-        for key in tensors:
-            if len(parts) > 1 and key.startswith("mask."):
-                tensors[key] = torch.cat([part[key] for part in parts], dim=0)
-            elif len(parts) > 1 and key.startswith("attention."):
-                tensors[key] = torch.cat([part[key] for part in parts], dim=-1)
-        layers = [{**layer, "ranges": facts["ranges"].get(str(layer["index"]))} for layer in facts["layers"]]
-        capture.write(
-            directory,
-            tensors,
-            {
-                "token_ids": token_ids,
-                "layers": layers,
-                "logits_at": rows,
-                "engine": self.facts,
-                "versions": self.versions,
-                "seconds": seconds,
-            },
-        )
+        whole = directory / "capture.safetensors"
+        if len(parts) == 1:
+            os.replace(parts[0], whole)
+        else:
+            capture.save(whole, _side_by_side(parts))
+        prompts = []
+        for name in names:
+            ranges = ranks[0]["ranges"][name]
+            layers = [{**layer, "ranges": ranges.get(str(layer["index"]))} for layer in ranks[0]["layers"]]
+            prompts.append({"token_ids": ids[name], "layers": layers})
+        capture.write_facts(directory, {**facts, "bfloat16": found["bfloat16"]}, prompts)
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -169,6 +166,20 @@ class Engine:
             request["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in prompt.images]}
         request |= {"cache_salt": self.salt} if self.salt else {}
         return releases.processed(self.llm, request)
+
+
+def _side_by_side(parts: list[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of all ranks as one: masks by KV head group, attention outputs by channel, the rest is the same."""
+    from safetensors.torch import load_file
+
+    ranks = [load_file(part) for part in parts]
+    for part in parts:
+        part.unlink()
+    along = {"mask": 1, "attention": -1}
+    return {
+        key: torch.cat([rank[key] for rank in ranks], dim=along[kind]) if (kind := key.split(".")[0]) in along else tensor
+        for key, tensor in ranks[0].items()
+    }
 
 
 def _kwargs(prompt: Prompt):

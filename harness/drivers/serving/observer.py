@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from harness.drivers import capture
 from harness.drivers.capture import ATTENTION_VALUES
 from harness.drivers.serving import releases
 from harness.masks import probe
@@ -24,13 +25,22 @@ _LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one request in a step's batch: ``index`` into the batch and the ``positions`` of its prompt, on the
-    CPU; ``place`` is the request's place in the batch."""
+    """The rows of one request in a step's batch: ``index`` into the batch and the ``positions`` of its prompt;
+    ``place`` is the request's place in the batch."""
 
     name: str
     place: int
     index: torch.Tensor
     positions: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one step saw of some rows: ``values`` has them along its first dimension, in the order of ``owners``, each a
+    request and the positions of its rows."""
+
+    owners: list[tuple[str, torch.Tensor]]
+    values: torch.Tensor
 
 
 class Observer:
@@ -46,9 +56,12 @@ class Observer:
         self.order: list[str] = []
         self.positions: torch.Tensor | None = None
         self.rows: list[Rows] | None = None
+        self.index: torch.Tensor | None = None
+        """The rows of all of them in the batch, on the device."""
         self.shadows: dict[tuple, torch.Tensor] = {}
         self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
-        self.seen: dict[str, dict] = {}
+        self.pieces: dict[str, list[Piece]] = {}
+        self.ranges: dict[str, dict[str, list | None]] = {}
         self.passes_tokens = 0
         self.probing = 0.0
         self.failure: str | None = None
@@ -70,44 +83,63 @@ class Observer:
         self.chosen = layers
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
-        self.seen = {name: {"mask": {}, "attention": {}, "hidden": {}, "logits": [], "ranges": {}} for name in requests}
+        self.pieces, self.ranges = {}, {name: {} for name in requests}
         self.probing = 0.0
         self.failure = None
 
-    def collect(self, directories: dict[str, str]) -> dict:
-        """Write each request's tensors to ``rank<r>.safetensors`` in its directory and forget them."""
-        from safetensors.torch import save_file
-
-        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "requests": {}}
-        for name, directory in directories.items():
-            seen, tokens = self.seen[name], self.requests[name]
-            observed = _positions(seen["mask"].get(self._observed_layers()[0][0], []), tokens)
-            tensors, missing = {"observed": observed}, []
-            pieces = {f"{kind}.{index}": p for kind in ("mask", "attention", "hidden") for index, p in seen[kind].items()}
-            if seen["logits"]:
-                pieces["logits"] = seen["logits"]
-            for key, found in pieces.items():
-                at = self.logits_at[name] if key == "logits" else torch.arange(tokens)
-                if not torch.equal(_positions(found, tokens)[at], observed[at]):
-                    missing.append(key)
-                    continue
-                tensors[key] = _by_position(found, tokens, dim=1 if key.startswith("mask.") else 0)
-                if key == "logits":
-                    tensors[key] = tensors[key][at]
-                if key.startswith("mask."):
-                    try:
-                        tensors[key] = probe.cut(tensors[key], tokens)
-                    except probe.ProbeError as error:
-                        answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
-            Path(directory).mkdir(parents=True, exist_ok=True)
-            save_file({key: value.contiguous() for key, value in tensors.items()}, f"{directory}/rank{self.rank}.safetensors")
-            answer["requests"][name] = {
-                "layers": [self._facts(layer, index) for index, layer in self._observed_layers()],
-                "ranges": {str(index): ranges for index, ranges in seen["ranges"].items()},
-                "missing": missing,
-            }
-        self.requests, self.seen = {}, {}
+    def collect(self, stacks: dict[str, list[str]]) -> dict:
+        """Write the tensors of each stack's requests, which have one length, to ``rank<r>.safetensors`` in its directory,
+        and forget them."""
+        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "stacks": {}}
+        for directory, names in stacks.items():
+            tensors, missing = self._stack(names)
+            for key in filter(lambda key: key.startswith("mask."), tensors):
+                try:
+                    tensors[key] = probe.cut(tensors[key], self.requests[names[0]])
+                except probe.ProbeError as error:
+                    answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
+            halves = capture.save(Path(directory) / f"rank{self.rank}.safetensors", capture.on_host(tensors))
+            answer["stacks"][directory] = {"missing": missing, "bfloat16": halves}
+        answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
+        answer["ranges"] = self.ranges
+        self.requests, self.pieces, self.ranges = {}, {}, {}
         return answer
+
+    def _stack(self, names: list[str]) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """The tensors of requests of one length, stacked, and the names of those that some step did not see."""
+        tokens = self.requests[names[0]]
+        first = f"mask.{self._observed_layers()[0][0]}"
+        observed = self._places(self.pieces.get(first, []), names, tokens) >= 0
+        tensors = {"observed": observed.to(torch.uint8)}
+        missing = [] if observed.any(dim=1).all() else ["every layer's mask"]
+        for key, pieces in self.pieces.items():
+            at = self.logits_at[names[0]] if key == "logits" else torch.arange(tokens)
+            places = self._places(pieces, names, tokens)[:, at]
+            if not (places >= 0).any():
+                continue
+            if not torch.equal(places >= 0, observed[:, at]):
+                missing.append(key)
+                continue
+            values = pieces[0].values if len(pieces) == 1 else torch.cat([piece.values for piece in pieces])
+            stack = values[places.clamp(min=0).to(values.device)]
+            if (places < 0).any():
+                stack[(places < 0).to(values.device)] = 0
+            tensors[key] = stack.transpose(1, 2) if key.startswith("mask.") else stack
+        return tensors, missing
+
+    @staticmethod
+    def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:
+        """Where the rows of each request and position lie in the pieces one after another, (requests, tokens); -1 where
+        none does: what came from the prefix cache was not computed."""
+        places = torch.full((len(names), tokens), -1)
+        wanted = {name: index for index, name in enumerate(names)}
+        offset = 0
+        for piece in pieces:
+            for name, positions in piece.owners:
+                if name in wanted:
+                    places[wanted[name], positions] = torch.arange(offset, offset + len(positions))
+                offset += len(positions)
+        return places
 
     def _attention_layers(self) -> dict:
         context = self.runner.vllm_config.compilation_config.static_forward_context
@@ -143,7 +175,7 @@ class Observer:
                 return
             hidden, residual = output[:2] if isinstance(output, tuple) else (output, None)
             hidden = hidden if residual is None else hidden + residual
-            self._keep("hidden", index, hidden)
+            self._keep(f"hidden.{index}", hidden)
 
         return hook
 
@@ -161,17 +193,18 @@ class Observer:
         kept = [torch.isin(rows.positions, self.logits_at[rows.name]) for rows in batch]
         if not any(some.any() for some in kept):
             return
-        index = torch.cat([rows.index[some.to(rows.index.device)] for rows, some in zip(batch, kept, strict=True)])
-        logits = self.model.compute_logits(output[index])
+        index = torch.cat([rows.index[some] for rows, some in zip(batch, kept, strict=True)])
+        logits = self.model.compute_logits(output[index.to(output.device)])
         if logits is None:
             return
-        for rows, some, part in zip(batch, kept, logits.split([int(some.sum()) for some in kept]), strict=True):
-            self.seen[rows.name]["logits"].append((rows.positions[some], part.float()))
+        owners = [(rows.name, rows.positions[some]) for rows, some in zip(batch, kept, strict=True)]
+        self.pieces.setdefault("logits", []).append(Piece(owners, logits))
 
     def _rows(self) -> list[Rows]:
         """The rows of this step that belong to observed prompts."""
         if self.rows is None:
             self.rows = self._find_rows()
+            self.index = _index(self.rows, self.positions.device)
         return self.rows
 
     def _find_rows(self) -> list[Rows]:
@@ -188,15 +221,17 @@ class Observer:
             index = torch.arange(bounds[place], bounds[place + 1])
             index = index[positions[index] < self.requests[name]]
             if len(index):
-                found.append(Rows(name, place, index.to(self.positions.device), positions[index]))
+                found.append(Rows(name, place, index, positions[index]))
         return found
 
-    def _keep(self, kind: str, index: int, values: torch.Tensor, most: float = float("inf")) -> None:
+    def _keep(self, key: str, values: torch.Tensor, most: float = float("inf")) -> None:
         """Remember the rows of ``values`` (tokens, channels), of prompts that have at most ``most`` values."""
-        for rows in self._rows():
-            if self.requests[rows.name] * values.shape[-1] <= most:
-                pieces = self.seen[rows.name][kind].setdefault(index, [])
-                pieces.append((rows.positions, values[rows.index].float()))
+        batch = self._rows()
+        kept = [rows for rows in batch if self.requests[rows.name] * values.shape[-1] <= most]
+        if kept:
+            index = self.index if len(kept) == len(batch) else _index(kept, values.device)
+            owners = [(rows.name, rows.positions) for rows in kept]
+            self.pieces.setdefault(key, []).append(Piece(owners, values[index]))
 
     def _wrap(self, name: str, layer) -> None:
         index = int(_LAYER.search(name)[1])
@@ -219,14 +254,13 @@ class Observer:
     def _observe(self, name, index, original, layer, query, key, kv_cache, attn_metadata, output) -> None:
         if not self._rows():
             return
-        self._keep("attention", index, output.view(len(output), -1), ATTENTION_VALUES)
+        self._keep(f"attention.{index}", output.view(len(output), -1), ATTENTION_VALUES)
         impl = layer.impl
         tokens, kv_heads = len(query), impl.num_kv_heads
         channels = kv_cache_channels(layer)
         blank_query = torch.zeros_like(query)
         blank_key = torch.zeros(tokens, kv_heads, channels, dtype=query.dtype, device=query.device)
         batch, decoder = self._rows(), probe.Decoder()
-        index_of_rows = torch.cat([rows.index for rows in batch])
         whole = not self.caching and all(len(rows.positions) == self.requests[rows.name] for rows in batch)
         for number in range(probe.passes_for(self.passes_tokens, channels)):
             shadow = self._shadow(kv_cache, 0 if whole else number)
@@ -237,12 +271,12 @@ class Observer:
                 impl.do_kv_cache_update(layer, blank_key, values, shadow, releases.slot_mapping(name, attn_metadata))
             probed = torch.zeros_like(output)
             original(layer, blank_query, blank_key, values, shadow, attn_metadata, output=probed)
-            decoder.add(probed.view(tokens, impl.num_heads, channels)[index_of_rows])
-        mask = probe.groups(decoder.mask(), kv_heads)
-        for rows, part in zip(batch, mask.split([len(rows.index) for rows in batch], dim=1), strict=True):
-            seen = self.seen[rows.name]
-            seen["mask"].setdefault(index, []).append((rows.positions, part))
-            seen["ranges"][index] = releases.declared_ranges(attn_metadata, rows.place)
+            decoder.add(probed.view(tokens, impl.num_heads, channels)[self.index])
+        mask = probe.groups(decoder.mask(), kv_heads).transpose(0, 1)
+        owners = [(rows.name, rows.positions) for rows in batch]
+        self.pieces.setdefault(f"mask.{index}", []).append(Piece(owners, mask))
+        for rows in batch:
+            self.ranges[rows.name][str(index)] = releases.declared_ranges(attn_metadata, rows.place)
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
         """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request
@@ -254,27 +288,14 @@ class Observer:
         return self.shadows[key]
 
 
+def _index(batch: list[Rows], device: torch.device) -> torch.Tensor:
+    """The rows of requests in the step's batch, one after another."""
+    return torch.cat([rows.index for rows in batch]).to(device) if batch else torch.empty(0, dtype=torch.long, device=device)
+
+
 def kv_cache_channels(layer) -> int:
     """The head size of a layer's values."""
     return getattr(layer, "head_size_v", None) or layer.head_size
-
-
-def _positions(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int) -> torch.Tensor:
-    """Which positions were seen, (tokens,) uint8: all but those whose keys came from the prefix cache."""
-    seen = torch.zeros(tokens, dtype=torch.uint8)
-    for where, _ in pieces:
-        seen[where] = 1
-    return seen
-
-
-def _by_position(pieces: list[tuple[torch.Tensor, torch.Tensor]], tokens: int, dim: int) -> torch.Tensor:
-    """Rows seen in several steps in order of position, on the CPU; what was not seen is 0."""
-    shape = list(pieces[0][1].shape)
-    shape[dim] = tokens
-    whole = torch.zeros(shape, dtype=pieces[0][1].dtype)
-    for where, values in pieces:
-        whole.index_copy_(dim, where, values.cpu())
-    return whole
 
 
 class ObserverExtension:
@@ -296,8 +317,8 @@ class ObserverExtension:
     def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict) -> None:
         self.harness_observer.begin(requests, longest, layers, logits_at)
 
-    def harness_collect(self, directories: dict) -> dict:
-        return self.harness_observer.collect(directories)
+    def harness_collect(self, stacks: dict) -> dict:
+        return self.harness_observer.collect(stacks)
 
     def harness_overlay(self, names: list) -> list:
         from harness import overlays

@@ -1,0 +1,78 @@
+"""Many batches one after another: while one is compared, in processes of their own, the next ones are served."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+
+from harness.case import Case, Declared
+from harness.checkpoint.spec import ModelSpec
+from harness.compare.result import CaseResult
+from harness.drivers.orphan import die_with
+from harness.errors import DriverFailure
+from harness.layout import Layout
+from harness.session import InFlight, Pair, Session
+from harness.setting import Setting
+from harness.verify import Batch, compared
+
+IN_FLIGHT = 2
+"""Batches that the drivers have been asked for, so that neither waits for the other or for a comparison."""
+COMPARING = max(1, min(8, (os.cpu_count() or 1) - 2))
+"""Processes that compare: the drivers keep a core each."""
+
+
+def verify_stream(
+    session: Session,
+    batches: Iterable[Sequence[Layout]],
+    setting: Setting,
+    spec: ModelSpec,
+    declared: Iterable[Declared] = (),
+    name: str = "generated",
+) -> Iterator[list[CaseResult]]:
+    """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
+    pictures. A failure is the ERROR of its batch."""
+    declared = list(declared)
+    flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
+    comparing: deque[list[Future] | list[CaseResult]] = deque()
+
+    def land() -> None:
+        batch, flight = flying.popleft()
+        try:
+            if isinstance(flight, DriverFailure):
+                raise flight
+            pairs = session.finish(flight)
+        except DriverFailure as error:
+            comparing.append(batch.failed(setting, spec, error))
+            return
+        each = zip(batch.cases, pairs, batch.commands, strict=True)
+        comparing.append([pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each])
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=die_with, initargs=(os.getpid(),)) as pool:
+        count = 0
+        for layouts in batches:
+            if len(flying) == IN_FLIGHT:
+                land()
+            batch = Batch.of(layouts, setting, spec, name, seed=count)
+            count += len(layouts)
+            try:
+                flying.append((batch, session.begin(spec, setting, batch.prompts)))
+            except DriverFailure as error:
+                flying.append((batch, error))
+            if len(comparing) == IN_FLIGHT:
+                yield _results(comparing.popleft())
+        while flying:
+            land()
+        while comparing:
+            yield _results(comparing.popleft())
+
+
+def _compared(case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str) -> CaseResult:
+    return compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
+
+
+def _results(compared_or_failed: list[Future] | list[CaseResult]) -> list[CaseResult]:
+    return [one.result() if isinstance(one, Future) else one for one in compared_or_failed]
