@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import lru_cache
 
 from harness.case import Case, Declared
 from harness.drivers.process import ROOT
@@ -34,41 +35,82 @@ DECLARED = [
         policy="drop",
         link="https://github.com/vllm-project/vllm/pull/50539",
         reason="the V2 runner leaves an image longer than the window causal",
-        backends=("TRITON_ATTN",),
+        backends=("TRITON_ATTN", "FLASH_ATTN"),
         runners=("v2",),
         releases=">=0.25,<0.33",
         mended_by=("pr-50539",),
     ),
+    Declared(
+        policy="causal-blocks",
+        link="https://github.com/vllm-project/vllm/pull/27938",
+        reason="FlexAttention leaves out later KV blocks that image ranges let through",
+        backends=("FLEX_ATTENTION",),
+        runners=("v1",),
+        releases=">=0.25,<0.33",
+        mended_by=("flex-image-blocks",),
+    ),
+    Declared(
+        policy="causal-blocks-drop",
+        link="https://github.com/vllm-project/vllm/pull/27938",
+        reason="FlexAttention leaves out later KV blocks that image ranges let through; the V2 runner drops long images",
+        backends=("FLEX_ATTENTION",),
+        runners=("v2",),
+        releases=">=0.25,<0.33",
+        mended_by=("flex-image-blocks",),
+    ),
+    Declared(
+        policy="unclamped",
+        link="https://github.com/vllm-project/vllm/pull/50539",
+        reason="FlexAttention does not clamp image ranges to the window",
+        backends=("FLEX_ATTENTION",),
+        runners=("v1",),
+        releases=">=0.25,<0.33",
+        mended_by=("flex-clamp",),
+    ),
 ]
 
-RIGHT = [
-    Setting(backend="TRITON_ATTN", runner="v1", dtype="bfloat16"),
-    Setting(backend="TRITON_ATTN", runner="v2", dtype="bfloat16", overlays=("pr-50539",)),
-    Setting(backend="TRITON_ATTN", runner="v1", dtype="bfloat16", mode="compiled"),
-]
-"""Settings that are right, for generated layouts."""
+V1 = Setting(runner="v1", dtype="bfloat16")
+V2 = Setting(runner="v2", dtype="bfloat16")
 
 
-def offered(python: str = sys.executable) -> list[dict]:
+@lru_cache
+def offered(python: str = sys.executable) -> dict[str, list[dict]]:
     """What `harness.drivers.serving.offers` says in this interpreter.
 
     Raises:
         EnvironmentFailure: vLLM could not be asked.
     """
-    command = [python, "-m", "harness.drivers.serving.offers"]
+    command = [python, "-m", "harness.drivers.serving.offers", MODEL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     if done.returncode:
         raise EnvironmentFailure(f"vLLM could not be asked for its back ends: {done.stderr.strip().splitlines()[-1:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def backends(dtype: str, python: str = sys.executable) -> list[str]:
+    """The back ends that the release offers for the model in ``dtype``, the one that it prefers first."""
+    return [offer["backend"] for offer in offered(python)[dtype] if not offer["reasons"]]
+
+
 def settings(python: str = sys.executable) -> list[Setting]:
-    """Every offered back end under both runners in bfloat16 eager; the first of them in float32 and compiled too."""
-    names = [offer["backend"] for offer in offered(python) if not offer["reasons"]]
-    every = [Setting(backend=name, runner=runner, dtype="bfloat16") for name in names for runner in ("v1", "v2")]
-    first = names[:1]
-    every += [Setting(backend=name, runner="v1", dtype="float32") for name in first]
-    every += [Setting(backend=name, runner=runner, dtype="bfloat16", mode="compiled") for name in first for runner in ("v1", "v2")]
+    """Every back end that is offered: in bfloat16 under both runners, eager and compiled with CUDA graphs, and in float32."""
+    every = [
+        setting.with_(backend=name, mode=mode)
+        for mode in ("eager", "compiled")
+        for name in backends("bfloat16", python)
+        for setting in (V1, V2)
+    ]
+    return every + [V1.with_(backend=name, dtype="float32") for name in backends("float32", python)]
+
+
+def right(python: str = sys.executable) -> list[Setting]:
+    """Settings that are right, for generated layouts: every back end, with what mends it."""
+    every = []
+    for name in backends("bfloat16", python):
+        if name == "FLEX_ATTENTION":
+            every.append(V1.with_(backend=name, overlays=("flex-image-blocks", "flex-clamp")))
+        else:
+            every += [V1.with_(backend=name), V2.with_(backend=name, overlays=("pr-50539",))]
     return every
 
 

@@ -23,17 +23,24 @@ pytestmark = [pytest.mark.gpu, pytest.mark.engine]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" not in metafunc.fixturenames:
+    """The release is asked what it offers only where these tests are wanted and there is a GPU."""
+    if "setting" not in metafunc.fixturenames:
         return
     python = metafunc.config.getoption("--serving-python") or sys.executable
     wanted = "gpu" in (metafunc.config.getoption("markexpr") or "").replace("not gpu", "")
-    entries = []
-    if wanted and Path("/dev/nvidia0").exists():
-        if inspect(python)["vllm"] is None:
-            pytest.exit(f"gpu: {python} has no CUDA build of vLLM; `make gpu` installs it", returncode=3)
-        entries = gpu.entries(python)
-    names = [f"{case.name}-{setting.label.replace(' ', '-')}" for case, setting in entries]
-    metafunc.parametrize(("case", "setting"), entries, ids=names)
+    asked = wanted and Path("/dev/nvidia0").exists()
+    if asked and inspect(python)["vllm"] is None:
+        pytest.exit(f"gpu: {python} has no CUDA build of vLLM; `make gpu` installs it", returncode=3)
+    if "case" in metafunc.fixturenames:
+        entries = gpu.entries(python) if asked else []
+        names = [f"{case.name}-{_name(setting)}" for case, setting in entries]
+        metafunc.parametrize(("case", "setting"), entries, ids=names)
+    else:
+        metafunc.parametrize("setting", gpu.right(python) if asked else [], ids=_name)
+
+
+def _name(setting: Setting) -> str:
+    return setting.label.replace(" ", "-")
 
 
 def test_gpu_case(session: Session, recorded: list, case: Case, setting: Setting) -> None:
@@ -48,18 +55,19 @@ SMALL = PRESETS[gpu.MODEL].with_(window=32)
 NEAR = strategies.threshold_layouts(window=SMALL.window, max_tokens=192, borders=strategies.Borders(block=32, tile=64))
 
 
-@pytest.mark.parametrize("setting", gpu.RIGHT, ids=lambda setting: setting.label.replace(" ", "-"))
 @settings(max_examples=max(5, settings.default.max_examples // 2))
 @given(layouts=st.lists(NEAR, min_size=1, max_size=8))
 def test_generated_layouts_are_equal(served_right: Callable, setting: Setting, layouts: list[Layout]) -> None:
     served_right(layouts, setting, SMALL)
 
 
-def test_the_ranks_of_two_gpus_are_one_verdict(session: Session) -> None:
+@pytest.mark.parametrize("backend", ["TRITON_ATTN", "auto"])
+def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, recorded: list, backend: str) -> None:
     gpus = inspect(session.serving_python)["gpus"]
     if gpus < 2:
         pytest.skip(f"needs 2 GPUs, this machine has {gpus}")
-    case = Case("two-ranks", "each rank holds half of the KV heads", "t40 i280 t60", model=gpu.MODEL)
-    result = verify(session, case, gpu.RIGHT[0].with_(tensor_parallel=2))
+    case = Case("two-ranks", "each rank holds half of the KV heads", "t40 i280 t60 i1120 t9", model=gpu.MODEL)
+    result = verify(session, case, gpu.V1.with_(backend=backend, tensor_parallel=2))
+    recorded.append(result)
     assert result.verdict in AS_EXPECTED, failure.text(result)
     assert {layer.kv_head_groups for layer in result.layers} == {SMALL.kv_heads, SMALL.global_kv_heads}

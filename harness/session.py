@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from harness.checkpoint.build import cache_directory
 from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
 from harness.drivers.capture import Capture
@@ -118,7 +119,7 @@ class Session:
         self.host = host_of(serving_python)
         if not inspect(reference_python)["transformers"]:
             raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
-        self.cache = cache or Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
+        self.cache = cache or cache_directory()
         self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
         self._temporary = keep is None
         self._reference: Driver | None = None

@@ -118,6 +118,8 @@ class Setting:
                 variables["TRITON_INTERPRET"] = "1"
         else:
             variables["FLASHINFER_DISABLE_VERSION_CHECK"] = "1"
+            # One token is sampled greedily; FlashInfer's sampler would be compiled first, which takes two minutes.
+            variables["VLLM_USE_FLASHINFER_SAMPLER"] = os.environ.get("VLLM_USE_FLASHINFER_SAMPLER", "0")
         return variables
 
     def engine_arguments(self, spec: ModelSpec, host: str) -> dict:

@@ -1,6 +1,6 @@
 """Writing a synthetic checkpoint that transformers and vLLM load with their ordinary loaders.
 
-Imports transformers, so it runs in the reference driver's process only.
+`build` imports transformers, so it is called in a driver's process only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from harness.checkpoint.tokens import ID_OF_KIND, SPECIAL
 
 ABANDONED = 3600.0
 """Seconds; a build takes less than a minute."""
+
+
+def cache_directory() -> Path:
+    """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
+    return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:

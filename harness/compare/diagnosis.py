@@ -9,7 +9,7 @@ import numpy as np
 from harness.compare.masks import Difference
 from harness.layout import Layout
 from harness.masks import policies
-from harness.setting import Setting
+from harness.setting import CUDA_NAMES, Setting
 
 FULL = ("causal", "everywhere", "bidirectional")
 CAUSES = {
@@ -22,17 +22,20 @@ CAUSES = {
     "full-causal": "neither window nor ranges are applied; vLLM #17180",
     "window-plus-one": "the window is one token too wide; transformers #29623, vLLM #3385",
     "bidirectional": "the attention is not causal at all; transformers #46077",
+    "causal-blocks": "FlexAttention's block mask is pruned causally before image ranges are looked at: `_build_block_mask_direct`; vLLM PR #27938",
+    "causal-blocks-drop": "FlexAttention's block mask is pruned causally (vLLM PR #27938), and the range guard skips long images (#50539)",
     "clamp": "the window and the image ranges are both applied",
 }  # fmt: skip
 
 
 def explanations(
-    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, *, sliding: bool, first: str | None = None
+    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
-    ``first`` if that is among them; vision spans only."""
+    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    names = [name for name in policies.POLICIES if sliding or name in FULL]
+    possible = {name for name, policy in policies.POLICIES.items() if policy.backend in ("", CUDA_NAMES.get(backend, backend))}
+    names = [name for name in policies.POLICIES if name in possible and (sliding or name in FULL)]
     names.sort(key=lambda name: name != first)
     return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)
 
@@ -55,6 +58,8 @@ def sentence(
     named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
     effect = {
         "drop": f"{named} longer than the window ({window}) left causal",
+        "causal-blocks": f"{named} without the later tokens of other blocks",
+        "causal-blocks-drop": f"{named} without the later tokens of other blocks, or left causal",
         "causal": f"{named} left causal",
         "unclamped": f"{named} seen beyond the window ({window})",
     }.get(policy, f"{named or 'text'} concerned")

@@ -49,7 +49,7 @@ def judge(
             theirs = theirs * serving.observed[:, None].astype(np.uint8)
         difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
-        layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, reference, serving, declared))
+        layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, setting.backend, reference, serving, declared))
     logits_result = logits.compare(
         reference.tensors["truth.logits"],
         [reference.tensors["logits"], reference.tensors["again.logits"]],
@@ -87,13 +87,13 @@ def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) 
     return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
 
 
-def _layer(index, kind, groups, difference, facts, layout, spec, reference, serving, declared) -> LayerResult:
+def _layer(index, kind, groups, difference, facts, layout, spec, backend, reference, serving, declared) -> LayerResult:
     sliding = kind == "sliding_attention"
     group = difference.group
     theirs, ours = difference.reference[group], difference.serving[group]
     missing, extra = difference.counts
     encoded = encode_mask(theirs)
-    explain = partial(diagnosis.explanations, layout=layout, window=spec.window, rows=serving.observed, sliding=sliding)
+    explain = partial(diagnosis.explanations, layout=layout, window=spec.window, rows=serving.observed, backend=backend, sliding=sliding)
     return LayerResult(
         index=index,
         type=kind,
@@ -159,7 +159,9 @@ def _sentences(layers, differences, layout, spec, setting, observed) -> list[str
         kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
         indices = [member.index for member, _ in members]
         mask = difference.serving[difference.group]
-        names = diagnosis.explanations(mask, layout, spec.window, observed, sliding=sliding, first=layer.serving_policy)
+        names = diagnosis.explanations(
+            mask, layout, spec.window, observed, setting.backend, sliding=sliding, first=layer.serving_policy
+        )
         words.append(diagnosis.sentence(kind, indices, difference, list(names), layout, spec.window, setting))
     return words
 

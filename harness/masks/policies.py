@@ -13,6 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+FLEX = "FLEX_ATTENTION"
+FLEX_BLOCK = 16
+"""Queries in a tile and keys in a block of vLLM's FlexAttention (`_get_block_sizes`; the KV cache's kernel block)."""
+
 Spans = Sequence[tuple[int, int]]
 
 
@@ -49,13 +53,25 @@ class Policy:
 
     name: str
     sentence: str
+    guarded: bool = False
+    """A span longer than the window counts as text."""
+    backend: str = ""
+    """The only attention back end of vLLM that masks so."""
 
     def mask(self, tokens: int, spans: Spans, window: int, *, sliding: bool) -> np.ndarray:
         """The boolean (tokens, tokens) mask; ``spans`` are inclusive ranges, ``window`` is in tokens."""
-        if self.name == "drop":
+        if self.guarded:
             spans = [(start, end) for start, end in spans if end - start + 1 <= window]
         grid = Grid.of(tokens, spans, window)
         return _SLIDING[self.name](grid) if sliding else _FULL.get(self.name, lambda g: g.causal)(grid)
+
+
+def _blocks(g: Grid) -> np.ndarray:
+    """FlexAttention: a tile of queries visits the blocks of keys from the one where its first query's window begins to
+    the one of its last query; image ranges add none (vLLM `flex_attention.py`, `_build_block_mask_direct`)."""
+    tile, block = g.q // FLEX_BLOCK, g.k // FLEX_BLOCK
+    first = np.maximum(tile * FLEX_BLOCK - g.window + 1, 0) // FLEX_BLOCK
+    return (g.causal & g.past) | (g.same & (first <= block) & (block <= tile))
 
 
 _SLIDING = {
@@ -69,6 +85,8 @@ _SLIDING = {
     "everywhere": lambda g: (g.causal & g.past) | g.same,
     "window-plus-one": lambda g: (g.causal | g.same) & (g.q - g.k <= g.window),
     "bidirectional": lambda g: g.past & (g.k - g.q < g.window),
+    "causal-blocks": _blocks,
+    "causal-blocks-drop": _blocks,
 }
 _FULL = {
     "everywhere": lambda g: g.causal | g.same,
@@ -79,7 +97,7 @@ POLICIES = {
     policy.name: policy
     for policy in (
         Policy("clamp", "the tokens of one image see each other, within the window"),
-        Policy("drop", "as clamp, but an image longer than the window is left causal"),
+        Policy("drop", "as clamp, but an image longer than the window is left causal", guarded=True),
         Policy("causal", "the image ranges are ignored"),
         Policy("unclamped", "the tokens of one image see each other however far"),
         Policy("everywhere", "as unclamped, and on full layers too"),
@@ -88,6 +106,8 @@ POLICIES = {
         Policy("full-causal", "neither window nor image ranges: plain causal"),
         Policy("window-plus-one", "as clamp with a window one token too wide"),
         Policy("bidirectional", "every token sees later tokens, text as well"),
+        Policy("causal-blocks", "as unclamped, but without the blocks of 16 keys that the causal window leaves out", backend=FLEX),
+        Policy("causal-blocks-drop", "as causal-blocks, but an image longer than the window is left causal", True, FLEX),
     )
 }
 

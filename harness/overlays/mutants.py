@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.drivers.serving.releases import model_of
 from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import Batch, Ranges, change_kernel, change_layers, change_ranges, register
+from harness.overlays.seams import Batch, Ranges, change_kernel, change_layers, change_ranges, register, require_implementation
 
 HELPERS = "triton_attention_helpers"
 KERNEL = "triton_unified_attention"
@@ -53,6 +53,14 @@ def _not_cleared(worker, ledger: Ledger) -> None:
 def _cleared_everywhere(worker, ledger: Ledger) -> None:
     types = worker.model_runner.model_config.hf_text_config.layer_types
     ledger.set(model_of(worker), "_full_attn_layer_idxs", frozenset(range(len(types))))
+
+
+def _flash_without_window(worker, ledger: Ledger) -> None:
+    require_implementation(worker, "FlashAttentionImpl")
+    from vllm.v1.attention.backends import flash_attn
+
+    original = flash_attn._make_mm_prefix_mask_mod
+    ledger.set(flash_attn, "_make_mm_prefix_mask_mod", lambda ranges, **bounds: original(ranges, sliding_window=bounds["sliding_window"]))
 
 
 def _unclamped(layer, ledger: Ledger) -> None:
@@ -163,6 +171,8 @@ MUTANTS = [
             ("Attention.mm_prefix_clamp_sliding_window",), change_layers(_unclamped), "vllm PR #47217"),
     Overlay("window-not-applied-at-all", "mutant", "sliding layers have no window",
             ("AttentionImpl.sliding_window",), change_layers(_no_window), "vllm #17180"),
+    Overlay("flash-window-not-applied-beside-images", "mutant", "FlashAttention 4's mask function has no window for text",
+            ("v1.attention.backends.flash_attn._make_mm_prefix_mask_mod",), _flash_without_window, "vllm #47300, #47332"),
     Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
             ("AttentionImpl.sliding_window",), _window_everywhere, "vllm #21863"),
     Overlay("ranges-without-the-flag", "mutant", "image ranges whatever `use_bidirectional_attention` says",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.drivers.serving.releases import model_of
 from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import change_layers, change_ranges, register
+from harness.overlays.seams import change_layers, change_ranges, register, require_implementation
 
 
 def _pr_40534(worker, ledger: Ledger) -> None:
@@ -32,6 +32,7 @@ def _pr_50539(worker, ledger: Ledger) -> None:
 
 def _flex_blocks(worker, ledger: Ledger) -> None:
     """The block mask leaves no block of a request out; which pairs are let through says the mask function alone."""
+    require_implementation(worker, "FlexAttentionImpl")
     from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
 
     original = FlexAttentionMetadata._build_block_mask_direct
@@ -47,6 +48,27 @@ def _flex_blocks(worker, ledger: Ledger) -> None:
             self.causal, self.sliding_window = causal, window
 
     ledger.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
+
+
+def _flex_clamp(worker, ledger: Ledger) -> None:
+    """FlexAttention's mask function bounds image ranges by the sliding window of the layer."""
+    require_implementation(worker, "FlexAttentionImpl")
+    from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
+
+    original = FlexAttentionMetadata.get_prefix_lm_mask_mod
+
+    def clamped(self):
+        inside, window = original(self), self.sliding_window
+        if window is None:
+            return inside
+
+        def mask_mod(b, h, q_idx, physical_kv_idx):
+            _, query, key = self._convert_physical_to_logical(self.doc_ids, q_idx, physical_kv_idx)
+            return inside(b, h, q_idx, physical_kv_idx) & (query - key < window)
+
+        return mask_mod
+
+    ledger.set(FlexAttentionMetadata, "get_prefix_lm_mask_mod", clamped)
 
 
 def _clamp(layer, ledger: Ledger) -> None:
@@ -93,6 +115,15 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "flex-clamp",
+        "patch",
+        "FlexAttention clamps image ranges to the window of sliding layers",
+        ("FlexAttentionMetadata.get_prefix_lm_mask_mod",),
+        _flex_clamp,
+        source="vllm PR #50539",
         releases=">=0.25.1,<0.33",
     ),
 ]

@@ -58,10 +58,8 @@ def change_layers(change: Callable[[object, Ledger], None]):
     """An overlay's `apply` that calls ``change(layer, ledger)`` for each attention layer of the language model."""
 
     def apply(worker, ledger: Ledger) -> None:
-        context = worker.model_runner.vllm_config.compilation_config.static_forward_context
-        for name, layer in context.items():
-            if "language_model" in name and hasattr(layer, "impl"):
-                change(layer, ledger)
+        for layer in _attention_layers(worker):
+            change(layer, ledger)
 
     return apply
 
@@ -71,6 +69,7 @@ def change_kernel(function: str, old: str, new: str):
     `triton_unified_attention`, its kernel or a helper; ``old`` must occur exactly once."""
 
     def apply(worker, ledger: Ledger) -> None:
+        require_implementation(worker, "TritonAttentionImpl")
         home = importlib.import_module("vllm.v1.attention.ops.triton_unified_attention")
         source = inspect.getsource(getattr(home, function).fn)
         if source.count(old) != 1:
@@ -99,6 +98,14 @@ def _compile(source: str, function: str, home, directory: Path) -> object:
     return module.__dict__[function]
 
 
+def require_implementation(worker, name: str) -> None:
+    """Raise ValueError unless the attention layers of the language model are of this class: a change of another back end's
+    code would change nothing."""
+    found = {type(layer.impl).__name__ for layer in _attention_layers(worker)}
+    if name not in found:
+        raise ValueError(f"this changes {name}, and the engine runs {', '.join(sorted(found))}")
+
+
 def register(worker, ledger: Ledger, registered: bool) -> None:
     """Make gemma4 an mm-prefix model, or not: where the configuration says it and where V1's runner remembers it."""
     runner = worker.model_runner
@@ -107,10 +114,13 @@ def register(worker, ledger: Ledger, registered: bool) -> None:
         ledger.set(runner, "is_mm_prefix_lm", registered)
 
 
-def _builders(worker) -> list[type]:
+def _attention_layers(worker) -> list:
     context = worker.model_runner.vllm_config.compilation_config.static_forward_context
-    backends = {layer.attn_backend for name, layer in context.items() if "language_model" in name and hasattr(layer, "impl")}
-    return [backend.get_builder_cls() for backend in backends]
+    return [layer for name, layer in context.items() if "language_model" in name and hasattr(layer, "impl")]
+
+
+def _builders(worker) -> list[type]:
+    return [backend.get_builder_cls() for backend in {layer.attn_backend for layer in _attention_layers(worker)}]
 
 
 def _batch(found: dict, common, window: int) -> Batch:

@@ -10,6 +10,14 @@ from harness.masks.policies import POLICIES, explanations
 from harness.strategies import layouts, windows
 
 Spans = list[tuple[int, int]]
+
+
+def visited(q: int, k: int, w: int) -> bool:
+    """FlexAttention's tile of 16 queries visits a block of 16 keys if one of its queries may attend it causally."""
+    block = k // 16
+    return any(16 * block <= one and block >= max(one - w + 1, 0) // 16 for one in range(q // 16 * 16, q // 16 * 16 + 16))
+
+
 SLIDING = {
     "clamp": lambda q, k, w, same, fits: (k <= q or same) and q - k < w,
     "drop": lambda q, k, w, same, fits: (k <= q or (same and fits)) and q - k < w,
@@ -21,6 +29,8 @@ SLIDING = {
     "full-causal": lambda q, k, w, same, fits: k <= q,
     "window-plus-one": lambda q, k, w, same, fits: (k <= q or same) and q - k <= w,
     "bidirectional": lambda q, k, w, same, fits: abs(q - k) < w,
+    "causal-blocks": lambda q, k, w, same, fits: (k <= q and q - k < w) or (same and visited(q, k, w)),
+    "causal-blocks-drop": lambda q, k, w, same, fits: (k <= q and q - k < w) or (same and fits and visited(q, k, w)),
 }
 FULL = {
     "everywhere": lambda q, k, same: k <= q or same,

@@ -132,7 +132,7 @@ def _layer(
     theirs, ours = (POLICIES[name].mask(len(layout), spans, window, sliding=sliding) for name in (reference, policy))
     difference = Difference(theirs[None], ours[None])
     every = np.ones(len(layout), dtype=bool)
-    names = [next(explanations(mask, layout, window, every, sliding=sliding), None) for mask in (theirs, ours)]
+    names = [next(explanations(mask, layout, window, every, "", sliding=sliding), None) for mask in (theirs, ours)]
     layer = LayerResult(
         index=index, type=kind, window=window if sliding else None, kv_head_groups=1,
         reference_pairs=int(theirs.sum()), serving_pairs=int(ours.sum()),

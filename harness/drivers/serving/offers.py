@@ -1,8 +1,9 @@
-"""Which attention back ends the installed release offers for Gemma 4 on this GPU, by asking the release.
+"""Which attention back ends the installed release offers for a Gemma 4 on this GPU, by asking the release.
 
-``python -m harness.drivers.serving.offers`` prints JSON, most preferred first: a list of
-{"backend", "reasons"}, where no reason means that it serves. It asks what the engine itself asks:
-the platform's `get_valid_backends`, with image ranges, once for each head size of Gemma 4.
+``python -m harness.drivers.serving.offers PRESET`` prints JSON: by dtype a list, most preferred first, of
+{"backend", "reasons"}, where no reason means that it serves. It asks what the engine itself asks: the platform's
+`get_valid_backends`, once for each head size, under the configuration that the engine would make of the checkpoint.
+That configuration matters: vLLM's `Gemma4Config` chooses the version of FlashAttention for all layers.
 """
 
 from __future__ import annotations
@@ -10,22 +11,38 @@ from __future__ import annotations
 import json
 import sys
 
+from harness.checkpoint.build import build, cache_directory
+from harness.checkpoint.presets import preset
+from harness.checkpoint.spec import ModelSpec
 
-def offers(head_sizes: tuple[int, ...] = (256, 512), dtype: str = "bfloat16") -> list[dict]:
+DTYPES = ("bfloat16", "float32")
+
+
+def offers(checkpoint: str, spec: ModelSpec, dtype: str) -> list[dict]:
     """Each back end that the platform considers, with what the release says against it."""
     import torch
+    from vllm.config import set_current_vllm_config
+    from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.attention.selector import AttentionSelectorConfig
 
+    config = EngineArgs(model=checkpoint, dtype=dtype, max_model_len=1024, enforce_eager=True).create_engine_config()
     reasons: dict[str, set[str]] = {}
     order: dict[str, int] = {}
-    for size in head_sizes:
-        config = AttentionSelectorConfig(
-            head_size=size, dtype=getattr(torch, dtype), kv_cache_dtype="auto", block_size=None, use_mm_prefix=True
+    for size in (spec.head_dim, spec.global_head_dim):
+        asked = AttentionSelectorConfig(
+            head_size=size,
+            dtype=getattr(torch, dtype),
+            kv_cache_dtype="auto",
+            block_size=None,
+            use_mm_prefix=config.model_config.is_mm_prefix_lm,
         )
-        valid, invalid = current_platform.get_valid_backends(
-            device_capability=current_platform.get_device_capability(), attn_selector_config=config, num_heads=32
-        )
+        with set_current_vllm_config(config):
+            valid, invalid = current_platform.get_valid_backends(
+                device_capability=current_platform.get_device_capability(),
+                attn_selector_config=asked,
+                num_heads=spec.heads,
+            )
         for candidate in valid:
             order[candidate.backend.name] = candidate.priority
             reasons.setdefault(candidate.backend.name, set())
@@ -35,6 +52,12 @@ def offers(head_sizes: tuple[int, ...] = (256, 512), dtype: str = "bfloat16") ->
     return [{"backend": name, "reasons": sorted(reasons[name])} for name in sorted(order, key=order.get)]
 
 
-if __name__ == "__main__":
-    answer = json.dumps(offers())
+def main() -> None:
+    spec = preset(sys.argv[1])
+    checkpoint = str(build(spec, cache_directory()))
+    answer = json.dumps({dtype: offers(checkpoint, spec, dtype) for dtype in DTYPES})
     sys.stdout.write(answer + "\n")
+
+
+if __name__ == "__main__":
+    main()
