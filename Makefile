@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROFILE ?= nightly
+# Engines that run at the same time on a GPU; several GPUs are taken in turn.
+ENGINES ?= 3
 
 .PHONY: setup report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
@@ -48,7 +50,7 @@ $(GPU_VENV)/.installed: pyproject.toml
 	touch $@
 
 gpu: $(GPU_VENV)/.installed
-	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu
+	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu -n $(ENGINES) --dist loadgroup
 
 bench-gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/harness bench --model 31b-shape --backend TRITON_ATTN --dtype bfloat16 \

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from cases import gpu
 from harness.errors import EnvironmentFailure, UsageError
 from harness.overlays import check_names
-from harness.session import Session, host_of
+from harness.report import parts
+from harness.report.parts import Recorder
+from harness.session import Session, host_of, inspect
 
 for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
     settings.register_profile(
@@ -48,44 +52,68 @@ def pytest_configure(config: pytest.Config) -> None:
         check_names(config.getoption("--overlay"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
-    if hasattr(config, "workerinput") or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    if config.getoption("--report") and not _worker(config):
+        parts.clear(Path(config.getoption("--report")))
+    if gpu.wanted(config.getoption("markexpr")) and not _worker(config):
+        _ask_the_release(config.getoption("--serving-python") or sys.executable)
+    if _worker(config) or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _ask_the_release(python: str) -> None:
+    """Which back ends it offers for the GPU, before workers start and each asks."""
+    if inspect(python)["vllm"] is None:
+        pytest.exit(f"gpu: {python} has no CUDA build of vLLM; `make gpu` installs it", returncode=3)
+    try:
+        gpu.offered(python)
+    except EnvironmentFailure as error:
+        pytest.exit(f"gpu: {error}", returncode=3)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow = pytest.mark.skip(reason="slow: needs --slow")
-    gpu = pytest.mark.skip(reason="gpu: this machine has no NVIDIA GPU")
+    without_gpu = pytest.mark.skip(reason="gpu: this machine has no NVIDIA GPU")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(slow)
         if "gpu" in item.keywords and not Path("/dev/nvidia0").exists():
-            item.add_marker(gpu)
+            item.add_marker(without_gpu)
         if config.getoption("--profile") == "nightly":
             item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT))
 
 
 @pytest.fixture(scope="session")
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """The drivers, started when first needed and shared by everything in this process."""
-    import sys
-
+    """The drivers, started when first needed and shared by everything in this process. Workers take the GPUs in turn."""
     serving = request.config.getoption("--serving-python") or sys.executable
     reference = request.config.getoption("--reference-python") or sys.executable
     try:
         host_of(serving)
     except EnvironmentFailure as error:
         pytest.fail(str(error), pytrace=False)
-    with Session(reference_python=reference, serving_python=serving, keep=tmp_path_factory.mktemp("session")) as opened:
+    keep = tmp_path_factory.mktemp("session")
+    gpus, worker = inspect(serving)["gpus"], _worker(request.config)
+    own = int(worker.removeprefix("gw")) % gpus if worker and gpus > 1 else None
+    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def recorded(request: pytest.FixtureRequest):
-    """Where tests put their results; written as a report when the run ends, if `--report` names a folder."""
-    results: list = []
-    yield results
+def recorded(request: pytest.FixtureRequest) -> Recorder:
+    """Where tests put their results; `--report` makes a report of those of all workers when the run ends."""
     folder = request.config.getoption("--report")
-    if folder and results:
+    return Recorder(Path(folder) if folder else None, _worker(request.config) or "main")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.getoption("--report", None)
+    if folder and not _worker(config) and (results := parts.collected(Path(folder))):
         from harness.report.bundle import write_report
 
-        write_report(results, Path(folder), command="pytest " + " ".join(request.config.invocation_params.args))
+        write_report(results, Path(folder), command="pytest " + " ".join(config.invocation_params.args))
+        parts.clear(Path(folder))
+
+
+def _worker(config: pytest.Config) -> str:
+    """The name of this process among those of pytest-xdist, such as gw0; nothing in the one that started them."""
+    return getattr(config, "workerinput", {}).get("workerid", "")

@@ -11,13 +11,14 @@ from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.hunt import AS_EXPECTED
 from harness.layout import Layout
+from harness.report.parts import Recorder
 from harness.session import Session
 from harness.setting import Setting
 from harness.verify import verify_batch
 
 
 @pytest.fixture
-def served_right(session: Session, recorded: list, request: pytest.FixtureRequest) -> Iterator[Callable]:
+def served_right(session: Session, recorded: Recorder, request: pytest.FixtureRequest) -> Iterator[Callable]:
     """Asserts that layouts, served together, have the reference's masks and logits.
 
     What failed last, which is the smallest that hypothesis found, goes into the report of `--report`. The overlays of

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from functools import lru_cache
+from pathlib import Path
 
 from harness.case import Case, Declared
 from harness.drivers.process import ROOT
@@ -69,22 +70,32 @@ DECLARED = [
     ),
 ]
 
+OFFERED = "HARNESS_OFFERED"
+"""The environment variable that has the answers to `offered`, by interpreter."""
 V1 = Setting(runner="v1", dtype="bfloat16")
 V2 = Setting(runner="v2", dtype="bfloat16")
 
 
-@lru_cache
+def wanted(markers: str | None) -> bool:
+    """These cases are asked for (`pytest -m`) and there is a GPU."""
+    return "gpu" in (markers or "").replace("not gpu", "") and Path("/dev/nvidia0").exists()
+
+
 def offered(python: str = sys.executable) -> dict[str, list[dict]]:
-    """What `harness.drivers.serving.offers` says in this interpreter.
+    """What `harness.drivers.serving.offers` says in this interpreter; it is asked once for this process and its children.
 
     Raises:
         EnvironmentFailure: vLLM could not be asked.
     """
+    if python in (known := json.loads(os.environ.get(OFFERED, "{}"))):
+        return known[python]
     command = [python, "-m", "harness.drivers.serving.offers", MODEL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     if done.returncode:
         raise EnvironmentFailure(f"vLLM could not be asked for its back ends: {done.stderr.strip().splitlines()[-1:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    known[python] = json.loads(done.stdout.splitlines()[-1])
+    os.environ[OFFERED] = json.dumps(known)
+    return known[python]
 
 
 def backends(dtype: str, python: str = sys.executable) -> list[str]:

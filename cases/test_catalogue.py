@@ -6,6 +6,7 @@ from cases.catalogue import DECLARED, entries
 from harness.case import Case
 from harness.compare import failure
 from harness.compare.result import Verdict
+from harness.report.parts import Recorder
 from harness.session import Session
 from harness.setting import Setting
 from harness.verify import verify
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.engine
 @pytest.mark.parametrize(
     ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.label.replace(' ', '-')}") for c, s in entries("cpu")]
 )
-def test_case(session: Session, recorded: list, case: Case, setting: Setting) -> None:
+def test_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, DECLARED)
     recorded.append(result)
     if result.verdict not in (Verdict.PASS, Verdict.KNOWN):

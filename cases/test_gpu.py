@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from harness.checkpoint.presets import PRESETS
 from harness.compare import failure
 from harness.hunt import AS_EXPECTED
 from harness.layout import Layout
+from harness.report.parts import Recorder
 from harness.session import Session, inspect
 from harness.setting import Setting
 from harness.verify import verify
@@ -27,23 +28,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "setting" not in metafunc.fixturenames:
         return
     python = metafunc.config.getoption("--serving-python") or sys.executable
-    wanted = "gpu" in (metafunc.config.getoption("markexpr") or "").replace("not gpu", "")
-    asked = wanted and Path("/dev/nvidia0").exists()
-    if asked and inspect(python)["vllm"] is None:
-        pytest.exit(f"gpu: {python} has no CUDA build of vLLM; `make gpu` installs it", returncode=3)
+    asked = gpu.wanted(metafunc.config.getoption("markexpr"))
     if "case" in metafunc.fixturenames:
         entries = gpu.entries(python) if asked else []
-        names = [f"{case.name}-{_name(setting)}" for case, setting in entries]
-        metafunc.parametrize(("case", "setting"), entries, ids=names)
+        together = [_together(entry[1], *entry, name=f"{entry[0].name}-{_name(entry[1])}") for entry in entries]
+        metafunc.parametrize(("case", "setting"), together)
     else:
-        metafunc.parametrize("setting", gpu.right(python) if asked else [], ids=_name)
+        every = gpu.right(python) if asked else []
+        metafunc.parametrize("setting", [_together(setting, setting, name=_name(setting)) for setting in every])
+
+
+def _together(setting: Setting, *values: object, name: str) -> ParameterSet:
+    """A parameter; with `--dist loadgroup` one worker takes all of a setting, so that its engine starts once."""
+    return pytest.param(*values, id=name, marks=pytest.mark.xdist_group(_name(setting)))
 
 
 def _name(setting: Setting) -> str:
     return setting.label.replace(" ", "-")
 
 
-def test_gpu_case(session: Session, recorded: list, case: Case, setting: Setting) -> None:
+def test_gpu_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, gpu.DECLARED)
     recorded.append(result)
     if result.verdict not in AS_EXPECTED:
@@ -62,7 +66,7 @@ def test_generated_layouts_are_equal(served_right: Callable, setting: Setting, l
 
 
 @pytest.mark.parametrize("backend", ["TRITON_ATTN", "auto"])
-def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, recorded: list, backend: str) -> None:
+def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, recorded: Recorder, backend: str) -> None:
     gpus = inspect(session.serving_python)["gpus"]
     if gpus < 2:
         pytest.skip(f"needs 2 GPUs, this machine has {gpus}")

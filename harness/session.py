@@ -103,7 +103,7 @@ class Session:
     """Starts drivers when they are needed and ends them with `close` (or as a context manager).
 
     ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
-    unless ``keep`` names one.
+    unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, but for engines of several ranks.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Session:
         serving_python: str = sys.executable,
         cache: Path | None = None,
         keep: Path | None = None,
+        gpu: int | None = None,
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -120,6 +121,7 @@ class Session:
         if not inspect(reference_python)["transformers"]:
             raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
         self.cache = cache or cache_directory()
+        self._pinned = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
         self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
         self._temporary = keep is None
         self._reference: Driver | None = None
@@ -244,7 +246,7 @@ class Session:
             "harness.drivers.serving.engine",
             self.serving_python,
             self._log("serving"),
-            setting.environment(self.host),
+            setting.environment(self.host) | (self._pinned if setting.tensor_parallel == 1 else {}),
         )
         try:
             facts = driver.ask(
@@ -262,13 +264,16 @@ class Session:
         return self._engines[key]
 
     def _overlaid(self, key: tuple, setting: Setting) -> tuple[Driver, dict]:
-        """A running engine with the overlays that the setting names."""
+        """A running engine with the overlays that the setting names; after one that does not fit it has none."""
         driver, facts = self._engines[key]
         if [overlay["name"] for overlay in facts["overlays"]] != list(setting.overlays):
             try:
                 answer = driver.ask("overlay", timeout=RUN_TIMEOUT, overlays=setting.overlays)
-            except DriverFailure:
-                self._drop(key)
+            except DriverFailure as failure:
+                if failure.kind == "ValueError":
+                    self._engines[key] = (driver, {**facts, "overlays": []})
+                else:
+                    self._drop(key)
                 raise
             self._engines[key] = (driver, {**facts, **answer})
         return self._engines[key]
@@ -299,7 +304,7 @@ class Session:
         if self._reference is None or not self._reference.alive:
             if self._reference is not None:
                 self._reference.close()
-            environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
+            environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self._pinned}
             self._reference = Driver("harness.drivers.reference", self.reference_python, self._log("reference"), environment)
             self._loaded = None
         return self._reference.ask(op, timeout=timeout, **request)

@@ -20,6 +20,9 @@ RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
 KV_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
 MODES = ("eager", "compiled")
+KV_CACHE_BYTES = 32 << 30
+"""On a GPU. With it vLLM does not measure the free memory, which the reference and other engines change meanwhile; how
+much of it is taken says `num_gpu_blocks_override`."""
 REFERENCE_ATTENTION = ("eager", "sdpa", "flex_attention")
 
 
@@ -141,9 +144,11 @@ class Setting:
             "seed": 0,
             "disable_log_stats": True,
         }
+        if host == "cuda":
+            arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES
+            arguments["gpu_memory_utilization"] = 0.2
         if host == "cuda" and self.backend != "auto":
             arguments["attention_backend"] = CUDA_NAMES.get(self.backend, self.backend)
-            arguments["gpu_memory_utilization"] = 0.5
         return arguments | {name: _value(value) for name, value in self.arguments}
 
     def to_dict(self) -> dict:

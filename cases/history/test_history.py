@@ -13,6 +13,7 @@ from harness.checkpoint.prompt import Prompt, prompt_for
 from harness.compare import failure
 from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout
+from harness.report.parts import Recorder
 from harness.session import Session
 from harness.setting import Setting
 from harness.verify import verify_batch
@@ -21,9 +22,9 @@ from harness.verify import verify_batch
 pytestmark = [pytest.mark.engine, pytest.mark.parametrize("bug", CORPUS, ids=lambda bug: bug.name, scope="module")]
 
 
-def test_it_shows_exactly_this(session: Session, recorded: list, bug: Bug) -> None:
+def test_it_shows_exactly_this(session: Session, recorded: Recorder, bug: Bug) -> None:
     results = serve(session, bug, layouts_of(bug), bug.setting)
-    recorded += results
+    recorded.extend(results)
     assert tuple(map(shown, results)) == bug.shows, "\n".join(map(failure.text, results))
 
 

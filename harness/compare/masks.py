@@ -31,7 +31,7 @@ class Difference:
     @classmethod
     def of(cls, reference: np.ndarray, serving: np.ndarray, unpack: Callable[[np.ndarray], np.ndarray]) -> Difference:
         """From bit-packed masks (KV head groups, N, bytes); where all groups of both sides agree one is kept."""
-        if reference.shape == serving.shape and all((side == side[:1]).all() for side in (reference, serving)):
+        if reference.shape == serving.shape and all(map(_agree, (reference, serving))):
             reference, serving = reference[:1], serving[:1]
         equal = np.array_equal(reference, serving)
         theirs = unpack(reference)
@@ -74,3 +74,8 @@ class Difference:
         who = "the reference attends, serving does not" if kind == "missing" else "serving attends, the reference does not"
         text = f"query {query} = {names[query]}, key {key} = {names[key]}: {who}"
         return {"query": query, "key": key, "kind": kind, "kv_head_group": self.group, "text": text}
+
+
+def _agree(side: np.ndarray) -> bool:
+    """All groups have one mask; of a broadcast one there is only one anyway."""
+    return side.strides[0] == 0 or bool((side == side[:1]).all())

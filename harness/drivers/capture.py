@@ -17,8 +17,9 @@ On disk each has the prompts of the stack as its first dimension.
                       prefix cache had it; its rows are 0 in all other tensors
 ====================  ======================================================================
 
-Floats are stored in the dtype that the side computed them in (float64 as float32) and read as float32. numpy has no
-bfloat16: its bits are stored as uint16, and `capture.json` names those tensors in ``bfloat16``.
+Floats are stored in the dtype that the side computed them in (float64 as float32) and read as float32. The entry ``stored``
+of the file's metadata has, as JSON, ``bfloat16``: the tensors whose bits are stored as uint16, since numpy knows no
+bfloat16; and ``kv_head_groups``: how many groups a mask has of which one is stored, since all are equal.
 
 `capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``logits_at``, ``versions``, and, apart
 from everything that must be the same in every run, ``seconds``; what differs between the prompts of a stack stands in
@@ -55,10 +56,15 @@ class Capture:
     def tensors(self) -> dict[str, np.ndarray]:
         from safetensors import safe_open
 
-        halves = self.facts["bfloat16"]
+        _ = self.facts
         with safe_open(self.directory / "capture.safetensors", framework="numpy") as file:
-            one = {name: file.get_slice(name)[self.place] for name in file.keys()}  # noqa: SIM118, it is no dict
-        return {name: _widened(tensor, name in halves) for name, tensor in one.items()}
+            stored = json.loads(file.metadata()["stored"])
+            tensors = {name: file.get_slice(name)[self.place] for name in file.keys()}  # noqa: SIM118, it is no dict
+        for name in stored["bfloat16"]:
+            tensors[name] = (tensors[name].astype(np.uint32) << 16).view(np.float32)
+        for name, groups in stored["kv_head_groups"].items():
+            tensors[name] = np.broadcast_to(tensors[name], (groups, *tensors[name].shape[1:]))
+        return {name: t.astype(np.float32) if t.dtype == np.float16 else t for name, t in tensors.items()}
 
     @cached_property
     def facts(self) -> dict:
@@ -118,28 +124,59 @@ def on_host(tensors: dict) -> dict:
     return copies
 
 
-def save(path: Path, tensors: dict) -> list[str]:
-    """Write CPU torch tensors to a safetensors file at once; the names of those that are stored as bits of bfloat16."""
+def save(path: Path, tensors: dict) -> None:
+    """Write the CPU torch tensors of a stack to a file, whole or not at all."""
     import torch
     from safetensors.torch import save_file
 
-    halves = sorted(name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16)
-    stored = {}
+    halves, groups, stored = [], {}, {}
     for name, tensor in sorted(tensors.items()):
-        tensor = tensor.view(torch.uint16) if name in halves else tensor
-        stored[name] = (tensor.float() if tensor.dtype == torch.float64 else tensor).contiguous()
+        if tensor.dtype == torch.bfloat16:
+            halves.append(name)
+            tensor = tensor.view(torch.uint16)
+        elif tensor.dtype == torch.float64:
+            tensor = tensor.float()
+        elif name.startswith("mask.") and tensor.shape[1] > 1 and torch.equal(tensor, tensor[:, :1].expand_as(tensor)):
+            groups[name] = tensor.shape[1]
+            tensor = tensor[:, :1]
+        stored[name] = tensor.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
-    save_file(stored, beside)
+    save_file(stored, beside, metadata={"stored": json.dumps({"bfloat16": halves, "kv_head_groups": groups})})
     os.replace(beside, path)
-    return halves
+
+
+def save_part(path: Path, tensors: dict) -> None:
+    """Write what one of several ranks saw, which `join` reads."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def join(directory: Path, ranks: int) -> None:
+    """Make one stack of the parts of all ranks: masks side by side by KV head group, attention outputs by channel; the
+    rest is the same in every rank."""
+    import torch
+    from safetensors.torch import load_file
+
+    paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
+    parts = [load_file(path) for path in paths]
+    along = {"mask": 1, "attention": -1}
+    whole = {}
+    for name, tensor in parts[0].items():
+        dim = along.get(name.split(".")[0])
+        whole[name] = tensor if dim is None else torch.cat([part[name] for part in parts], dim=dim)
+    save(directory / "capture.safetensors", whole)
+    for path in paths:
+        path.unlink()
 
 
 def write(directory: Path, tensors: dict, facts: dict, prompts: list[dict]) -> None:
     """Write a stack of captures. ``tensors`` are CPU torch tensors, ``facts`` hold for all prompts, ``prompts`` has what
     is each one's own."""
-    halves = save(directory / "capture.safetensors", tensors)
-    write_facts(directory, {**facts, "bfloat16": halves}, prompts)
+    save(directory / "capture.safetensors", tensors)
+    write_facts(directory, facts, prompts)
 
 
 def write_facts(directory: Path, facts: dict, prompts: list[dict]) -> None:
@@ -148,8 +185,3 @@ def write_facts(directory: Path, facts: dict, prompts: list[dict]) -> None:
     beside.write_text(json.dumps({"schema": SCHEMA, **facts, "prompts": prompts}, sort_keys=True))
     os.replace(beside, directory / "capture.json")
 
-
-def _widened(tensor: np.ndarray, half: bool) -> np.ndarray:
-    if half:
-        return (tensor.astype(np.uint32) << 16).view(np.float32)
-    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor

@@ -2,7 +2,7 @@
 
 Standard output and error are the log, whatever libraries print there. A request is
 ``{"id": 1, "op": "run", ...}``; the answer ``{"id": 1, "ok": true, ...}`` or
-``{"id": 1, "ok": false, "error": ..., "kind": ...}``.
+``{"id": 1, "ok": false, "error": ..., "kind": ...}``. Answers come in the order of the requests.
 """
 
 from __future__ import annotations
@@ -12,22 +12,54 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from harness.errors import UsageError
 
 
-def serve(handlers: dict[str, Callable[[dict], dict]], read_fd: int, write_fd: int) -> None:
+@dataclass(frozen=True)
+class Later:
+    """An answer that is true when ``finish`` has returned. That runs beside the work on the next request."""
+
+    answer: dict
+    finish: Callable[[], object]
+
+
+def serve(handlers: dict[str, Callable[[dict], dict | Later]], read_fd: int, write_fd: int) -> None:
     """Answer requests until the other end closes; a failed request is answered and the driver goes on."""
-    with os.fdopen(read_fd, encoding="utf-8") as requests, os.fdopen(write_fd, "w", encoding="utf-8") as answers:
-        for line in requests:
-            request = json.loads(line)
-            try:
-                answer = {"ok": True, **handlers[request["op"]](request)}
-            except Exception as error:
-                traceback.print_exc()
-                kind = "usage" if isinstance(error, UsageError) else type(error).__name__
-                answer = {"ok": False, "error": str(error) or repr(error), "kind": kind}
+    with (
+        os.fdopen(read_fd, encoding="utf-8") as requests,
+        os.fdopen(write_fd, "w", encoding="utf-8") as answers,
+        ThreadPoolExecutor(1) as behind,
+    ):
+
+        def send(number: int, work: Callable[[], dict]) -> None:
+            answer = _answer(work)
             sys.stdout.flush()
             sys.stderr.flush()
-            answers.write(json.dumps({"id": request["id"], **answer}) + "\n")
+            answers.write(json.dumps({"id": number, **answer}) + "\n")
             answers.flush()
+
+        for line in requests:
+            request = json.loads(line)
+            answer = _answer(lambda request=request: handlers[request["op"]](request))
+            behind.submit(send, request["id"], lambda answer=answer: _finished(answer))
+
+
+def _answer(work: Callable[[], dict | Later]) -> dict | Later:
+    """What ``work`` returns, or its failure as an answer."""
+    try:
+        found = work()
+        return found if isinstance(found, Later) else {"ok": True, **found}
+    except Exception as error:
+        traceback.print_exc()
+        kind = "usage" if isinstance(error, UsageError) else type(error).__name__
+        return {"ok": False, "error": str(error) or repr(error), "kind": kind}
+
+
+def _finished(answer: dict | Later) -> dict:
+    if isinstance(answer, Later):
+        answer.finish()
+        return answer.answer
+    return answer

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from inspect import signature
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from harness.drivers import capture, channel, inputs
 from harness.drivers.capture import ATTENTION_VALUES
 from harness.masks import probe
 
+WIDEST = 2048
+"""Channels of an eager probe."""
 PAIRS_TOGETHER = 1 << 22
 """Query and key pairs of the prompts that are run together: eager attention holds a float for each and head."""
 OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
@@ -59,22 +62,25 @@ class Reference:
         self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
-    def run(self, request: dict) -> dict:
+    def run(self, request: dict) -> channel.Later:
         """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all.
 
         ``captures`` of the answer has the directory of each prompt and its place there.
         """
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         captures: dict[int, tuple[str, int]] = {}
+        writes = []
         for number, places in enumerate(together(prompts)):
             directory = Path(request["out"]) / str(number)
-            self._capture([prompts[place] for place in places], directory, request["layers"], request["positions"])
+            group = [prompts[place] for place in places]
+            writes.append(self._capture(group, directory, request["layers"], request["positions"]))
             captures.update({place: (str(directory), index) for index, place in enumerate(places)})
-        return {"captures": [captures[place] for place in range(len(prompts))]}
+        answer = {"captures": [captures[place] for place in range(len(prompts))]}
+        return channel.Later(answer, lambda: [write() for write in writes])
 
     @torch.no_grad()
-    def _capture(self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int]) -> None:
-        """Run prompts of one length together, and write the stack of their captures."""
+    def _capture(self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int]) -> Callable[[], None]:
+        """Run prompts of one length together; what is returned writes the stack of their captures."""
         start = time.perf_counter()
         arguments = self._arguments(prompts)
         tokens = arguments["input_ids"].shape[1]
@@ -89,7 +95,7 @@ class Reference:
         tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
         kept = []
         for index, seen in sorted(observed.layers.items()):
-            tensors[f"mask.{index}"] = seen["mask"]
+            tensors[f"mask.{index}"] = _checked(seen["mask"], tokens, index)
             if seen["attention"][0].numel() <= ATTENTION_VALUES:
                 tensors[f"attention.{index}"] = seen["attention"]
             tensors[f"hidden.{index}"] = observed.hidden[index]
@@ -107,7 +113,8 @@ class Reference:
             "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
         }
         each = zip(own["input_ids"], own["mm_token_type_ids"], strict=True)
-        capture.write(directory, tensors, facts, [{"token_ids": ids, "token_types": types} for ids, types in each])
+        own_facts = [{"token_ids": ids, "token_types": types} for ids, types in each]
+        return partial(capture.write, directory, tensors, facts, own_facts)
 
     def _arguments(self, prompts: list[Prompt]) -> dict:
         if prompts[0].text is not None:
@@ -233,7 +240,7 @@ def _observed(model, attention: str, layers: list[int]):
                 "window": module.sliding_window,
                 "attention": result[0].flatten(2).clone(),
                 "declared": _declared(attention_mask, len(query), query.shape[2]),
-                "mask": _probe(original, module, query, key, value, attention_mask, kwargs),
+                "mask": _probe(original, module, query, key, value, attention_mask, attention == "eager", kwargs),
             }
             observed.seconds += time.perf_counter() - start
         return result
@@ -263,10 +270,12 @@ def _observed(model, attention: str, layers: list[int]):
             hook.remove()
 
 
-def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch.Tensor:
-    """The bit-packed mask of one attention call (prompts, KV head groups, N, bytes); query is (prompts, heads, N,
-    head size)."""
+def _probe(original, module, query, key, value, attention_mask, eager: bool, kwargs) -> probe.Recovered:
+    """The mask of one attention call, for prompts (prompts, KV head groups, N, bytes); query is (prompts, heads, N, head
+    size). Eager attention is two matrix products, whatever the head size is: there a pass covers more keys than it."""
     prompts, kv_heads, keys, channels = value.shape
+    if eager:
+        channels = min(WIDEST, channels * probe.passes_for(keys, channels))
     positions = torch.arange(keys, device=value.device)
     decoder = probe.Decoder()
     for index in range(probe.passes_for(keys, channels)):
@@ -275,10 +284,16 @@ def _probe(original, module, query, key, value, attention_mask, kwargs) -> torch
             module, torch.zeros_like(query), torch.zeros_like(key), coded.contiguous(), attention_mask, **kwargs
         )
         decoder.add(output[0])
+    return decoder.recovered(kv_heads)
+
+
+def _checked(recovered: probe.Recovered, tokens: int, layer: int) -> torch.Tensor:
+    """A layer's bit-packed mask (prompts, KV head groups, N, bytes)."""
     try:
-        return probe.groups(probe.cut(decoder.mask(), keys), kv_heads)
+        recovered.check()
+        return probe.cut(recovered.mask, tokens)
     except probe.ProbeError as error:
-        raise probe.ProbeError(f"reference, layer {module.layer_idx}: {error}") from error
+        raise probe.ProbeError(f"reference, layer {layer}: {error}") from error
 
 
 def _declared(attention_mask, prompts: int, tokens: int) -> torch.Tensor | None:

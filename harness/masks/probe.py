@@ -14,6 +14,7 @@ powers of two would need fewer passes, but has masks that cannot be told apart: 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -34,6 +35,42 @@ def codes(positions: torch.Tensor, channels: int, index: int, dtype: torch.dtype
     return values.scatter_(1, (positions % channels).long()[:, None], inside[:, None])
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """A mask and what was seen beside it. All of it may still be in the making on a GPU; `check` waits for it.
+
+    ``mask`` is bit-packed, uint8 (..., KV head groups, rows, bytes); per row and query head ``count`` keys with weights
+    from ``least`` to ``most``; ``apart`` (..., rows, KV head groups) says where a group's query heads do not agree.
+    """
+
+    mask: torch.Tensor
+    count: torch.Tensor
+    least: torch.Tensor
+    most: torch.Tensor
+    apart: torch.Tensor
+    slack: float
+
+    def check(self) -> None:
+        """
+        Raises:
+            ProbeError: some row's outputs are not all 0 or 1/|A|, or the query heads of a KV head group do not agree.
+        """
+        off = torch.maximum((self.least * self.count - 1).abs(), (self.most * self.count - 1).abs())
+        wrong = (self.count > 0) & ~(off <= self.slack)
+        if wrong.any():
+            broken = ~torch.isfinite(off) & wrong
+            if broken.any():
+                raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
+            where = tuple(int(index) for index in wrong.nonzero()[0])
+            raise ProbeError(
+                f"the weights of {int(wrong.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
+                f"{int(self.count[where])} keys with weights from {float(self.least[where]):.5g} to {float(self.most[where]):.5g}"
+            )
+        if self.apart.any():
+            *_, row, group = (int(index) for index in self.apart.nonzero()[0])
+            raise ProbeError(f"the query heads of KV head group {group} do not agree in row {row}")
+
+
 class Decoder:
     """Recovers masks from kernel outputs, one pass after another, so that no more than a bit a key is kept.
 
@@ -44,57 +81,30 @@ class Decoder:
 
     def __init__(self) -> None:
         self._bits: list[torch.Tensor] = []
-        self._counts: list[torch.Tensor] = []
-        self._least: list[torch.Tensor] = []
-        self._most: list[torch.Tensor] = []
+        self._seen: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._slack = 0.0
 
     def add(self, output: torch.Tensor) -> None:
-        """Take the next pass: (..., heads, channels), as it came out of the kernel."""
+        """Take the next pass: (..., rows, heads, channels), as it came out of the kernel."""
         epsilon = torch.finfo(output.dtype).eps
         self._slack = 1.25 * epsilon if epsilon > 1e-4 else 64 * epsilon
         attended = output != 0
         self._bits.append(pack(attended))
-        self._counts.append(attended.sum(-1))
-        self._least.append(torch.where(attended, output, torch.inf).amin(-1).float())
-        self._most.append(output.amax(-1).float())
+        least = torch.where(attended, output, torch.inf).amin(-1).float()
+        seen = (attended.sum(-1, dtype=torch.int32), least, output.amax(-1).float())
+        if self._seen:
+            count, least, most = self._seen
+            seen = (count + seen[0], torch.minimum(least, seen[1]), torch.maximum(most, seen[2]))
+        self._seen = seen
 
-    def mask(self) -> torch.Tensor:
-        """The bit-packed mask, uint8 (..., heads, bytes), over all keys that the passes covered.
-
-        Raises:
-            ProbeError: some row's outputs are not all 0 or 1/|A|.
-        """
-        count = torch.stack(self._counts).sum(0)
-        least, most = torch.stack(self._least).amin(0), torch.stack(self._most).amax(0)
-        off = torch.maximum((least * count - 1).abs(), (most * count - 1).abs())
-        wrong = (count > 0) & ~(off <= self._slack)
-        if wrong.any():
-            broken = ~torch.isfinite(off) & wrong
-            if broken.any():
-                raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
-            where = tuple(int(index) for index in wrong.nonzero()[0])
-            raise ProbeError(
-                f"the weights of {int(wrong.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
-                f"{int(count[where])} keys with weights from {float(least[where]):.5g} to {float(most[where]):.5g}"
-            )
-        return torch.cat(self._bits, dim=-1)
-
-
-def groups(mask: torch.Tensor, kv_heads: int) -> torch.Tensor:
-    """The mask per KV head group (..., kv_heads, rows, bytes) from a mask per query head (..., rows, heads, bytes),
-    bit-packed.
-
-    Raises:
-        ProbeError: the query heads of one KV head group do not agree.
-    """
-    *rest, rows, heads, size = mask.shape
-    grouped = mask.view(*rest, rows, kv_heads, heads // kv_heads, size)
-    first = grouped[..., :1, :]
-    if not torch.equal(grouped, first.expand_as(grouped)):
-        *_, row, group = (int(index) for index in (grouped != first).flatten(-2).any(-1).nonzero()[0])
-        raise ProbeError(f"the query heads of KV head group {group} do not agree in row {row}")
-    return first.squeeze(-2).transpose(-2, -3)
+    def recovered(self, kv_heads: int) -> Recovered:
+        """The mask over all keys that the passes covered, one for the query heads of each of ``kv_heads`` groups."""
+        mask = torch.cat(self._bits, dim=-1)
+        *rest, heads, size = mask.shape
+        grouped = mask.view(*rest, kv_heads, heads // kv_heads, size)
+        first = grouped[..., :1, :]
+        apart = (grouped != first).flatten(-2).any(-1)
+        return Recovered(first.squeeze(-2).transpose(-2, -3), *self._seen, apart, self._slack)
 
 
 def cut(mask: torch.Tensor, keys: int) -> torch.Tensor:

@@ -64,14 +64,16 @@ def write(
     return Capture(directory)
 
 
-def judged(reference: Capture, serving: Capture, layout: Layout, declared: Declared | None = None) -> CaseResult:
+def judged(
+    reference: Capture, serving: Capture, layout: Layout, declared: Declared | None = None, backend: str = "triton"
+) -> CaseResult:
     """The verdict on two captures."""
     return judge(
         case="case",
         title="",
         layout=layout,
         spec=SPEC,
-        setting=Setting(),
+        setting=Setting(backend=backend),
         reference=reference,
         serving=serving,
         declared=declared,

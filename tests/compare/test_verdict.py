@@ -52,7 +52,8 @@ def test_a_difference_in_any_layer_diverges_and_is_explained(tmp_path: Path, lay
     theirs, ours = masks_of("clamp", layout), masks_of(policy, layout)
     differ = [index for index, (a, b) in enumerate(zip(theirs, ours, strict=True)) if not np.array_equal(a, b)]
     reference = write(tmp_path / "reference", layout, theirs, side="reference")
-    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout)
+    backend = POLICIES[policy].backend or "triton"
+    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout, backend=backend)
     assert result.verdict is (Verdict.DIVERGED if differ else Verdict.PASS)
     assert result.first_diverging_layer == (differ[0] if differ else None)
     for layer in result.layers:
@@ -62,6 +63,15 @@ def test_a_difference_in_any_layer_diverges_and_is_explained(tmp_path: Path, lay
             int((theirs[layer.index] & ~ours[layer.index])[0].sum()),
             int((~theirs[layer.index] & ours[layer.index])[0].sum()),
         )
+
+
+def test_a_policy_of_one_back_end_does_not_explain_the_mask_of_another(tmp_path: Path) -> None:
+    layout = Layout.parse("t9 i9 t4")
+    theirs, ours = masks_of("clamp", layout), masks_of("causal-blocks", layout)
+    for backend, policy in (("FLEX_ATTENTION", "causal-blocks"), ("flex", "causal-blocks"), ("triton", None)):
+        reference = write(tmp_path / "reference", layout, theirs, side="reference")
+        result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout, backend=backend)
+        assert result.layers[0].serving_policy == policy
 
 
 def test_a_mask_that_no_policy_gives_diverges_and_says_so(tmp_path: Path) -> None:

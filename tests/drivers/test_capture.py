@@ -36,7 +36,7 @@ def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
     write(tmp_path / "one", written)
     read = Capture(tmp_path / "one")
     assert read.tokens == TOKENS
-    assert {name: value for name, value in read.facts.items() if name not in ("schema", "bfloat16")} == FACTS | OWN
+    assert {name: value for name, value in read.facts.items() if name != "schema"} == FACTS | OWN
     assert set(read.tensors) == set(written)
     for name, tensor in written.items():
         np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
@@ -51,6 +51,33 @@ def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
         assert read.facts["token_types"] == [seed] * TOKENS
         for name, tensor in one.items():
             np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_mask_that_all_kv_head_groups_share_is_stored_once(tmp_path: Path, alike: bool) -> None:
+    mask = torch.randint(0, 256, (5, 1, TOKENS, 2), dtype=torch.uint8).repeat(1, 8, 1, 1)
+    mask[3, 2, 4, 0] ^= 0 if alike else 1
+    capture.write(tmp_path, {"mask.0": mask}, FACTS, [OWN] * 5)
+    for place in range(5):
+        np.testing.assert_array_equal(Capture(tmp_path, place).masks(0), mask[place].numpy())
+    assert ((tmp_path / "capture.safetensors").stat().st_size < mask.nbytes) == alike
+
+
+def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Path) -> None:
+    whole = {
+        "mask.0": torch.randint(0, 256, (3, 4, TOKENS, 2), dtype=torch.uint8),
+        "attention.0": torch.randn(3, TOKENS, 8, dtype=torch.bfloat16),
+        "logits": torch.randn(3, TOKENS, 7),
+    }
+    for rank in range(2):
+        part = {**whole, "mask.0": whole["mask.0"].chunk(2, 1)[rank], "attention.0": whole["attention.0"].chunk(2, -1)[rank]}
+        capture.save_part(tmp_path / f"rank{rank}.safetensors", part)
+    capture.join(tmp_path, 2)
+    capture.write_facts(tmp_path, FACTS, [OWN] * 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
+    for place in range(3):
+        for name, tensor in whole.items():
+            np.testing.assert_array_equal(Capture(tmp_path, place).tensors[name], tensor[place].float().numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

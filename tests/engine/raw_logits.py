@@ -29,14 +29,15 @@ class RawLogits(Engine):
         self.llm.llm_engine.step = recorded
         return answer
 
-    def run(self, request: dict) -> dict:
+    def run(self, request: dict) -> channel.Later:
         self.finished.clear()
-        answer = super().run(request)
+        found = super().run(request)
+        later = found if isinstance(found, channel.Later) else channel.Later(found, lambda: None)
         logits = [
             [[entry.logprob for _, entry in sorted(position.items())] for position in completion.logprobs]
             for _, completion in sorted(self.finished.items())
         ]
-        return {**answer, "logits": logits}
+        return channel.Later({**later.answer, "logits": logits}, later.finish)
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams

@@ -33,13 +33,17 @@ def outputs(weights: torch.Tensor, channels: int, dtype: torch.dtype, kernel=nor
     return torch.stack([kernel(weights.double(), value) for value in values]).transpose(1, 2)
 
 
-def decode(passes: torch.Tensor, keys: int) -> torch.Tensor:
-    """The boolean mask (rows, heads, keys) that a decoder makes of outputs (passes, rows, heads, channels)."""
+def decode(passes: torch.Tensor, keys: int, kv_heads: int = 0) -> torch.Tensor:
+    """The boolean mask that a decoder makes of outputs (passes, rows, heads, channels): (rows, heads, keys), or of
+    ``kv_heads`` groups of query heads (groups, rows, keys)."""
     decoder = probe.Decoder()
     for output in passes:
         decoder.add(output)
-    return unpacked(probe.cut(decoder.mask(), keys), keys)
+    recovered = decoder.recovered(kv_heads or passes.shape[2])
+    recovered.check()
+    mask = unpacked(probe.cut(recovered.mask, keys), keys)
+    return mask if kv_heads else mask.transpose(0, 1)
 
 
 def unpacked(mask: torch.Tensor, keys: int) -> torch.Tensor:
-    return torch.from_numpy(np.unpackbits(mask.numpy(), axis=-1, count=keys).astype(bool))
+    return torch.from_numpy(np.unpackbits(mask.contiguous().numpy(), axis=-1, count=keys).astype(bool))

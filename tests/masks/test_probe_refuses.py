@@ -60,18 +60,18 @@ def test_a_negative_output() -> None:
 
 
 def test_query_heads_of_one_kv_head_that_disagree() -> None:
-    mask = torch.ones(6, 4, 6, dtype=torch.bool)
-    mask[3, 2, 1] = False
+    weights = causal(6).repeat(4, 1, 1)
+    weights[2, 3, 1] = 0
     with pytest.raises(probe.ProbeError, match="KV head group 1 do not agree in row 3"):
-        probe.groups(probe.pack(mask), 2)
+        decode(outputs(weights, 16, torch.float32), 6, kv_heads=2)
 
 
 def test_kv_heads_may_differ_from_each_other() -> None:
-    mask = torch.ones(6, 4, 6, dtype=torch.bool)
-    mask[3, 2:, 1] = False
-    by_group = unpacked(probe.groups(probe.pack(mask), 2), 6)
+    weights = causal(6).repeat(4, 1, 1)
+    weights[2:, 3, 1] = 0
+    by_group = decode(outputs(weights, 16, torch.float32), 6, kv_heads=2)
     assert by_group.shape == (2, 6, 6)
-    assert by_group[0].all() and not by_group[1, 3, 1]
+    assert torch.equal(by_group, weights[::2] > 0)
 
 
 def test_a_key_after_the_end_of_the_prompt() -> None:

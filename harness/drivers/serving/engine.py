@@ -25,6 +25,9 @@ class Engine:
     def __init__(self) -> None:
         self.llm = None
         self.count = 0
+        self.ranks = 1
+        self.alone = False
+        """The only worker lives in this process, so that it can be asked beside the next step."""
         self.salt: str | None = None
         """Keeps the prefix cache's blocks of different overlays apart."""
 
@@ -45,7 +48,10 @@ class Engine:
             **request["arguments"],
         )
         self.observe = request["observe"]
-        self.facts = self.llm.collective_rpc("harness_install")[0] if self.observe else {}
+        installed = self.llm.collective_rpc("harness_install") if self.observe else []
+        self.ranks = len(installed)
+        self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
+        self.facts = installed[0] if installed else {}
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
         for name in ("triton", "transformers"):
             module = sys.modules.get(name)
@@ -56,6 +62,7 @@ class Engine:
 
     def overlay(self, request: dict) -> dict:
         """Lay ``overlays`` over the workers, instead of those that lay there."""
+        self.facts["overlays"] = []
         self.facts["overlays"] = self.llm.collective_rpc("harness_overlay", args=(request["overlays"],))[0]
         self.salt = "+".join(request["overlays"]) or None
         return {"overlays": self.facts["overlays"]}
@@ -63,7 +70,7 @@ class Engine:
     def memory(self, request: dict) -> dict:
         return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
 
-    def run(self, request: dict) -> dict:
+    def run(self, request: dict) -> dict | channel.Later:
         """Serve ``prompts`` together, with ``mates`` beside them, and capture them into stacks below ``out``; ``captures``
         of the answer has the directory of each prompt and its place there.
 
@@ -99,7 +106,7 @@ class Engine:
         for name, token_ids in ids.items():
             lengths.setdefault(len(token_ids), []).append(name)
         stacks = {str(Path(request["out"]) / str(number)): stack for number, stack in enumerate(lengths.values())}
-        ranks = self.llm.collective_rpc("harness_collect", args=(stacks,))
+        ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
             raise ProbeError(failure)
@@ -109,29 +116,29 @@ class Engine:
             "versions": self.versions,
             "seconds": {"serving": served - probing, "serving probing": probing},
         }
-        for directory, stack in stacks.items():
-            self._merge(Path(directory), stack, ids, ranks, {**facts, "logits_at": focus[1][stack[0]]})
         where = {name: (directory, place) for directory, stack in stacks.items() for place, name in enumerate(stack)}
-        return {**answer, "captures": [where[name] for name in names], "seconds": facts["seconds"]}
+        answer |= {"captures": [where[name] for name in names], "seconds": facts["seconds"]}
+        for directory, stack in stacks.items():
+            if missing := ranks[0]["stacks"][directory]["missing"]:
+                raise RuntimeError(f"could not be observed: {', '.join(missing)} (the step ran where hooks are not called)")
 
-    def _merge(self, directory: Path, names: list[str], ids: dict[str, list[int]], ranks: list[dict], facts: dict) -> None:
-        """One stack from the parts of all ranks: KV head groups and attention outputs side by side."""
-        parts = [directory / f"rank{rank['rank']}.safetensors" for rank in sorted(ranks, key=lambda rank: rank["rank"])]
-        found = ranks[0]["stacks"][str(directory)]
-        if found["missing"]:
-            missing = ", ".join(found["missing"])
-            raise RuntimeError(f"could not be observed: {missing} (the step ran where hooks are not called)")
-        whole = directory / "capture.safetensors"
-        if len(parts) == 1:
-            os.replace(parts[0], whole)
-        else:
-            capture.save(whole, _side_by_side(parts))
-        prompts = []
-        for name in names:
-            ranges = ranks[0]["ranges"][name]
-            layers = [{**layer, "ranges": ranges.get(str(layer["index"]))} for layer in ranks[0]["layers"]]
-            prompts.append({"token_ids": ids[name], "layers": layers})
-        capture.write_facts(directory, {**facts, "bfloat16": found["bfloat16"]}, prompts)
+        def finish() -> None:
+            self.llm.collective_rpc("harness_saved")
+            for directory, names in stacks.items():
+                if self.ranks > 1:
+                    capture.join(Path(directory), self.ranks)
+                own = [self._own(name, ids[name], ranks[0]) for name in names]
+                capture.write_facts(Path(directory), {**facts, "logits_at": focus[1][names[0]]}, own)
+
+        if self.alone:
+            return channel.Later(answer, finish)
+        finish()
+        return answer
+
+    def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
+        """The facts of one prompt."""
+        layers = [{**layer, "ranges": rank["ranges"][name].get(str(layer["index"]))} for layer in rank["layers"]]
+        return {"token_ids": token_ids, "layers": layers}
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -166,20 +173,6 @@ class Engine:
             request["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in prompt.images]}
         request |= {"cache_salt": self.salt} if self.salt else {}
         return releases.processed(self.llm, request)
-
-
-def _side_by_side(parts: list[Path]) -> dict[str, torch.Tensor]:
-    """The tensors of all ranks as one: masks by KV head group, attention outputs by channel, the rest is the same."""
-    from safetensors.torch import load_file
-
-    ranks = [load_file(part) for part in parts]
-    for part in parts:
-        part.unlink()
-    along = {"mask": 1, "attention": -1}
-    return {
-        key: torch.cat([rank[key] for rank in ranks], dim=along[kind]) if (kind := key.split(".")[0]) in along else tensor
-        for key, tensor in ranks[0].items()
-    }
 
 
 def _kwargs(prompt: Prompt):

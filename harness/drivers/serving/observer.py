@@ -8,8 +8,10 @@ real cache are untouched, so what the engine computes does not change.
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +60,16 @@ class Observer:
         self.rows: list[Rows] | None = None
         self.index: torch.Tensor | None = None
         """The rows of all of them in the batch, on the device."""
+        self.owners: list[tuple[str, torch.Tensor]] = []
         self.shadows: dict[tuple, torch.Tensor] = {}
         self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
         self.pieces: dict[str, list[Piece]] = {}
         self.ranges: dict[str, dict[str, list | None]] = {}
         self.passes_tokens = 0
+        self.recovered: list[tuple[int, probe.Recovered]] = []
         self.probing = 0.0
-        self.failure: str | None = None
+        self.saving: list[Future] = []
+        self.behind = ThreadPoolExecutor(1)
         self.layers = self._attention_layers()
         for name, layer in self.layers.items():
             self._wrap(name, layer)
@@ -83,63 +88,73 @@ class Observer:
         self.chosen = layers
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
-        self.pieces, self.ranges = {}, {name: {} for name in requests}
+        self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, []
         self.probing = 0.0
-        self.failure = None
 
-    def collect(self, stacks: dict[str, list[str]]) -> dict:
-        """Write the tensors of each stack's requests, which have one length, to ``rank<r>.safetensors`` in its directory,
-        and forget them."""
-        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self.failure, "stacks": {}}
-        for directory, names in stacks.items():
+    def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
+        """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
+        the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
+        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self._failure(), "stacks": {}}
+        for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
+            tensors = capture.on_host(tensors)
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
                     tensors[key] = probe.cut(tensors[key], self.requests[names[0]])
                 except probe.ProbeError as error:
                     answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
-            halves = capture.save(Path(directory) / f"rank{self.rank}.safetensors", capture.on_host(tensors))
-            answer["stacks"][directory] = {"missing": missing, "bfloat16": halves}
+            save = capture.save if ranks == 1 else capture.save_part
+            name = "capture" if ranks == 1 else f"rank{self.rank}"
+            self.saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
+            answer["stacks"][directory] = {"missing": missing}
         answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
         answer["ranges"] = self.ranges
-        self.requests, self.pieces, self.ranges = {}, {}, {}
+        self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, []
         return answer
+
+    def saved(self) -> None:
+        """Wait until everything that was collected is on disk."""
+        saving, self.saving = self.saving, []
+        for future in saving:
+            future.result()
+
+    def _failure(self) -> str | None:
+        """What a probe could not explain. It is asked when the step is over, so that no layer waits for its kernels."""
+        for index, recovered in self.recovered:
+            try:
+                recovered.check()
+            except probe.ProbeError as error:
+                return f"serving, layer {index}: {error}"
+        return None
 
     def _stack(self, names: list[str]) -> tuple[dict[str, torch.Tensor], list[str]]:
         """The tensors of requests of one length, stacked, and the names of those that some step did not see."""
         tokens = self.requests[names[0]]
-        first = f"mask.{self._observed_layers()[0][0]}"
-        observed = self._places(self.pieces.get(first, []), names, tokens) >= 0
+        known: dict[tuple, torch.Tensor] = {}
+
+        def places(pieces: list[Piece]) -> torch.Tensor:
+            key = tuple(id(piece.owners) for piece in pieces)
+            if key not in known:
+                known[key] = _places(pieces, names, tokens)
+            return known[key]
+
+        observed = places(self.pieces.get(f"mask.{self._observed_layers()[0][0]}", [])) >= 0
         tensors = {"observed": observed.to(torch.uint8)}
         missing = [] if observed.any(dim=1).all() else ["every layer's mask"]
         for key, pieces in self.pieces.items():
             at = self.logits_at[names[0]] if key == "logits" else torch.arange(tokens)
-            places = self._places(pieces, names, tokens)[:, at]
-            if not (places >= 0).any():
+            found = places(pieces)[:, at]
+            if not (found >= 0).any():
                 continue
-            if not torch.equal(places >= 0, observed[:, at]):
+            if not torch.equal(found >= 0, observed[:, at]):
                 missing.append(key)
                 continue
             values = pieces[0].values if len(pieces) == 1 else torch.cat([piece.values for piece in pieces])
-            stack = values[places.clamp(min=0).to(values.device)]
-            if (places < 0).any():
-                stack[(places < 0).to(values.device)] = 0
+            stack = values[found.clamp(min=0).to(values.device)]
+            if (found < 0).any():
+                stack[(found < 0).to(values.device)] = 0
             tensors[key] = stack.transpose(1, 2) if key.startswith("mask.") else stack
         return tensors, missing
-
-    @staticmethod
-    def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:
-        """Where the rows of each request and position lie in the pieces one after another, (requests, tokens); -1 where
-        none does: what came from the prefix cache was not computed."""
-        places = torch.full((len(names), tokens), -1)
-        wanted = {name: index for index, name in enumerate(names)}
-        offset = 0
-        for piece in pieces:
-            for name, positions in piece.owners:
-                if name in wanted:
-                    places[wanted[name], positions] = torch.arange(offset, offset + len(positions))
-                offset += len(positions)
-        return places
 
     def _attention_layers(self) -> dict:
         context = self.runner.vllm_config.compilation_config.static_forward_context
@@ -205,6 +220,7 @@ class Observer:
         if self.rows is None:
             self.rows = self._find_rows()
             self.index = _index(self.rows, self.positions.device)
+            self.owners = [(rows.name, rows.positions) for rows in self.rows]
         return self.rows
 
     def _find_rows(self) -> list[Rows]:
@@ -229,8 +245,10 @@ class Observer:
         batch = self._rows()
         kept = [rows for rows in batch if self.requests[rows.name] * values.shape[-1] <= most]
         if kept:
-            index = self.index if len(kept) == len(batch) else _index(kept, values.device)
-            owners = [(rows.name, rows.positions) for rows in kept]
+            if len(kept) == len(batch):
+                owners, index = self.owners, self.index
+            else:
+                owners, index = [(rows.name, rows.positions) for rows in kept], _index(kept, values.device)
             self.pieces.setdefault(key, []).append(Piece(owners, values[index]))
 
     def _wrap(self, name: str, layer) -> None:
@@ -239,13 +257,10 @@ class Observer:
 
         def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
             result = original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
-            if self.requests and self._observes(index) and attn_metadata is not None and not self.failure:
+            if self.requests and self._observes(index) and attn_metadata is not None:
                 output = kwargs.get("output", args[0] if args else result)
                 start = time.perf_counter()
-                try:
-                    self._observe(name, index, original, layer_, query, key, kv_cache, attn_metadata, output)
-                except probe.ProbeError as error:
-                    self.failure = f"serving, layer {index}: {error}"
+                self._observe(name, index, original, layer_, query, key, kv_cache, attn_metadata, output)
                 self.probing += time.perf_counter() - start
             return result
 
@@ -272,9 +287,9 @@ class Observer:
             probed = torch.zeros_like(output)
             original(layer, blank_query, blank_key, values, shadow, attn_metadata, output=probed)
             decoder.add(probed.view(tokens, impl.num_heads, channels)[self.index])
-        mask = probe.groups(decoder.mask(), kv_heads).transpose(0, 1)
-        owners = [(rows.name, rows.positions) for rows in batch]
-        self.pieces.setdefault(f"mask.{index}", []).append(Piece(owners, mask))
+        recovered = decoder.recovered(kv_heads)
+        self.recovered.append((index, recovered))
+        self.pieces.setdefault(f"mask.{index}", []).append(Piece(self.owners, recovered.mask.transpose(0, 1)))
         for rows in batch:
             self.ranges[rows.name][str(index)] = releases.declared_ranges(attn_metadata, rows.place)
 
@@ -293,6 +308,20 @@ def _index(batch: list[Rows], device: torch.device) -> torch.Tensor:
     return torch.cat([rows.index for rows in batch]).to(device) if batch else torch.empty(0, dtype=torch.long, device=device)
 
 
+def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:
+    """Where the rows of each request and position lie in the pieces one after another, (requests, tokens); -1 where
+    none does: what came from the prefix cache was not computed."""
+    places = torch.full((len(names), tokens), -1)
+    wanted = {name: index for index, name in enumerate(names)}
+    offset = 0
+    for piece in pieces:
+        for name, positions in piece.owners:
+            if name in wanted:
+                places[wanted[name], positions] = torch.arange(offset, offset + len(positions))
+            offset += len(positions)
+    return places
+
+
 def kv_cache_channels(layer) -> int:
     """The head size of a layer's values."""
     return getattr(layer, "head_size_v", None) or layer.head_size
@@ -308,6 +337,7 @@ class ObserverExtension:
             "runner": "v2" if releases.is_v2(observer.runner) else "v1",
             "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
             "layers": len(observer.layers),
+            "process": os.getpid(),
         }
 
     def harness_memory(self) -> int:
@@ -317,8 +347,11 @@ class ObserverExtension:
     def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict) -> None:
         self.harness_observer.begin(requests, longest, layers, logits_at)
 
-    def harness_collect(self, stacks: dict) -> dict:
-        return self.harness_observer.collect(stacks)
+    def harness_collect(self, stacks: dict, ranks: int) -> dict:
+        return self.harness_observer.collect(stacks, ranks)
+
+    def harness_saved(self) -> None:
+        self.harness_observer.saved()
 
     def harness_overlay(self, names: list) -> list:
         from harness import overlays
