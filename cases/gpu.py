@@ -68,6 +68,29 @@ DECLARED = [
         releases=">=0.25,<0.33",
         mended_by=("flex-clamp",),
     ),
+    Declared(
+        precision="tf32",
+        link="https://github.com/vllm-project/vllm/pull/18014",
+        reason="the Triton kernel multiplies float32 in TF32, Triton's default (docs/findings/vllm-triton-float32-is-tf32.md)",
+        backends=("TRITON_ATTN",),
+        dtypes=("float32",),
+        releases=">=0.25,<0.33",
+    ),
+    Declared(
+        failure="Hard failure due to fullgraph=True",
+        link="https://github.com/vllm-project/vllm/issues/27178",
+        reason="FlexAttention is compiled anew for other image ranges, until torch.compile gives up",
+        backends=("FLEX_ATTENTION",),
+        releases=">=0.25,<0.33",
+    ),
+    Declared(
+        failure="out of resource: triton_tem_fused_flex_attention",
+        link="https://github.com/vllm-project/vllm/issues/27178",
+        reason="FlexAttention in float32 needs more shared memory than a Hopper GPU has, for heads of 512",
+        backends=("FLEX_ATTENTION",),
+        dtypes=("float32",),
+        releases=">=0.25,<0.33",
+    ),
 ]
 
 OFFERED = "HARNESS_OFFERED"

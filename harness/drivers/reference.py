@@ -93,6 +93,9 @@ class Reference:
         with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
             truth = _forward(self.truth, arguments, rows)
         tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
+        if self.device.type == "cuda" and self.dtype == torch.float32:
+            with _tf32():
+                tensors["tf32.logits"] = _forward(self.model, arguments, rows)
         kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = _checked(seen["mask"], tokens, index)
@@ -167,14 +170,13 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
 
 
 def _forward(model, arguments: dict, rows: list[int]) -> torch.Tensor:
-    """Logits (prompts, rows, V) at the positions ``rows``. Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame
-    counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+    """Logits (prompts, rows, V) at the positions ``rows``. Videos are encoded first, as `generate` does: 5.19.0's forward
+    requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
     counts = given.pop("num_frames_per_video", None)
     if counts is not None and "num_frames_per_video" not in signature(model.model.get_video_features).parameters:
-        if len(counts) > 1:
-            raise ValueError("this transformers takes one video a prompt in this harness")
+        # Until 5.16 the frames of all videos are encoded one after another, whatever video they are of.
         given["pixel_values_videos"] = given["pixel_values_videos"][None]
         given["video_position_ids"] = given["video_position_ids"][None]
     elif counts is not None:
@@ -197,6 +199,17 @@ def _attention(model, implementation: str):
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@contextmanager
+def _tf32():
+    """Let products of float32 matrices be computed in TF32, as GPU kernels often do by default."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -69,7 +69,8 @@ def _verdict(result: CaseResult) -> Text:
 def _sentences(result: CaseResult) -> Iterable[str]:
     yield plain(result.diagnosis)
     if result.declared:
-        yield f"declared divergence `{plain(result.declared.get('policy', ''))}`: {plain(result.declared.get('link', ''))}"
+        policy = plain(result.declared.get("policy", ""))
+        yield f"declared divergence{f' `{policy}`' if policy else ''}: {plain(result.declared.get('link', ''))}"
     first = next((layer.first_difference for layer in result.layers if layer.first_difference), None)
     if first:
         yield f"first difference, layer {result.first_diverging_layer}: {plain(first['text'])}"

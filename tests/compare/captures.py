@@ -33,9 +33,10 @@ def masks_of(policy: str, layout: Layout) -> list[np.ndarray]:
 
 
 def write(
-    directory: Path, layout: Layout, masks: list[np.ndarray], *, side: str, error: float = NOISE, cached: int = 0
+    directory: Path, layout: Layout, masks: list[np.ndarray], *, side: str, error: float = NOISE, cached: int = 0, coarse: float = 0
 ) -> Capture:
-    """A capture whose logits are off the truth by ``error``; the first ``cached`` positions were not computed."""
+    """A capture whose logits are off the truth by ``error``; the first ``cached`` positions were not computed. A reference
+    with products in TF32 is off by ``coarse``, if it was run."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
     computed = np.arange(len(layout)) >= cached
@@ -44,6 +45,8 @@ def write(
     if side == "reference":
         tensors["truth.logits"] = truth.astype(np.float32)
         tensors["again.logits"] = tensors["logits"].copy()
+        if coarse:
+            tensors["tf32.logits"] = (truth + coarse).astype(np.float32)
     else:
         tensors["observed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):
@@ -65,7 +68,12 @@ def write(
 
 
 def judged(
-    reference: Capture, serving: Capture, layout: Layout, declared: Declared | None = None, backend: str = "triton"
+    reference: Capture,
+    serving: Capture,
+    layout: Layout,
+    declared: Declared | None = None,
+    backend: str = "triton",
+    imprecise: Declared | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -78,4 +86,5 @@ def judged(
         serving=serving,
         declared=declared,
         reproduce="harness run",
+        imprecise=imprecise,
     )

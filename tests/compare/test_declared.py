@@ -39,3 +39,17 @@ def test_fields_left_out_hold_everywhere() -> None:
 def test_the_runner_that_the_engine_chose_counts_not_the_one_that_was_asked_for() -> None:
     assert BASE.holds(Setting(runner="auto"), "v2", "0.32.0")
     assert not BASE.holds(Setting(runner="auto"), "v1", "0.32.0")
+
+
+@pytest.mark.parametrize(
+    "kinds", [{}, {"policy": "drop", "failure": "died"}, {"policy": "drop", "precision": "tf32"}, {"precision": "bf8"}]
+)
+def test_a_declaration_is_of_one_kind(kinds: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="policy, precision and failure|precision 'bf8': one of tf32"):
+        Declared(link="https://example.org/1", reason="a reason", **kinds)
+
+
+def test_it_may_hold_for_some_dtypes_only() -> None:
+    coarse = Declared(precision="tf32", link="https://example.org/1", reason="a reason", dtypes=("float32",))
+    assert coarse.holds(Setting(dtype="float32"), "v1", "0.25.1")
+    assert not coarse.holds(Setting(dtype="bfloat16"), "v1", "0.25.1")

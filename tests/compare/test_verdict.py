@@ -47,6 +47,31 @@ def test_verdict(
     assert verdict(tmp_path, layout, serving, declared, error).verdict is expected
 
 
+TF32 = Declared(precision="tf32", link="https://example.org/2", reason="the kernel multiplies in TF32")
+
+
+@pytest.mark.parametrize(
+    ("serving", "error", "coarse", "expected"),
+    [
+        pytest.param("clamp", 1e-2, 5e-3, Verdict.KNOWN, id="within the floor of TF32"),
+        pytest.param("clamp", 1e-1, 5e-3, Verdict.DIVERGED, id="beyond the floor of TF32"),
+        pytest.param("clamp", 1e-2, 0, Verdict.DIVERGED, id="the reference was not run in TF32"),
+        pytest.param("clamp", NOISE, 5e-3, Verdict.FIXED, id="within the floor of float32"),
+        pytest.param("drop", 1e-2, 5e-3, Verdict.DIVERGED, id="other masks"),
+    ],
+)
+def test_a_declared_precision_explains_logits_and_no_masks(
+    tmp_path: Path, serving: str, error: float, coarse: float, expected: Verdict
+) -> None:
+    layout = Layout.parse(LONG)
+    theirs = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference", coarse=coarse)
+    ours = write(tmp_path / "serving", layout, masks_of(serving, layout), side="serving", error=error)
+    result = judged(theirs, ours, layout, imprecise=TF32)
+    assert result.verdict is expected
+    assert (TF32.link in result.diagnosis) == (expected in (Verdict.KNOWN, Verdict.FIXED))
+    assert judged(theirs, ours, layout).verdict is (Verdict.PASS if error == NOISE else Verdict.DIVERGED)
+
+
 @given(layout=threshold_layouts(window=SPEC.window), policy=st.sampled_from(sorted(POLICIES)))
 def test_a_difference_in_any_layer_diverges_and_is_explained(tmp_path: Path, layout: Layout, policy: str) -> None:
     theirs, ours = masks_of("clamp", layout), masks_of(policy, layout)

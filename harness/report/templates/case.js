@@ -31,7 +31,8 @@ report.cases = (() => {
   const differs = (layer) => layer.missing + layer.extra > 0;
 
   const declaration = ({ policy: name, link, reason }) =>
-    element("p", { class: "declared" }, "Declared divergence: sliding layers follow ", policy(name), reason ? `; ${reason}. ` : ". ",
+    element("p", { class: "declared" }, "Declared divergence: ", ...(name ? ["sliding layers follow ", policy(name), reason ? "; " : ""] : []),
+      reason ? `${reason}. ` : ". ",
       /^https?:\/\//.test(link || "") ? element("a", { href: link, rel: "noreferrer" }, link) : link || "no link");
 
   const layerTable = (layers) => {
