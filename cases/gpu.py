@@ -85,7 +85,7 @@ DECLARED = [
     ),
     Declared(
         failure="out of resource: triton_tem_fused_flex_attention",
-        link="https://github.com/vllm-project/vllm/issues/27178",
+        link="https://github.com/pytorch/pytorch/issues/133254",
         reason="FlexAttention in float32 needs more shared memory than a Hopper GPU has, for heads of 512",
         backends=("FLEX_ATTENTION",),
         dtypes=("float32",),

@@ -328,10 +328,11 @@ def check_usage(setting: Setting, python: str) -> None:
     """Find what this interpreter's machine cannot run before any engine starts.
 
     Raises:
-        UsageError: a back end or mode that its host does not have, or more ranks than there are GPUs.
+        UsageError: a back end or mode that its host does not have, or more ranks than there are GPUs or, on a CPU, cores.
         EnvironmentFailure: as `host_of`.
     """
-    setting.check_host(host_of(python))
-    gpus = inspect(python)["gpus"]
-    if setting.tensor_parallel > max(1, gpus):
-        raise UsageError("tensor_parallel", setting.tensor_parallel, f"at most {max(1, gpus)}, this machine has {gpus} GPUs")
+    host = host_of(python)
+    setting.check_host(host)
+    most, what = (inspect(python)["gpus"], "GPUs") if host == "cuda" else (os.cpu_count() or 1, "cores")
+    if setting.tensor_parallel > most:
+        raise UsageError("tensor_parallel", setting.tensor_parallel, f"at most {most}, this machine has {most} {what}")

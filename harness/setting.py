@@ -116,7 +116,7 @@ class Setting:
         if self.runner != "auto":
             variables["VLLM_USE_V2_MODEL_RUNNER"] = self.runner.removeprefix("v").replace("1", "0").replace("2", "1")
         if host == "cpu":
-            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HARNESS_CPU_BACKEND": self.backend}
             if self.backend == "triton":
                 variables["TRITON_INTERPRET"] = "1"
         else:

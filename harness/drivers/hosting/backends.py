@@ -5,6 +5,10 @@ vLLM's CPU platform answers CPU_ATTN whatever is asked, so the name is given ano
 
 from __future__ import annotations
 
+from functools import cache
+
+VARIABLE = "HARNESS_CPU_BACKEND"
+"""The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
 CPU_BACKENDS = {
     "triton": "vllm.v1.attention.backends.triton_attn.TritonAttentionBackend",
     "flex": "vllm.v1.attention.backends.flex_attention.FlexAttentionBackend",
@@ -12,8 +16,9 @@ CPU_BACKENDS = {
 }
 
 
+@cache
 def host(backend: str) -> None:
-    """Let CPU_ATTN resolve to ``backend`` in this process and, through the environment, in its workers."""
+    """Let CPU_ATTN resolve to ``backend`` in this process."""
     _contiguous_inputs()
     path = CPU_BACKENDS[backend]
     if path is None:

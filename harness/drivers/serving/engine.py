@@ -15,6 +15,7 @@ import torch
 
 from harness.checkpoint.prompt import FRAME_SOFT_TOKENS, POOL, Prompt
 from harness.drivers import capture, channel, inputs
+from harness.drivers.hosting import backends
 from harness.drivers.serving import releases
 from harness.masks.probe import ProbeError
 
@@ -35,16 +36,14 @@ class Engine:
         """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
         start = time.perf_counter()
         setting = request["setting"]
-        if setting["host"] == "cpu":
-            from harness.drivers.hosting import backends
-
-            backends.host(setting["backend"])
+        if hosted := os.environ.get(backends.VARIABLE):
+            backends.host(hosted)
         from vllm import LLM
 
         self.setting = setting
         self.llm = LLM(
             model=request["checkpoint"],
-            worker_extension_cls="harness.drivers.serving.observer.ObserverExtension",
+            worker_extension_cls="harness.drivers.serving.worker.ObserverExtension",
             **request["arguments"],
         )
         self.observe = request["observe"]
@@ -52,6 +51,7 @@ class Engine:
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
         self.facts = installed[0] if installed else {}
+        releases.check_backend(setting["backend"], self.facts.get("implementations", []))
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
         for name in ("triton", "transformers"):
             module = sys.modules.get(name)

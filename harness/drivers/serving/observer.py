@@ -8,7 +8,6 @@ real cache are untouched, so what the engine computes does not change.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -325,37 +324,3 @@ def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:
 def kv_cache_channels(layer) -> int:
     """The head size of a layer's values."""
     return getattr(layer, "head_size_v", None) or layer.head_size
-
-
-class ObserverExtension:
-    """Mixed into vLLM's worker class (`worker_extension_cls`), so that it works in every process layout."""
-
-    def harness_install(self) -> dict:
-        self.harness_observer = Observer(self)
-        observer = self.harness_observer
-        return {
-            "runner": "v2" if releases.is_v2(observer.runner) else "v1",
-            "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
-            "layers": len(observer.layers),
-            "process": os.getpid(),
-        }
-
-    def harness_memory(self) -> int:
-        """Peak bytes of GPU memory that tensors have taken in this process; 0 on a CPU."""
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-
-    def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict) -> None:
-        self.harness_observer.begin(requests, longest, layers, logits_at)
-
-    def harness_collect(self, stacks: dict, ranks: int) -> dict:
-        return self.harness_observer.collect(stacks, ranks)
-
-    def harness_saved(self) -> None:
-        self.harness_observer.saved()
-
-    def harness_overlay(self, names: list) -> list:
-        from harness import overlays
-
-        if not hasattr(self, "harness_ledger"):
-            self.harness_ledger = overlays.Ledger()
-        return overlays.lay(names, self, releases.version(), self.harness_ledger)

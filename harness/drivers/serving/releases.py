@@ -20,6 +20,27 @@ def version() -> str:
     raise ModuleNotFoundError("vllm is not installed for this interpreter")
 
 
+IMPLEMENTATIONS = {
+    "cpu": "CPUAttentionBackendImpl",
+    "triton": "TritonAttentionImpl",
+    "TRITON_ATTN": "TritonAttentionImpl",
+    "flex": "FlexAttentionImpl",
+    "FLEX_ATTENTION": "FlexAttentionImpl",
+    "flash": "FlashAttentionImpl",
+    "FLASH_ATTN": "FlashAttentionImpl",
+}
+"""The class by which each back end serves; of others nothing is known."""
+
+
+def check_backend(asked: str, found: list[str]) -> None:
+    """
+    Raises:
+        RuntimeError: the engine serves with another back end than it was asked for.
+    """
+    if found and asked in IMPLEMENTATIONS and set(found) != {IMPLEMENTATIONS[asked]}:
+        raise RuntimeError(f"the back end {asked} was asked for, and the engine serves with {', '.join(found)}")
+
+
 def model_of(worker):
     """A worker's model, under the names that releases give it."""
     runner = worker.model_runner
