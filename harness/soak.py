@@ -14,41 +14,47 @@ from harness.hunt import AS_EXPECTED
 from harness.layout import Layout
 from harness.session import Session
 from harness.setting import Setting
-from harness.verify import verify_batch
+from harness.stream import verify_stream
 
 BLOCK = 100
-SETTINGS = {
-    "v1": Setting(runner="v1"),
-    "v2 with pr-50539": Setting(runner="v2", overlays=("pr-50539",)),
-}
+SETTINGS = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}
+"""What is right of a back end that is."""
 
 
-def block(session: Session, name: str, number: int, spec: ModelSpec) -> dict:
-    """Verify `BLOCK` layouts drawn with seed ``number``; a failure is kept with its layout and diagnosis."""
+def block(session: Session, name: str, number: int, spec: ModelSpec, base: Setting, batch: int) -> dict:
+    """Verify `BLOCK` layouts drawn with seed ``number``, ``batch`` of them a step; a failure is kept with its layout and
+    diagnosis."""
     start = time.perf_counter()
     found: dict = {"setting": name, "seed": number, "layouts": 0, "tokens": 0, "failures": [], "ratios": [], "largest": 0.0}
-    either = st.one_of(
-        strategies.threshold_layouts(window=spec.window, max_tokens=64), strategies.layouts(max_tokens=64)
-    )
+    layouts = drawn(number, spec)
+    batches = [layouts[first : first + batch] for first in range(0, BLOCK, batch)]
+    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec):
+        for result in results:
+            found["layouts"] += 1
+            found["tokens"] += len(result.tokens)
+            if result.verdict not in AS_EXPECTED:
+                failure = {"layout": result.layout, "verdict": result.verdict, "diagnosis": result.diagnosis}
+                found["failures"].append({**failure, "reproduce": result.reproduce})
+            if result.logits:
+                found["ratios"].append(round(result.logits.ratio, 3))
+                found["largest"] = max(found["largest"], result.logits.max_abs_diff)
+    return {**found, "seconds": time.perf_counter() - start}
+
+
+def drawn(number: int, spec: ModelSpec) -> list[Layout]:
+    """`BLOCK` layouts of at most 8 windows, the same for each seed ``number``."""
+    most = 8 * spec.window
+    either = st.one_of(strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most))
+    layouts: list[Layout] = []
 
     @seed(number)
     @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(either)
-    def verify(layout: Layout) -> None:
-        if found["layouts"] >= BLOCK:
-            return
-        (result,) = verify_batch(session, [layout], SETTINGS[name], spec)
-        found["layouts"] += 1
-        found["tokens"] += len(layout)
-        if result.verdict not in AS_EXPECTED:
-            failure = {"layout": str(layout), "verdict": result.verdict, "diagnosis": result.diagnosis}
-            found["failures"].append({**failure, "reproduce": result.reproduce})
-        if result.logits:
-            found["ratios"].append(round(result.logits.ratio, 3))
-            found["largest"] = max(found["largest"], result.logits.max_abs_diff)
+    def draw(layout: Layout) -> None:
+        layouts.append(layout)
 
-    verify()
-    return {**found, "seconds": time.perf_counter() - start}
+    draw()
+    return layouts[:BLOCK]
 
 
 def summary(blocks: Sequence[dict]) -> dict:

@@ -22,9 +22,14 @@ from harness.report.night import write_night
 PROFILES = ("dev", "ci", "nightly")
 CASES = {
     "cpu": ["cases", "--ignore", "cases/test_catalogue.py", "-m", "not gpu"],
-    "cuda": ["cases/test_threshold.py", "cases/test_metamorphic.py"],
+    "cuda": ["cases/test_gpu.py", "-m", "gpu", "-k", "not gpu_case"],
 }
 """What pytest runs on each host. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
+MUTANTS = {
+    "cpu": [],
+    "cuda": ["--model", "31b-shape", "--window", "32", "--backend", "TRITON_ATTN", "--dtype", "bfloat16"],
+}
+"""Where mutants are hunted: on a GPU the Triton kernel is not right in float32 (docs/findings)."""
 WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index.html")
 
 
@@ -63,7 +68,7 @@ def _run(name: str, folder: Path, host: str, profile: str) -> Part:
     words = {
         "properties": ["pytest", *CASES[host], "--profile", profile, *written],
         "catalogue": ["harness", "report", "--out", where],
-        "mutants": ["harness", "mutants", "--out", where],
+        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host]],
     }[name]
     Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
     start = time.monotonic()

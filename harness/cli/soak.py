@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 from harness.checkpoint.presets import preset
+from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
 from harness.report import atomic
+from harness.setting import Setting
 from harness.soak import BLOCK, SETTINGS, block, summary
 
 
@@ -21,29 +23,37 @@ def soak(
     out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path("reports/soak"),
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
+    window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    backend: options.Backend = "triton",
+    dtype: options.Dtype = "float32",
+    batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
-    from harness.session import host_of
+    from harness.session import check_usage
 
-    preset(model)
+    spec = preset(model)
+    spec = spec if window is None else spec.with_(window=window)
+    base = Setting(backend=backend, dtype=dtype)
     options.at_least("layouts", layouts, 1)
     options.at_least("jobs", jobs, 1)
-    host_of(serving_python)
+    options.at_least("batch", batch, 1)
+    check_usage(base, serving_python)
     out.mkdir(parents=True, exist_ok=True)
-    done = {(each["setting"], each["seed"]): each for each in _blocks(out)}
+    of = {"model": model, "window": spec.window, "backend": backend, "dtype": dtype}
+    done = {(each["setting"], each["seed"]): each for each in _blocks(out) if each["of"] == of}
     wanted = [(setting, seed) for setting in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
-    todo = [(*key, model) for key in wanted if key not in done]
+    todo = [(*key, spec, base, batch) for key in wanted if key not in done]
     console = Console(stderr=True)
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
     try:
         for found in in_parallel(_block, todo, jobs, serving_python, reference_python):
-            done[found["setting"], found["seed"]] = found
+            done[found["setting"], found["seed"]] = found | {"of": of}
             with (out / "blocks.jsonl").open("a") as file:
-                file.write(json.dumps(found) + "\n")
+                file.write(json.dumps(found | {"of": of}) + "\n")
             console.print(
                 f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
                 f"failures, {found['seconds']:.0f} s",
@@ -62,8 +72,8 @@ def soak(
     raise typer.Exit(1 if found["failures"] else 0 if complete else 130)
 
 
-def _block(session, setting: str, seed: int, model: str) -> dict:
-    return block(session, setting, seed, preset(model))
+def _block(session, setting: str, seed: int, spec: ModelSpec, base: Setting, batch: int) -> dict:
+    return block(session, setting, seed, spec, base, batch)
 
 
 def _blocks(out: Path) -> list[dict]:
@@ -72,7 +82,7 @@ def _blocks(out: Path) -> list[dict]:
     blocks = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            blocks.append(json.loads(line))
+            blocks.append({"of": None} | json.loads(line))
         except ValueError:
             continue
     return blocks

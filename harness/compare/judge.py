@@ -58,7 +58,7 @@ def judge(
         serving.observed,
         reference.facts["logits_at"],
     )
-    coarse = imprecise and _coarse(imprecise.precision, reference, serving)
+    coarse = _coarse(reference, serving)
     verdict, words, meant = _verdict(
         layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, serving.observed
     )
@@ -122,13 +122,14 @@ def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
 
 
-def _coarse(precision: str, reference: Capture, serving: Capture) -> LogitsResult | None:
-    """The logits against the floor of the reference with products in a lower precision, if it was run so."""
-    sample = reference.tensors.get(f"{precision}.logits")
-    if sample is None:
-        return None
+def _coarse(reference: Capture, serving: Capture) -> dict[str, LogitsResult]:
+    """The logits against the floor of the reference with products in lower precisions, of those that it was run in."""
     truth, ours = reference.tensors["truth.logits"], serving.tensors["logits"]
-    return logits.compare(truth, [sample], ours, serving.observed, reference.facts["logits_at"])
+    return {
+        precision: logits.compare(truth, [sample], ours, serving.observed, reference.facts["logits_at"])
+        for precision in PRECISIONS
+        if (sample := reference.tensors.get(f"{precision}.logits")) is not None
+    }
 
 
 def _verdict(
@@ -156,10 +157,14 @@ def _verdict(
             f"every layer's mask is equal, but the logits at position {logits_result.position_of_worst} are off by "
             f"{logits_result.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
         )
-        if coarse and coarse.within:
-            floor = f"{coarse.ratio:.3g} times that of the reference with products in {PRECISIONS[imprecise.precision]}"
-            return Verdict.KNOWN, [f"{off}, {floor}", f"declared: {imprecise.reason} ({imprecise.link})"], imprecise
-        return Verdict.DIVERGED, [f"{off}: what is attended to is right, what is computed from it is not"], imprecise or declared
+        explained = [precision for precision, result in coarse.items() if result.within]
+        if explained:
+            products = PRECISIONS[explained[0]]
+            off += f", {coarse[explained[0]].ratio:.3g} times that of the reference with products in {products}"
+        if imprecise and imprecise.precision in explained:
+            return Verdict.KNOWN, [off, f"declared: {imprecise.reason} ({imprecise.link})"], imprecise
+        why = f"serving multiplies in {products}" if explained else "what is attended to is right, what is computed from it is not"
+        return Verdict.DIVERGED, [f"{off}: {why}"], imprecise or declared
     words = _sentences(layers, differences, layout, spec, setting, observed)
     if touched and follow("serving"):
         return Verdict.KNOWN, [*words, f"declared: {declared.reason} ({declared.link})"], declared

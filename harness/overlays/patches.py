@@ -50,27 +50,6 @@ def _flex_blocks(worker, ledger: Ledger) -> None:
     ledger.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
 
 
-def _flex_clamp(worker, ledger: Ledger) -> None:
-    """FlexAttention's mask function bounds image ranges by the sliding window of the layer."""
-    require_implementation(worker, "FlexAttentionImpl")
-    from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
-
-    original = FlexAttentionMetadata.get_prefix_lm_mask_mod
-
-    def clamped(self):
-        inside, window = original(self), self.sliding_window
-        if window is None:
-            return inside
-
-        def mask_mod(b, h, q_idx, physical_kv_idx):
-            _, query, key = self._convert_physical_to_logical(self.doc_ids, q_idx, physical_kv_idx)
-            return inside(b, h, q_idx, physical_kv_idx) & (query - key < window)
-
-        return mask_mod
-
-    ledger.set(FlexAttentionMetadata, "get_prefix_lm_mask_mod", clamped)
-
-
 def _clamp(layer, ledger: Ledger) -> None:
     ledger.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
@@ -115,15 +94,6 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
-        releases=">=0.25.1,<0.33",
-    ),
-    Overlay(
-        "flex-clamp",
-        "patch",
-        "FlexAttention clamps image ranges to the window of sliding layers",
-        ("FlexAttentionMetadata.get_prefix_lm_mask_mod",),
-        _flex_clamp,
-        source="vllm PR #50539",
         releases=">=0.25.1,<0.33",
     ),
 ]

@@ -69,7 +69,9 @@ def test_a_declared_precision_explains_logits_and_no_masks(
     result = judged(theirs, ours, layout, imprecise=TF32)
     assert result.verdict is expected
     assert (TF32.link in result.diagnosis) == (expected in (Verdict.KNOWN, Verdict.FIXED))
-    assert judged(theirs, ours, layout).verdict is (Verdict.PASS if error == NOISE else Verdict.DIVERGED)
+    undeclared = judged(theirs, ours, layout)
+    assert undeclared.verdict is (Verdict.PASS if error == NOISE and serving == "clamp" else Verdict.DIVERGED)
+    assert ("serving multiplies in TF32" in undeclared.diagnosis) == (expected is Verdict.KNOWN)
 
 
 @given(layout=threshold_layouts(window=SPEC.window), policy=st.sampled_from(sorted(POLICIES)))

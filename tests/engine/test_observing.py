@@ -39,7 +39,6 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
             arguments=setting.engine_arguments(SPEC, session.host),
             observe=observe,
         )
-        out = [str(folder / f"{observe}-{index}") for index in range(len(prompts))]
         return driver.ask("run", timeout=600, prompts=prompts, out=str(folder / str(observe)), layers=[], positions=[])
     finally:
         driver.close()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.masks import probe
-from tests.masks.kernels import DTYPES, decode, outputs, unpacked
+from tests.masks.kernels import DTYPES, decode, outputs
 
 
 def causal(keys: int) -> torch.Tensor:
