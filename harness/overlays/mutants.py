@@ -5,7 +5,15 @@ from __future__ import annotations
 from harness.drivers.serving.releases import model_of
 from harness.overlays.ledger import Ledger
 from harness.overlays.overlay import Overlay
-from harness.overlays.seams import Batch, Ranges, change_kernel, change_layers, change_ranges, register, require_implementation
+from harness.overlays.seams import (
+    Batch,
+    Ranges,
+    change_kernel,
+    change_layers,
+    change_ranges,
+    register,
+    require_implementation,
+)
 
 HELPERS = "triton_attention_helpers"
 KERNEL = "triton_unified_attention"
