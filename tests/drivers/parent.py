@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from harness.drivers import channel
 from harness.errors import UsageError
@@ -43,6 +44,19 @@ def refuse(request: dict) -> dict:
     raise UsageError("layout", "x5", "something else")
 
 
+def later(request: dict) -> channel.Later:
+    """Answer when a file of this name is there, and with a failure if it has something in it."""
+    path = Path(request["path"])
+
+    def finish() -> None:
+        while not path.exists():
+            time.sleep(0.01)
+        if path.read_text():
+            raise LookupError(path.read_text())
+
+    return channel.Later({"path": str(path)}, finish)
+
+
 def hang(request: dict) -> dict:
     print("hanging")
     time.sleep(60)
@@ -50,5 +64,5 @@ def hang(request: dict) -> dict:
 
 
 if __name__ == "__main__":
-    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, hang)}
+    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, later, hang)}
     channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))

@@ -39,6 +39,35 @@ def test_bad_input_is_bad_input_on_this_side_too(driver: Driver) -> None:
         driver.ask("refuse", timeout=20)
 
 
+def test_answers_that_nobody_waited_for_are_passed_over(driver: Driver) -> None:
+    numbers = [driver.send("say", text=f"word {count}") for count in range(3)]
+    assert driver.receive(numbers[1], timeout=20)["said"] == "word 1"
+    assert driver.receive(numbers[2], timeout=20)["said"] == "word 2"
+
+
+def test_more_requests_than_a_pipe_holds_are_worked_off(driver: Driver) -> None:
+    text = "x" * 50_000
+    numbers = [driver.send("say", text=text) for _ in range(10)]
+    assert all(driver.receive(number, timeout=20)["said"] == text for number in numbers)
+
+
+def test_an_answer_may_be_finished_beside_the_next_request_and_keeps_its_place(driver: Driver, tmp_path: Path) -> None:
+    first = driver.send("later", path=str(tmp_path / "first"))
+    second = driver.send("say", text="meanwhile")
+    assert within(20, lambda: "meanwhile" in driver.log())
+    (tmp_path / "first").write_text("")
+    assert driver.receive(first, timeout=20)["path"] == str(tmp_path / "first")
+    assert driver.receive(second, timeout=20)["said"] == "meanwhile"
+
+
+def test_an_answer_that_cannot_be_finished_is_a_failure_of_that_request(driver: Driver, tmp_path: Path) -> None:
+    (tmp_path / "disk").write_text("no space left")
+    with pytest.raises(DriverFailure, match="no space left") as failure:
+        driver.ask("later", timeout=20, path=str(tmp_path / "disk"))
+    assert failure.value.kind == "LookupError"
+    assert driver.ask("say", timeout=20, text="still here")["said"] == "still here"
+
+
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
 def test_a_driver_that_dies_by_a_signal_is_a_failure_with_its_log(driver: Driver, name: str) -> None:
     driver.ask("say", timeout=20, text="my last words")

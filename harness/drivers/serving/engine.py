@@ -102,38 +102,41 @@ class Engine:
         answer = {"sampled": [sampled.get(name) for name in names]}
         if not observe:
             return {**answer, "seconds": {"serving": served}}
+        return self._collected(Path(request["out"]), ids, focus[1], answer, served)
+
+    def _collected(
+        self, out: Path, ids: dict[str, list[int]], rows: dict[str, list[int]], answer: dict, served: float
+    ) -> dict | channel.Later:
+        """The answer for prompts that were observed; their captures are written beside what is asked next."""
         lengths: dict[int, list[str]] = {}
         for name, token_ids in ids.items():
             lengths.setdefault(len(token_ids), []).append(name)
-        stacks = {str(Path(request["out"]) / str(number)): stack for number, stack in enumerate(lengths.values())}
+        stacks = {str(out / str(number)): names for number, names in enumerate(lengths.values())}
         ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
             raise ProbeError(failure)
+        for stack in ranks[0]["stacks"].values():
+            if stack["missing"]:
+                raise RuntimeError(f"could not be observed: {', '.join(stack['missing'])} (the step ran where hooks are not called)")
         probing = max(rank["probing"] for rank in ranks)
-        facts = {
-            "engine": self.facts,
-            "versions": self.versions,
-            "seconds": {"serving": served - probing, "serving probing": probing},
-        }
-        where = {name: (directory, place) for directory, stack in stacks.items() for place, name in enumerate(stack)}
-        answer |= {"captures": [where[name] for name in names], "seconds": facts["seconds"]}
-        for directory, stack in stacks.items():
-            if missing := ranks[0]["stacks"][directory]["missing"]:
-                raise RuntimeError(f"could not be observed: {', '.join(missing)} (the step ran where hooks are not called)")
+        seconds = {"serving": served - probing, "serving probing": probing}
+        facts = {"engine": dict(self.facts), "versions": self.versions, "seconds": seconds}
+        where = {name: (directory, place) for directory, names in stacks.items() for place, name in enumerate(names)}
 
         def finish() -> None:
-            self.llm.collective_rpc("harness_saved")
+            self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
             for directory, names in stacks.items():
                 if self.ranks > 1:
                     capture.join(Path(directory), self.ranks)
                 own = [self._own(name, ids[name], ranks[0]) for name in names]
-                capture.write_facts(Path(directory), {**facts, "logits_at": focus[1][names[0]]}, own)
+                capture.write_facts(Path(directory), {**facts, "logits_at": rows[names[0]]}, own)
 
+        whole = {**answer, "captures": [where[name] for name in ids], "seconds": seconds}
         if self.alone:
-            return channel.Later(answer, finish)
+            return channel.Later(whole, finish)
         finish()
-        return answer
+        return whole
 
     def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
         """The facts of one prompt."""

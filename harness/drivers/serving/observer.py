@@ -67,7 +67,8 @@ class Observer:
         self.passes_tokens = 0
         self.recovered: list[tuple[int, probe.Recovered]] = []
         self.probing = 0.0
-        self.saving: list[Future] = []
+        self.collected = 0
+        self.saving: dict[int, list[Future]] = {}
         self.behind = ThreadPoolExecutor(1)
         self.layers = self._attention_layers()
         for name, layer in self.layers.items():
@@ -93,6 +94,8 @@ class Observer:
     def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
         """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
         the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
+        self.collected += 1
+        saving = self.saving[self.collected] = []
         answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self._failure(), "stacks": {}}
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
@@ -104,17 +107,18 @@ class Observer:
                     answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
             save = capture.save if ranks == 1 else capture.save_part
             name = "capture" if ranks == 1 else f"rank{self.rank}"
-            self.saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
+            saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
             answer["stacks"][directory] = {"missing": missing}
         answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
-        answer["ranges"] = self.ranges
+        answer |= {"ranges": self.ranges, "collected": self.collected}
+        if answer["failure"]:
+            self.saving.pop(self.collected)
         self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, []
         return answer
 
-    def saved(self) -> None:
-        """Wait until everything that was collected is on disk."""
-        saving, self.saving = self.saving, []
-        for future in saving:
+    def saved(self, collected: int) -> None:
+        """Wait until everything of one call of `collect` is on disk."""
+        for future in self.saving.pop(collected):
             future.result()
 
     def _failure(self) -> str | None:

@@ -37,8 +37,8 @@ class ObserverExtension:
     def harness_collect(self, stacks: dict, ranks: int) -> dict:
         return self.harness_observer.collect(stacks, ranks)
 
-    def harness_saved(self) -> None:
-        self.harness_observer.saved()
+    def harness_saved(self, collected: int) -> None:
+        self.harness_observer.saved(collected)
 
     def harness_overlay(self, names: list) -> list:
         from harness import overlays

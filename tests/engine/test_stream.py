@@ -1,0 +1,56 @@
+"""A stream of batches has the results of the same batches verified one after another, and goes on after a dead driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from harness.checkpoint.presets import preset
+from harness.compare.result import Verdict
+from harness.layout import Layout
+from harness.session import Session
+from harness.setting import Setting
+from harness.stream import verify_stream
+from harness.verify import verify_batch
+
+pytestmark = pytest.mark.engine
+
+SPEC, V1 = preset("tiny"), Setting(runner="v1")
+BATCHES = [[Layout.parse(text) for text in batch] for batch in (["t3 i5 t2", "t9"], ["i9 t3"], ["t2 v2x3", "i2 t3", "t4 i1"], ["t30"])]
+
+
+def test_the_results_are_those_of_batches_one_after_another(session: Session) -> None:
+    streamed = list(verify_stream(session, BATCHES, V1, SPEC))
+    assert [[result.layout for result in results] for results in streamed] == [list(map(str, batch)) for batch in BATCHES]
+    for results, batch in zip(streamed, BATCHES, strict=True):
+        for one, other in zip(results, verify_batch(session, batch, V1, SPEC), strict=True):
+            assert one.verdict is other.verdict is Verdict.PASS
+            assert [layer.masks for layer in one.layers] == [layer.masks for layer in other.layers]
+            assert one.reproduce == other.reproduce
+
+
+def test_a_declared_divergence_is_known_in_a_stream_too(session: Session) -> None:
+    from cases.catalogue import DECLARED
+
+    (results,) = verify_stream(session, [[Layout.parse("t3 i9 t4")]], Setting(runner="v2"), SPEC, DECLARED)
+    assert results[0].verdict is Verdict.KNOWN
+
+
+def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(session: Session) -> None:
+    driver, _ = session.engine(SPEC, V1)
+
+    def batches() -> Iterator[list[Layout]]:
+        for number, batch in enumerate(BATCHES):
+            if number == 1:
+                os.kill(driver.process.pid, signal.SIGKILL)
+                driver.process.wait()
+            yield batch
+
+    verdicts = [{result.verdict for result in results} for results in verify_stream(session, batches(), V1, SPEC)]
+    assert len(verdicts) == len(BATCHES)
+    assert verdicts[-1] == {Verdict.PASS}
+    assert verdicts.count({Verdict.ERROR}) <= 2
+    assert all(verdict in ({Verdict.PASS}, {Verdict.ERROR}) for verdict in verdicts)
