@@ -85,7 +85,8 @@ class Pair:
 @dataclass(frozen=True)
 class InFlight:
     """Prompts that both drivers were asked to run: ``keys`` of their reference captures, of which some are ``known`` and
-    ``new`` ones, if there are any, are made in the request ``referenced``; ``served`` is the request to the engine."""
+    ``new`` ones, if there are any, are made in the request ``referenced``; ``served`` is the request to the engine; ``out``
+    is where either side writes."""
 
     keys: list[tuple]
     known: dict[tuple, tuple[str, int]]
@@ -95,6 +96,7 @@ class InFlight:
     engine_key: tuple
     engine: Driver
     served: int
+    out: tuple[Path, Path]
     started: float
     runner: str
 
@@ -192,19 +194,21 @@ class Session:
         known = {key: self._seen[key] for key in keys if key in self._seen}
         new = {key: prompt.to_dict() for key, prompt in zip(keys, prompts, strict=True) if key not in known}
         reference, referenced = self._reference, None
+        theirs, ours = self._directory("reference"), self._directory("serving")
         if new:
-            out = str(self._directory("reference"))
-            referenced = reference.send("run", prompts=list(new.values()), out=out, **focus)
+            referenced = reference.send("run", prompts=list(new.values()), out=str(theirs), **focus)
         served = engine.send(
             "run",
             prompts=[prompt.to_dict() for prompt in prompts],
             mates=[mate.to_dict() for mate in mates],
-            out=str(self._directory("serving")),
+            out=str(ours),
             longest=spec.max_length if setting.prefix_caching else None,
             **focus,
         )
         engine_key = (spec.key, setting.engine_key)
-        return InFlight(keys, known, list(new), reference, referenced, engine_key, engine, served, started, facts["runner"])
+        return InFlight(
+            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), started, facts["runner"]
+        )
 
     def finish(self, flight: InFlight) -> list[Pair]:
         """Wait for prompts that were begun; raises as `observe` does."""
@@ -219,6 +223,14 @@ class Session:
             Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started, flight.runner)
             for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
         ]
+
+    def discard(self, flight: InFlight) -> None:
+        """Remove the captures of prompts that were finished and compared, unless the session keeps them."""
+        if self._temporary:
+            for key in flight.new:
+                self._seen.pop(key, None)
+            for directory in flight.out:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def forget_references(self) -> None:
         """Ask the reference again for prompts that it was asked before."""

@@ -34,10 +34,10 @@ def verify_stream(
     name: str = "generated",
 ) -> Iterator[list[CaseResult]]:
     """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
-    pictures. A failure is the ERROR of its batch."""
+    pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them."""
     declared = list(declared)
     flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
-    comparing: deque[list[Future] | list[CaseResult]] = deque()
+    comparing: deque[tuple[list[Future] | list[CaseResult], InFlight | None]] = deque()
 
     def land() -> None:
         batch, flight = flying.popleft()
@@ -46,10 +46,18 @@ def verify_stream(
                 raise flight
             pairs = session.finish(flight)
         except DriverFailure as error:
-            comparing.append(batch.failed(setting, spec, error, session.release, declared))
+            comparing.append((batch.failed(setting, spec, error, session.release, declared), None))
             return
         each = zip(batch.cases, pairs, batch.commands, strict=True)
-        comparing.append([pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each])
+        futures = [pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each]
+        comparing.append((futures, flight))
+
+    def results() -> list[CaseResult]:
+        waiting, flight = comparing.popleft()
+        found = [one.result() if isinstance(one, Future) else one for one in waiting]
+        if flight:
+            session.discard(flight)
+        return found
 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
@@ -64,11 +72,11 @@ def verify_stream(
             except DriverFailure as error:
                 flying.append((batch, error))
             if len(comparing) == IN_FLIGHT:
-                yield _results(comparing.popleft())
+                yield results()
         while flying:
             land()
         while comparing:
-            yield _results(comparing.popleft())
+            yield results()
 
 
 def _worker(parent: int) -> None:
@@ -80,6 +88,3 @@ def _worker(parent: int) -> None:
 def _compared(case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str) -> CaseResult:
     return compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
 
-
-def _results(compared_or_failed: list[Future] | list[CaseResult]) -> list[CaseResult]:
-    return [one.result() if isinstance(one, Future) else one for one in compared_or_failed]

@@ -54,3 +54,17 @@ def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(sessi
     assert verdicts[-1] == {Verdict.PASS}
     assert verdicts.count({Verdict.ERROR}) <= 2
     assert all(verdict in ({Verdict.PASS}, {Verdict.ERROR}) for verdict in verdicts)
+
+
+def test_captures_that_were_compared_are_removed_unless_they_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def captures() -> int:
+        return len(list(session.work.glob("*/*/*/capture.json")))
+
+    before = captures()
+    assert len(list(verify_stream(session, BATCHES[:2], V1, SPEC))) == 2
+    kept = captures()
+    assert kept > before
+    monkeypatch.setattr(session, "_temporary", True)
+    for results in verify_stream(session, BATCHES[:2], V1, SPEC):
+        assert {result.verdict for result in results} == {Verdict.PASS}
+    assert captures() == kept
