@@ -92,8 +92,10 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     except EnvironmentFailure as error:
         pytest.fail(str(error), pytrace=False)
     keep = tmp_path_factory.mktemp("session")
-    gpus, worker = inspect(serving)["gpus"], _worker(request.config)
-    own = int(worker.removeprefix("gw")) % gpus if worker and gpus > 1 else None
+    worker = _worker(request.config)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(inspect(serving)["gpus"])))
+    gpus = visible.split(",")
+    own = gpus[int(worker.removeprefix("gw")) % len(gpus)] if worker else None
     with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
         yield opened
 

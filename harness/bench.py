@@ -15,6 +15,8 @@ from harness.stream import verify_stream
 
 PLAIN = 3
 """How often a batch is served plainly; the median counts."""
+WARM = 3
+"""Batches that are verified before the clock starts; the last of them may still run then."""
 PLAINLY = 1 << 30
 """The first seed of prompts that are served plainly, which no verified layout has."""
 
@@ -62,26 +64,27 @@ def stream(
     seconds: float,
     together: Callable[[], object] = lambda: None,
 ) -> tuple[float, list[CaseResult]]:
-    """Verify batches of different layouts for ``seconds`` after the first; layouts a minute and the last batch's results.
+    """Verify batches of different layouts; layouts a minute of those that were begun in ``seconds`` after a warm-up, and the
+    last batch's results or, if there is one, the first batch's that has an ERROR.
 
     ``together`` is called before the clock starts, so that several engines can begin at the same moment.
     """
-    until = float("inf")
+    start, begun = 0.0, 0
 
     def batches() -> Iterator[list[Layout]]:
-        number = 0
-        while number < 2 or time.perf_counter() < until:
-            yield [layout_of(tokens, spec.window, number * batch + index) for index in range(batch)]
-            number += 1
+        nonlocal start, begun
+        while begun <= WARM or time.perf_counter() < start + seconds:
+            if begun == WARM:
+                together()
+                start = time.perf_counter()
+            yield [layout_of(tokens, spec.window, begun * batch + index) for index in range(batch)]
+            begun += 1
 
-    streamed = verify_stream(session, batches(), setting, spec)
-    next(streamed)
-    together()
-    start = time.perf_counter()
-    until, count, last = start + seconds, 0, []
-    for last in streamed:
-        count += len(last)
-    return 60 * count / (time.perf_counter() - start), last
+    last: list[CaseResult] = []
+    for results in verify_stream(session, batches(), setting, spec):
+        if not any(result.verdict is Verdict.ERROR for result in last):
+            last = results
+    return 60 * batch * (begun - WARM) / (time.perf_counter() - start), last
 
 
 def layout_of(tokens: int, window: int, index: int) -> Layout:

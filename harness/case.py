@@ -17,7 +17,8 @@ DEFAULT_PICTURE_TEXT = "w40 w41 <|image|> w42 w43 w44"
 @dataclass(frozen=True)
 class Case:
     """A layout that is verified. Instead of it a text with images can go through both processors: ``picture`` is the
-    (width, height) of a drawn one, ``images`` are files, each with `IMAGE` in the ``text``."""
+    (width, height) of a drawn one, ``images`` are files, each with `IMAGE` in the ``text``. ``seed`` draws the words and
+    pictures of a layout."""
 
     name: str
     title: str
@@ -26,6 +27,7 @@ class Case:
     picture: tuple[int, int] | None = None
     images: tuple[str, ...] = ()
     text: str | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Declared:
     """A divergence that is known. One of three says what is seen:
 
     - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``);
-    - ``precision``: every mask is equal, and the logits are no further off than those of the reference with products in
-      this precision, one of `PRECISIONS`, measured in the same run;
+    - ``precision``: every mask is equal, and the logits are within the bound whose floor is the error of the reference with
+      products in this precision, one of `PRECISIONS`, measured in the same run;
     - ``failure``: the serving side fails with this in its message.
 
     It holds for settings whose fields are in ``backends``, ``runners`` (as the engine chose them) and ``dtypes``

@@ -97,6 +97,7 @@ class InFlight:
     engine: Driver
     served: int
     out: tuple[Path, Path]
+    remember: bool
     started: float
     runner: str
 
@@ -105,7 +106,8 @@ class Session:
     """Starts drivers when they are needed and ends them with `close` (or as a context manager).
 
     ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
-    unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, but for engines of several ranks.
+    unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, as in `CUDA_VISIBLE_DEVICES`,
+    but for engines of several ranks.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Session:
         serving_python: str = sys.executable,
         cache: Path | None = None,
         keep: Path | None = None,
-        gpu: int | None = None,
+        gpu: str | None = None,
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -123,7 +125,7 @@ class Session:
         if not inspect(reference_python)["transformers"]:
             raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
         self.cache = cache or cache_directory()
-        self._pinned = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+        self._pinned = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
         self._temporary = keep is None
         self._reference: Driver | None = None
@@ -175,10 +177,10 @@ class Session:
         return self.finish(self.begin(spec, setting, prompts, mates))
 
     def begin(
-        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = ()
+        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (), *, remember: bool = True
     ) -> InFlight:
         """Ask both sides, without waiting, for what `observe` returns. Prompts may be in flight already if it is under the
-        same setting and they are finished first.
+        same setting and they are finished first. Without ``remember`` the reference's captures are this flight's own.
 
         Raises:
             DriverFailure: a driver failed to start.
@@ -191,7 +193,7 @@ class Session:
         focus = {"layers": setting.layers, "positions": setting.positions}
         asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
         keys = [(*asked, prompt.digest) for prompt in prompts]
-        known = {key: self._seen[key] for key in keys if key in self._seen}
+        known = {key: self._seen[key] for key in keys if key in self._seen} if remember else {}
         new = {key: prompt.to_dict() for key, prompt in zip(keys, prompts, strict=True) if key not in known}
         reference, referenced = self._reference, None
         theirs, ours = self._directory("reference"), self._directory("serving")
@@ -207,16 +209,18 @@ class Session:
         )
         engine_key = (spec.key, setting.engine_key)
         return InFlight(
-            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), started, facts["runner"]
-        )
+            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), remember, started,
+            facts["runner"],
+        )  # fmt: skip
 
     def finish(self, flight: InFlight) -> list[Pair]:
         """Wait for prompts that were begun; raises as `observe` does."""
         references = dict(flight.known)
         if flight.referenced is not None:
             answer = flight.reference.receive(flight.referenced, timeout=RUN_TIMEOUT)
-            references.update(zip(flight.new, answer["captures"], strict=True))
-            self._seen.update(references)
+            new = dict(zip(flight.new, answer["captures"], strict=True))
+            references |= new
+            self._seen |= new if flight.remember else {}
         with self._dropping(flight.engine_key, flight.engine):
             served = flight.engine.receive(flight.served, timeout=RUN_TIMEOUT)["captures"]
         return [
@@ -225,10 +229,8 @@ class Session:
         ]
 
     def discard(self, flight: InFlight) -> None:
-        """Remove the captures of prompts that were finished and compared, unless the session keeps them."""
-        if self._temporary:
-            for key in flight.new:
-                self._seen.pop(key, None)
+        """Remove the captures of prompts that were not to be remembered, unless the session keeps them."""
+        if self._temporary and not flight.remember:
             for directory in flight.out:
                 shutil.rmtree(directory, ignore_errors=True)
 

@@ -39,14 +39,27 @@ def verify_stream(
     flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
     comparing: deque[tuple[list[Future] | list[CaseResult], InFlight | None]] = deque()
 
+    def take_off(batch: Batch) -> None:
+        try:
+            flying.append((batch, session.begin(spec, setting, batch.prompts, remember=False)))
+        except DriverFailure as error:
+            flying.append((batch, error))
+
     def land() -> None:
         batch, flight = flying.popleft()
+        failed = flight if isinstance(flight, DriverFailure) else None
         try:
-            if isinstance(flight, DriverFailure):
-                raise flight
-            pairs = session.finish(flight)
+            pairs = [] if failed else session.finish(flight)
         except DriverFailure as error:
-            comparing.append((batch.failed(setting, spec, error, session.release, declared), None))
+            failed = error
+            if not flight.engine.alive or not flight.reference.alive:
+                others = [other for other, _ in flying]
+                flying.clear()
+                for other in others:
+                    take_off(other)
+        if failed:
+            found = batch.failed(setting, spec, failed, session.release, declared)
+            comparing.append((found, None if flight is failed else flight))
             return
         each = zip(batch.cases, pairs, batch.commands, strict=True)
         futures = [pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each]
@@ -67,10 +80,7 @@ def verify_stream(
                 land()
             batch = Batch.of(layouts, setting, spec, name, seed=count)
             count += len(layouts)
-            try:
-                flying.append((batch, session.begin(spec, setting, batch.prompts)))
-            except DriverFailure as error:
-                flying.append((batch, error))
+            take_off(batch)
             if len(comparing) == IN_FLIGHT:
                 yield results()
         while flying:

@@ -15,7 +15,7 @@ from harness.checkpoint.spec import ModelSpec
 from harness.compare.judge import judge
 from harness.compare.result import CaseResult, Verdict
 from harness.drivers.capture import Capture
-from harness.errors import DriverFailure, UsageError
+from harness.errors import DriverFailure
 from harness.layout import Layout, Segment
 from harness.session import Pair, Session
 from harness.setting import Setting
@@ -27,42 +27,42 @@ def verify(
     """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
     spec = spec or preset(case.model)
     layout = Layout.parse(case.layout) if case.layout else None
-    prompt = prompt_for(layout, spec) if layout else text_prompt(case, session.work)
-    mates = [prompt_for(Layout.parse(text), spec, seed=index + 1) for index, text in enumerate(setting.mates)]
+    prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
+    mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.mates, start=1)]
     reproduce = command(case, setting, spec)
     declared = list(declared)
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates)
-        return compared(case, layout, spec, setting, pair, declared, reproduce)
     except DriverFailure as error:
         known = _failure(error, setting, session.release, declared)
         return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
-    except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
-        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "")
+    return compared(case, layout, spec, setting, pair, declared, reproduce)
 
 
 def compared(
     case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, pair: Pair, declared: Iterable[Declared], reproduce: str
 ) -> CaseResult:
-    """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant."""
+    """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
+    cannot be compared are an ERROR."""
     start = time.perf_counter()
     release = pair.serving.facts["versions"]["vllm"]
     holds = [d for d in declared if d.holds(setting, pair.declared_runner, release)]
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
-    result = judge(
-        case=case.name,
-        title=case.title,
-        layout=layout or layout_of(pair.reference),
-        spec=spec,
-        setting=setting,
-        reference=pair.reference,
-        serving=pair.serving,
-        declared=next(masked, None),
-        imprecise=next((d for d in holds if d.precision), None),
-        reproduce=reproduce,
-    )
+    try:
+        result = judge(
+            case=case.name,
+            title=case.title,
+            layout=layout or layout_of(pair.reference),
+            spec=spec,
+            setting=setting,
+            reference=pair.reference,
+            serving=pair.serving,
+            declared=next(masked, None),
+            imprecise=next((d for d in holds if d.precision), None),
+            reproduce=reproduce,
+        )
+    except ValueError as error:
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "")
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -119,7 +119,7 @@ class Batch:
     @classmethod
     def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0) -> Batch:
         title = "served together" if len(layouts) > 1 else "generated"
-        cases = [Case(name, title, str(layout), spec.name) for layout in layouts]
+        cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
         prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
         commands = []
         for index, case in enumerate(cases):
@@ -176,6 +176,7 @@ def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
     words += ["--text", case.text] if case.text is not None else []
     words += ["--model", case.model]
     words += ["--window", str(spec.window)] if not spec.source else []
+    words += ["--seed", str(case.seed)] if case.seed else []
     for option, name in (("--backend", "backend"), ("--runner", "runner"), ("--dtype", "dtype")):
         words += [option, getattr(setting, name)]
     default = Setting()

@@ -43,8 +43,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one request is: ``token_ids`` and ``token_types`` over positions, ``spans`` inclusive ranges
-    of the vision soft tokens, and the items. ``text`` and the files of its ``images`` stand for all of them where real
+    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its ``images`` stand for all of them where real
     pictures go through both processors."""
 
     token_ids: tuple[int, ...]

@@ -35,6 +35,7 @@ def run(
         str, typer.Option(help="a preset (`harness show --models`), a directory with a Gemma 4 checkpoint, or a hub id")
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     backend: options.Backend = "triton",
     runner: options.Runner = "auto",
     dtype: options.Dtype = "float32",
@@ -63,7 +64,9 @@ def run(
         backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
         block_size, serving_arg,
     ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
+    options.at_least("seed", seed, 0)
     chosen, declared = _chosen(layout, case, picture, image or [], text, model)
+    chosen = replace(chosen, seed=seed)
     spec = checkpoint(chosen.model)
     for index in setting.layers:
         if not 0 <= index < len(spec.layers):

@@ -45,22 +45,16 @@ def judge(
     for facts in serving.facts["layers"]:
         index = facts["index"]
         kind = types[index]
-        theirs, ours = reference.masks(index), serving.masks(index)
+        theirs, ours = reference.masks(index), _of_one_rank(serving.masks(index), len(reference.masks(index)))
         if not serving.observed.all():
             theirs = theirs * serving.observed[:, None].astype(np.uint8)
         difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
         layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, setting.backend, reference, serving, declared))
-    logits_result = logits.compare(
-        reference.tensors["truth.logits"],
-        [reference.tensors["logits"], reference.tensors["again.logits"]],
-        serving.tensors["logits"],
-        serving.observed,
-        reference.facts["logits_at"],
-    )
+    logits_result = _compared(reference, serving.tensors["logits"], serving.observed)
     coarse = _coarse(reference, serving)
     verdict, words, meant = _verdict(
-        layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, serving.observed
+        layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, reference, serving.observed
     )
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
     if first is None and not logits_result.within:
@@ -82,6 +76,15 @@ def judge(
         reproduce=reproduce,
         declared=meant.to_dict() if meant else None,
     )
+
+
+def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
+    """The masks (groups, N, bytes) of ``kv_heads`` KV heads, where ranks that are more than these each had a copy of one."""
+    copies = len(masks) // kv_heads
+    if copies * kv_heads != len(masks) or copies == 1:
+        return masks
+    heads = masks.reshape(kv_heads, copies, *masks.shape[1:])
+    return heads[:, 0] if (heads == heads[:, :1]).all() else masks
 
 
 def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
@@ -132,8 +135,19 @@ def _coarse(reference: Capture, serving: Capture) -> dict[str, LogitsResult]:
     }
 
 
+def _shows(imprecise: Declared | None, reference: Capture, observed: np.ndarray) -> bool:
+    """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
+    sample = reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
+    return sample is not None and not _compared(reference, sample, observed).within
+
+
+def _compared(reference: Capture, ours: np.ndarray, observed: np.ndarray) -> LogitsResult:
+    samples = [reference.tensors["logits"], reference.tensors["again.logits"]]
+    return logits.compare(reference.tensors["truth.logits"], samples, ours, observed, reference.facts["logits_at"])
+
+
 def _verdict(
-    layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, observed
+    layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, reference, observed
 ) -> tuple[Verdict, list[str], Declared | None]:
     """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
 
@@ -147,7 +161,7 @@ def _verdict(
 
     touched = declared and not follow("reference")
     if all(difference.equal for difference in differences):
-        gone = declared if touched else imprecise if logits_result.within else None
+        gone = declared if touched else imprecise if logits_result.within and _shows(imprecise, reference, observed) else None
         if gone:
             what = f"divergence `{gone.policy}`" if gone.policy else "imprecision of the logits"
             return Verdict.FIXED, [f"the declared {what} is gone; remove its declaration ({gone.link})"], gone

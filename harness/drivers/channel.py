@@ -14,8 +14,11 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from harness.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,23 @@ def serve(handlers: dict[str, Callable[[dict], dict | Later]], read_fd: int, wri
         ThreadPoolExecutor(1) as behind,
     ):
 
-        def send(number: int, work: Callable[[], dict]) -> None:
-            answer = _answer(work)
+        def send(number: int, answer: dict | Later) -> None:
+            line = _guarded(lambda: json.dumps({"id": number, **_finished(answer)}))
             sys.stdout.flush()
             sys.stderr.flush()
-            answers.write(json.dumps({"id": number, **answer}) + "\n")
+            answers.write((line if isinstance(line, str) else json.dumps({"id": number, **line})) + "\n")
             answers.flush()
 
         for line in requests:
             request = json.loads(line)
-            answer = _answer(lambda request=request: handlers[request["op"]](request))
-            behind.submit(send, request["id"], lambda answer=answer: _finished(answer))
+            answer = _guarded(lambda request=request: handlers[request["op"]](request))
+            behind.submit(send, request["id"], answer)
 
 
-def _answer(work: Callable[[], dict | Later]) -> dict | Later:
+def _guarded(work: Callable[[], T]) -> T | dict:
     """What ``work`` returns, or its failure as an answer."""
     try:
-        found = work()
-        return found if isinstance(found, Later) else {"ok": True, **found}
+        return work()
     except Exception as error:
         traceback.print_exc()
         kind = "usage" if isinstance(error, UsageError) else type(error).__name__
@@ -61,5 +63,5 @@ def _answer(work: Callable[[], dict | Later]) -> dict | Later:
 def _finished(answer: dict | Later) -> dict:
     if isinstance(answer, Later):
         answer.finish()
-        return answer.answer
-    return answer
+        answer = answer.answer
+    return {"ok": True, **answer}

@@ -20,6 +20,7 @@ from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
 from harness.drivers import capture, channel, inputs
 from harness.drivers.capture import ATTENTION_VALUES
+from harness.drivers.stopwatch import Stopwatch
 from harness.masks import probe
 
 WIDEST = 2048
@@ -87,7 +88,6 @@ class Reference:
         rows = capture.chosen(positions, tokens)
         with _observed(self.model, self.attention, layers) as observed:
             logits = _forward(self.model, arguments, rows)
-        probing = observed.seconds
         with _attention(self.model, OTHER[self.attention]):
             again = _forward(self.model, arguments, rows)
         with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
@@ -107,6 +107,7 @@ class Reference:
             kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
         own = {name: arguments[name].tolist() for name in ("input_ids", "mm_token_type_ids")}
         tensors = capture.on_host(tensors)
+        probing = observed.probing.seconds()
         seconds = (time.perf_counter() - start - probing) / len(prompts)
         facts = {
             "layers": kept,
@@ -228,10 +229,10 @@ def _no_downcast():
 
 
 class _Observed:
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.layers: dict[int, dict] = {}
         self.hidden: dict[int, torch.Tensor] = {}
-        self.seconds = 0.0
+        self.probing = Stopwatch(device)
 
 
 @contextmanager
@@ -242,20 +243,19 @@ def _observed(model, attention: str, layers: list[int]):
 
     eager = modeling_gemma4.eager_attention_forward
     original = eager if attention == "eager" else ALL_ATTENTION_FUNCTIONS[attention]
-    observed = _Observed()
+    observed = _Observed(model.device)
 
     def attend(module, query, key, value, attention_mask, **kwargs):
         result = original(module, query, key, value, attention_mask, **kwargs)
         if isinstance(module, modeling_gemma4.Gemma4TextAttention) and (not layers or module.layer_idx in layers):
-            start = time.perf_counter()
-            observed.layers[module.layer_idx] = {
-                "type": module.layer_type,
-                "window": module.sliding_window,
-                "attention": result[0].flatten(2).clone(),
-                "declared": _declared(attention_mask, len(query), query.shape[2]),
-                "mask": _probe(original, module, query, key, value, attention_mask, attention == "eager", kwargs),
-            }
-            observed.seconds += time.perf_counter() - start
+            with observed.probing.on():
+                observed.layers[module.layer_idx] = {
+                    "type": module.layer_type,
+                    "window": module.sliding_window,
+                    "attention": result[0].flatten(2).clone(),
+                    "declared": _declared(attention_mask, len(query), query.shape[2]),
+                    "mask": _probe(original, module, query, key, value, attention_mask, attention == "eager", kwargs),
+                }
         return result
 
     decoder_layers = [m for m in model.modules() if isinstance(m, modeling_gemma4.Gemma4TextDecoderLayer)]

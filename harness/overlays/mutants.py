@@ -68,7 +68,8 @@ def _flash_without_window(worker, ledger: Ledger) -> None:
     from vllm.v1.attention.backends import flash_attn
 
     original = flash_attn._make_mm_prefix_mask_mod
-    ledger.set(flash_attn, "_make_mm_prefix_mask_mod", lambda ranges, **bounds: original(ranges, sliding_window=bounds["sliding_window"]))
+    without = lambda *ranges, sliding_window=0, **text: original(*ranges, sliding_window=sliding_window)
+    ledger.set(flash_attn, "_make_mm_prefix_mask_mod", without)
 
 
 def _unclamped(layer, ledger: Ledger) -> None:

@@ -57,6 +57,7 @@ TF32 = Declared(precision="tf32", link="https://example.org/2", reason="the kern
         pytest.param("clamp", 1e-1, 5e-3, Verdict.DIVERGED, id="beyond the floor of TF32"),
         pytest.param("clamp", 1e-2, 0, Verdict.DIVERGED, id="the reference was not run in TF32"),
         pytest.param("clamp", NOISE, 5e-3, Verdict.FIXED, id="within the floor of float32"),
+        pytest.param("clamp", NOISE, 2 * NOISE, Verdict.PASS, id="TF32 would not show either"),
         pytest.param("drop", 1e-2, 5e-3, Verdict.DIVERGED, id="other masks"),
     ],
 )

@@ -33,3 +33,11 @@ def test_each_rank_s_second_kv_head_is_told_apart(session: Session) -> None:
     found = result(session, "one-kv-head-group-causal")
     assert found.verdict is Verdict.DIVERGED
     assert "in KV head group 1, 3 only" in found.diagnosis
+
+
+def test_a_kv_head_that_both_ranks_have_counts_once(session: Session) -> None:
+    """A model with fewer KV heads than ranks: vLLM gives each rank a copy."""
+    one = SPEC.with_(kv_heads=1, global_kv_heads=1)
+    found = verify(session, Case("ranks", "", "t3 i5 t4 i12 t3"), TWO, spec=one)
+    assert found.verdict is Verdict.PASS, found.diagnosis
+    assert [layer.kv_head_groups for layer in found.layers] == [1, 1]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from harness.case import Case
 from harness.checkpoint.presets import preset
 from harness.compare.result import Verdict
 from harness.layout import Layout
 from harness.session import Session
 from harness.setting import Setting
 from harness.stream import verify_stream
-from harness.verify import verify_batch
+from harness.verify import verify, verify_batch
 
 pytestmark = pytest.mark.engine
 
@@ -29,7 +31,15 @@ def test_the_results_are_those_of_batches_one_after_another(session: Session) ->
         for one, other in zip(results, verify_batch(session, batch, V1, SPEC), strict=True):
             assert one.verdict is other.verdict is Verdict.PASS
             assert [layer.masks for layer in one.layers] == [layer.masks for layer in other.layers]
-            assert one.reproduce == other.reproduce
+
+
+def test_the_command_of_a_result_has_its_words_and_pictures(session: Session) -> None:
+    streamed = [results[0] for results in verify_stream(session, [[Layout.parse("t2 i3 t2")]] * 3, V1, SPEC)]
+    assert [re.findall("--seed (.)", result.reproduce) for result in streamed] == [[], ["1"], ["2"]]
+    for seed, result in enumerate(streamed):
+        again = verify(session, Case("again", "", "t2 i3 t2", seed=seed), V1)
+        assert again.logits == result.logits
+    assert streamed[0].logits != streamed[1].logits
 
 
 def test_a_declared_divergence_is_known_in_a_stream_too(session: Session) -> None:

@@ -115,6 +115,7 @@ class Engine:
         ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
+            self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
             raise ProbeError(failure)
         for stack in ranks[0]["stacks"].values():
             if stack["missing"]:

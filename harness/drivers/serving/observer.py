@@ -9,7 +9,6 @@ real cache are untouched, so what the engine computes does not change.
 from __future__ import annotations
 
 import re
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from harness.drivers import capture
 from harness.drivers.capture import ATTENTION_VALUES
 from harness.drivers.serving import releases
+from harness.drivers.stopwatch import Stopwatch
 from harness.masks import probe
 
 _LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
@@ -66,7 +66,7 @@ class Observer:
         self.ranges: dict[str, dict[str, list | None]] = {}
         self.passes_tokens = 0
         self.recovered: list[tuple[int, probe.Recovered]] = []
-        self.probing = 0.0
+        self.probing = Stopwatch(self.runner.device)
         self.collected = 0
         self.saving: dict[int, list[Future]] = {}
         self.behind = ThreadPoolExecutor(1)
@@ -89,14 +89,14 @@ class Observer:
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
         self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, []
-        self.probing = 0.0
+        self.probing = Stopwatch(self.runner.device)
 
     def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
         """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
         the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
         self.collected += 1
         saving = self.saving[self.collected] = []
-        answer: dict = {"rank": self.rank, "probing": self.probing, "failure": self._failure(), "stacks": {}}
+        answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._failure(), "stacks": {}}
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
             tensors = capture.on_host(tensors)
@@ -111,8 +111,6 @@ class Observer:
             answer["stacks"][directory] = {"missing": missing}
         answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
         answer |= {"ranges": self.ranges, "collected": self.collected}
-        if answer["failure"]:
-            self.saving.pop(self.collected)
         self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, []
         return answer
 
@@ -262,9 +260,8 @@ class Observer:
             result = original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
             if self.requests and self._observes(index) and attn_metadata is not None:
                 output = kwargs.get("output", args[0] if args else result)
-                start = time.perf_counter()
-                self._observe(name, index, original, layer_, query, key, kv_cache, attn_metadata, output)
-                self.probing += time.perf_counter() - start
+                with self.probing.on():
+                    self._observe(name, index, original, layer_, query, key, kv_cache, attn_metadata, output)
             return result
 
         layer.impl.forward = forward
