@@ -11,12 +11,12 @@ from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout, Segment
 from harness.session import Session
 from harness.setting import Setting
-from harness.stream import verify_stream
+from harness.stream import IN_FLIGHT, verify_stream
 
 PLAIN = 3
 """How often a batch is served plainly; the median counts."""
-WARM = 3
-"""Batches that are verified before the clock starts; the last of them may still run then."""
+WARM = IN_FLIGHT + 1
+"""The batch that is begun when the clock starts: the first has just been served then, and those between run."""
 PLAINLY = 1 << 30
 """The first seed of prompts that are served plainly, which no verified layout has."""
 
@@ -64,8 +64,8 @@ def stream(
     seconds: float,
     together: Callable[[], object] = lambda: None,
 ) -> tuple[float, list[CaseResult]]:
-    """Verify batches of different layouts; layouts a minute of those that were begun in ``seconds`` after a warm-up, and the
-    last batch's results or, if there is one, the first batch's that has an ERROR.
+    """Verify batches of different layouts for ``seconds``; layouts a minute of those that were served after the first batch,
+    and the last batch's results or, if there is one, the first batch's that has an ERROR.
 
     ``together`` is called before the clock starts, so that several engines can begin at the same moment.
     """
@@ -84,7 +84,7 @@ def stream(
     for results in verify_stream(session, batches(), setting, spec):
         if not any(result.verdict is Verdict.ERROR for result in last):
             last = results
-    return 60 * batch * (begun - WARM) / (time.perf_counter() - start), last
+    return 60 * batch * (begun - 1) / (time.perf_counter() - start), last
 
 
 def layout_of(tokens: int, window: int, index: int) -> Layout:
