@@ -6,6 +6,7 @@ The window of the preset `tiny` is 8 tokens. `make report` and `pytest cases` bo
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from cases import gpu
 from harness.case import Case, Declared
@@ -40,15 +41,7 @@ V2 = Setting(backend="triton", runner="v2")
 CPU_ATTN = Setting(backend="cpu")
 SETTINGS = [V1, V2, CPU_ATTN]
 
-DROP = Declared(
-    policy="drop",
-    link="https://github.com/vllm-project/vllm/pull/50539",
-    reason="the V2 runner leaves an image longer than the window causal",
-    backends=("triton",),
-    runners=("v2",),
-    releases=">=0.25,<0.33",
-    mended_by=("pr-50539",),
-)
+DROP = replace(gpu.DROP, backends=("triton",))
 DECLARED = [
     DROP,
     Declared(

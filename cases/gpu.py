@@ -31,16 +31,17 @@ CASES = [
     )
 ]
 
+DROP = Declared(
+    policy="drop",
+    link="https://github.com/vllm-project/vllm/pull/50539",
+    reason="the V2 runner leaves an image longer than the window causal",
+    backends=("TRITON_ATTN", "FLASH_ATTN"),
+    runners=("v2",),
+    releases=">=0.25,<0.33",
+    mended_by=("pr-50539",),
+)
 DECLARED = [
-    Declared(
-        policy="drop",
-        link="https://github.com/vllm-project/vllm/pull/50539",
-        reason="the V2 runner leaves an image longer than the window causal",
-        backends=("TRITON_ATTN", "FLASH_ATTN"),
-        runners=("v2",),
-        releases=">=0.25,<0.33",
-        mended_by=("pr-50539",),
-    ),
+    DROP,
     Declared(
         policy="causal-blocks",
         link="https://github.com/vllm-project/vllm/pull/27938",

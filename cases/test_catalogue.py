@@ -15,7 +15,7 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.mark.parametrize(
-    ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.label.replace(' ', '-')}") for c, s in entries("cpu")]
+    ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.slug}") for c, s in entries("cpu")]
 )
 def test_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, DECLARED)

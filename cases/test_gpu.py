@@ -31,20 +31,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = gpu.wanted(metafunc.config.getoption("markexpr"))
     if "case" in metafunc.fixturenames:
         entries = gpu.entries(python) if asked else []
-        together = [_together(entry[1], *entry, name=f"{entry[0].name}-{_name(entry[1])}") for entry in entries]
+        together = [_together(entry[1], *entry, name=f"{entry[0].name}-{entry[1].slug}") for entry in entries]
         metafunc.parametrize(("case", "setting"), together)
     else:
         every = gpu.right(python) if asked else []
-        metafunc.parametrize("setting", [_together(setting, setting, name=_name(setting)) for setting in every])
+        metafunc.parametrize("setting", [_together(setting, setting, name=setting.slug) for setting in every])
 
 
 def _together(setting: Setting, *values: object, name: str) -> ParameterSet:
     """A parameter; with `--dist loadgroup` one worker takes all of a setting, so that its engine starts once."""
-    return pytest.param(*values, id=name, marks=pytest.mark.xdist_group(_name(setting)))
-
-
-def _name(setting: Setting) -> str:
-    return setting.label.replace(" ", "-")
+    return pytest.param(*values, id=name, marks=pytest.mark.xdist_group(setting.slug))
 
 
 def test_gpu_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:

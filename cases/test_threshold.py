@@ -20,7 +20,7 @@ RIGHT = [Setting(runner="v1"), Setting(runner="v2", overlays=("pr-50539",))]
 WINDOWS = {"dev": [], "ci": [3], "nightly": [1, 2, 3, 5, 16, 17, 32]}
 """Besides the preset's 8."""
 FEW = settings.default.max_examples // 4
-right = pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.label.replace(" ", "-"))
+right = pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.slug)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -194,14 +194,15 @@ class Session:
         asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
         keys = [(*asked, prompt.digest) for prompt in prompts]
         known = {key: self._seen[key] for key in keys if key in self._seen} if remember else {}
-        new = {key: prompt.to_dict() for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+        data = [prompt.to_dict() for prompt in prompts]
+        new = {key: one for key, one in zip(keys, data, strict=True) if key not in known}
         reference, referenced = self._reference, None
         theirs, ours = self._directory("reference"), self._directory("serving")
         if new:
             referenced = reference.send("run", prompts=list(new.values()), out=str(theirs), **focus)
         served = engine.send(
             "run",
-            prompts=[prompt.to_dict() for prompt in prompts],
+            prompts=data,
             mates=[mate.to_dict() for mate in mates],
             out=str(ours),
             longest=spec.max_length if setting.prefix_caching else None,

@@ -7,13 +7,14 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 
 from harness.checkpoint.spec import ModelSpec
+from harness.drivers.hosting.backends import HOSTED
 from harness.errors import UsageError
 
 BACKENDS = {
     "cpu": ("triton", "cpu", "flex"),
     "cuda": ("triton", "flex", "flash", "auto"),
 }
-CUDA_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
+VLLM_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
 NOT_OF_THE_ENGINE = ("reference", "mates", "overlays", "layers", "positions")
 _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
@@ -89,6 +90,11 @@ class Setting:
         words += [f"tp {self.tensor_parallel}"] if self.tensor_parallel > 1 else []
         return " ".join(words) + "".join(f" +{overlay}" for overlay in self.overlays)
 
+    @property
+    def slug(self) -> str:
+        """The label as one word, for the names of tests."""
+        return self.label.replace(" ", "-")
+
     def check_host(self, host: str) -> None:
         """Raise UsageError if ``host`` (cpu or cuda) cannot run this."""
         if host == "cpu" and self.kv_dtype != "auto":
@@ -116,7 +122,7 @@ class Setting:
         if self.runner != "auto":
             variables["VLLM_USE_V2_MODEL_RUNNER"] = self.runner.removeprefix("v").replace("1", "0").replace("2", "1")
         if host == "cpu":
-            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HARNESS_CPU_BACKEND": self.backend}
+            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", HOSTED: self.backend}
             if self.backend == "triton":
                 variables["TRITON_INTERPRET"] = "1"
         else:
@@ -148,11 +154,16 @@ class Setting:
             arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES
             arguments["gpu_memory_utilization"] = 0.2
         if host == "cuda" and self.backend != "auto":
-            arguments["attention_backend"] = CUDA_NAMES.get(self.backend, self.backend)
+            arguments["attention_backend"] = vllm_name(self.backend)
         return arguments | {name: _value(value) for name, value in self.arguments}
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+
+def vllm_name(backend: str) -> str:
+    """A back end by vLLM's own name."""
+    return VLLM_NAMES.get(backend, backend)
 
 
 def _value(text: str) -> object:

@@ -30,7 +30,6 @@ def verify(
     prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
     mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.mates, start=1)]
     reproduce = command(case, setting, spec)
-    declared = list(declared)
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates)
     except DriverFailure as error:

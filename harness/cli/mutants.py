@@ -12,7 +12,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
@@ -40,8 +39,7 @@ def mutants(
     from harness.report.bundle import write_report
     from harness.session import check_usage
 
-    spec = preset(model)
-    spec = spec if window is None else spec.with_(window=window)
+    spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():

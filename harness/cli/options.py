@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.checkpoint.presets import preset
+from harness.checkpoint.spec import ModelSpec
 from harness.errors import UsageError
 from harness.setting import Setting
 
@@ -78,6 +80,16 @@ def setting_of(
         block_size=block_size,
         arguments=tuple(arguments),
     )
+
+
+def preset_with(model: str, window: int | None) -> ModelSpec:
+    """A preset, with another window if one is given.
+
+    Raises:
+        UsageError: there is no such preset, or the window is not allowed.
+    """
+    spec = preset(model)
+    return spec if window is None else spec.with_(window=window)
 
 
 def at_least(field: str, value: float, least: int) -> None:

@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
-from harness.report import atomic
+from harness.report import atomic, jsonl
 from harness.setting import Setting
 from harness.soak import BLOCK, SETTINGS, block, summary
 
@@ -35,8 +34,7 @@ def soak(
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
     from harness.session import check_usage
 
-    spec = preset(model)
-    spec = spec if window is None else spec.with_(window=window)
+    spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
     options.at_least("layouts", layouts, 1)
     options.at_least("jobs", jobs, 1)
@@ -44,16 +42,15 @@ def soak(
     check_usage(base, serving_python)
     out.mkdir(parents=True, exist_ok=True)
     of = {"model": model, "window": spec.window, "backend": backend, "dtype": dtype}
-    done = {(each["setting"], each["seed"]): each for each in _blocks(out) if each["of"] == of}
+    done = {(each["setting"], each["seed"]): each for each in jsonl.read(out / "blocks.jsonl") if each.get("of") == of}
     wanted = [(setting, seed) for setting in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
     todo = [(*key, spec, base, batch) for key in wanted if key not in done]
     console = Console(stderr=True)
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
     try:
         for found in in_parallel(_block, todo, jobs, serving_python, reference_python):
-            done[found["setting"], found["seed"]] = found | {"of": of}
-            with (out / "blocks.jsonl").open("a") as file:
-                file.write(json.dumps(found | {"of": of}) + "\n")
+            done[found["setting"], found["seed"]] = found
+            jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
             console.print(
                 f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
                 f"failures, {found['seconds']:.0f} s",
@@ -74,15 +71,3 @@ def soak(
 
 def _block(session, setting: str, seed: int, spec: ModelSpec, base: Setting, batch: int) -> dict:
     return block(session, setting, seed, spec, base, batch)
-
-
-def _blocks(out: Path) -> list[dict]:
-    """The blocks that were done; a line that was cut off is left out."""
-    path = out / "blocks.jsonl"
-    blocks = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            blocks.append({"of": None} | json.loads(line))
-        except ValueError:
-            continue
-    return blocks

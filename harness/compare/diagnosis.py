@@ -9,7 +9,7 @@ import numpy as np
 from harness.compare.masks import Difference
 from harness.layout import Layout
 from harness.masks import policies
-from harness.setting import CUDA_NAMES, Setting
+from harness.setting import Setting, vllm_name
 
 FULL = ("causal", "everywhere", "bidirectional")
 CAUSES = {
@@ -34,7 +34,7 @@ def explanations(
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
     ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    possible = {name for name, policy in policies.POLICIES.items() if policy.backend in ("", CUDA_NAMES.get(backend, backend))}
+    possible = {name for name, policy in policies.POLICIES.items() if policy.backend in ("", vllm_name(backend))}
     names = [name for name in policies.POLICIES if name in possible and (sliding or name in FULL)]
     names.sort(key=lambda name: name != first)
     return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)

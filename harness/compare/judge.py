@@ -17,6 +17,9 @@ from harness.layout import Layout
 from harness.masks.policies import POLICIES
 from harness.setting import Setting
 
+FLOOR = ("logits", "again.logits")
+"""The reference in the serving dtype, with two attention implementations."""
+
 
 def judge(
     *,
@@ -51,10 +54,9 @@ def judge(
         difference = Difference.of(theirs, ours, reference.unpack)
         differences.append(difference)
         layers.append(_layer(index, kind, len(theirs), difference, facts, layout, spec, setting.backend, reference, serving, declared))
-    logits_result = _compared(reference, serving.tensors["logits"], serving.observed)
-    coarse = _coarse(reference, serving)
+    logits_result = _compared(reference, serving.tensors["logits"], serving.observed, *FLOOR)
     verdict, words, meant = _verdict(
-        layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, reference, serving.observed
+        layers, differences, logits_result, layout, spec, setting, declared, imprecise, reference, serving
     )
     first = next((layer.index for layer, d in zip(layers, differences, strict=True) if not d.equal), None)
     if first is None and not logits_result.within:
@@ -125,31 +127,23 @@ def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
 
 
-def _coarse(reference: Capture, serving: Capture) -> dict[str, LogitsResult]:
-    """The logits against the floor of the reference with products in lower precisions, of those that it was run in."""
-    truth, ours = reference.tensors["truth.logits"], serving.tensors["logits"]
-    return {
-        precision: logits.compare(truth, [sample], ours, serving.observed, reference.facts["logits_at"])
-        for precision in PRECISIONS
-        if (sample := reference.tensors.get(f"{precision}.logits")) is not None
-    }
+def _compared(reference: Capture, ours: np.ndarray, observed: np.ndarray, *floor: str) -> LogitsResult:
+    """Logits against the truth, with those of the reference that are called ``floor`` as samples of the noise floor."""
+    samples = [reference.tensors[name] for name in floor]
+    return logits.compare(reference.tensors["truth.logits"], samples, ours, observed, reference.facts["logits_at"])
 
 
 def _shows(imprecise: Declared | None, reference: Capture, observed: np.ndarray) -> bool:
     """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
     sample = reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
-    return sample is not None and not _compared(reference, sample, observed).within
-
-
-def _compared(reference: Capture, ours: np.ndarray, observed: np.ndarray) -> LogitsResult:
-    samples = [reference.tensors["logits"], reference.tensors["again.logits"]]
-    return logits.compare(reference.tensors["truth.logits"], samples, ours, observed, reference.facts["logits_at"])
+    return sample is not None and not _compared(reference, sample, observed, *FLOOR).within
 
 
 def _verdict(
-    layers, differences, logits_result, layout, spec, setting, declared, imprecise, coarse, reference, observed
+    layers, differences, logits_result, layout, spec, setting, declared, imprecise, reference, serving
 ) -> tuple[Verdict, list[str], Declared | None]:
     """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
+    observed = serving.observed
 
     def follow(side: str) -> bool:
         """Every layer and KV head group of this side is as declared."""
@@ -171,7 +165,9 @@ def _verdict(
             f"every layer's mask is equal, but the logits at position {logits_result.position_of_worst} are off by "
             f"{logits_result.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
         )
-        explained = [precision for precision, result in coarse.items() if result.within]
+        names = {name: f"{name}.logits" for name in PRECISIONS if f"{name}.logits" in reference.tensors}
+        coarse = {name: _compared(reference, serving.tensors["logits"], observed, key) for name, key in names.items()}
+        explained = [name for name, result in coarse.items() if result.within]
         if explained:
             products = PRECISIONS[explained[0]]
             off += f", {coarse[explained[0]].ratio:.3g} times that of the reference with products in {products}"

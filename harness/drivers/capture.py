@@ -57,7 +57,7 @@ class Capture:
     def tensors(self) -> dict[str, np.ndarray]:
         from safetensors import safe_open
 
-        _ = self.facts
+        _ = self.facts  # refuses a stack that is not whole or of another schema
         with safe_open(self.directory / "capture.safetensors", framework="numpy") as file:
             stored = json.loads(file.metadata()["stored"])
             tensors = {name: file.get_slice(name)[self.place] for name in file.keys()}  # noqa: SIM118, it is no dict
@@ -185,4 +185,3 @@ def write_facts(directory: Path, facts: dict, prompts: list[dict]) -> None:
     beside = directory / "capture.json.part"
     beside.write_text(json.dumps({"schema": SCHEMA, **facts, "prompts": prompts}, sort_keys=True))
     os.replace(beside, directory / "capture.json")
-

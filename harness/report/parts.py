@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from harness.compare.result import CaseResult
+from harness.report import jsonl
 
 FOLDER = "parts"
 
@@ -23,9 +23,7 @@ class Recorder:
 
     def extend(self, results: Iterable[CaseResult]) -> None:
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(result.to_dict()) + "\n" for result in results)
+            jsonl.append(self._path, (result.to_dict() for result in results))
 
 
 def clear(folder: Path) -> None:
@@ -35,11 +33,5 @@ def clear(folder: Path) -> None:
 
 def collected(folder: Path) -> list[CaseResult]:
     """The results of all processes, by setting; a line that was cut off is left out."""
-    results = []
-    for path in sorted((folder / FOLDER).glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                results.append(CaseResult.from_dict(json.loads(line)))
-            except ValueError:
-                continue
-    return sorted(results, key=lambda result: result.setting["label"])
+    lines = (line for path in sorted((folder / FOLDER).glob("*.jsonl")) for line in jsonl.read(path))
+    return sorted(map(CaseResult.from_dict, lines), key=lambda result: result.setting["label"])

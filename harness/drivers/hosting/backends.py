@@ -5,9 +5,10 @@ vLLM's CPU platform answers CPU_ATTN whatever is asked, so the name is given ano
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
-VARIABLE = "HARNESS_CPU_BACKEND"
+HOSTED = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
 CPU_BACKENDS = {
     "triton": "vllm.v1.attention.backends.triton_attn.TritonAttentionBackend",
@@ -17,8 +18,11 @@ CPU_BACKENDS = {
 
 
 @cache
-def host(backend: str) -> None:
-    """Let CPU_ATTN resolve to ``backend`` in this process."""
+def host() -> None:
+    """Let CPU_ATTN resolve, in this process, to the back end that `HOSTED` names, if it names one."""
+    backend = os.environ.get(HOSTED)
+    if backend is None:
+        return
     _contiguous_inputs()
     path = CPU_BACKENDS[backend]
     if path is None:

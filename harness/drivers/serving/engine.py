@@ -36,8 +36,7 @@ class Engine:
         """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
         start = time.perf_counter()
         setting = request["setting"]
-        if hosted := os.environ.get(backends.VARIABLE):
-            backends.host(hosted)
+        backends.host()
         from vllm import LLM
 
         self.setting = setting

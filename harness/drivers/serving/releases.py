@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from harness.setting import vllm_name
+
 RUNNER_VARIABLE = "VLLM_USE_V2_MODEL_RUNNER"
 
 
@@ -22,11 +24,8 @@ def version() -> str:
 
 IMPLEMENTATIONS = {
     "cpu": "CPUAttentionBackendImpl",
-    "triton": "TritonAttentionImpl",
     "TRITON_ATTN": "TritonAttentionImpl",
-    "flex": "FlexAttentionImpl",
     "FLEX_ATTENTION": "FlexAttentionImpl",
-    "flash": "FlashAttentionImpl",
     "FLASH_ATTN": "FlashAttentionImpl",
 }
 """The class by which each back end serves; of others nothing is known."""
@@ -37,7 +36,8 @@ def check_backend(asked: str, found: list[str]) -> None:
     Raises:
         RuntimeError: the engine serves with another back end than it was asked for.
     """
-    if found and asked in IMPLEMENTATIONS and set(found) != {IMPLEMENTATIONS[asked]}:
+    known = IMPLEMENTATIONS.get(vllm_name(asked))
+    if found and known and set(found) != {known}:
         raise RuntimeError(f"the back end {asked} was asked for, and the engine serves with {', '.join(found)}")
 
 

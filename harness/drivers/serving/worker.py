@@ -10,8 +10,7 @@ from harness.drivers.hosting import backends
 from harness.drivers.serving import releases
 from harness.drivers.serving.observer import Observer
 
-if hosted := os.environ.get(backends.VARIABLE):
-    backends.host(hosted)
+backends.host()
 
 
 class ObserverExtension:
