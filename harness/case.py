@@ -39,7 +39,7 @@ class Declared:
       products in this precision, one of `PRECISIONS`, measured in the same run;
     - ``failure``: the serving side fails with this in its message.
 
-    It holds for settings whose fields are in ``backends``, ``runners`` (as the engine chose them) and ``dtypes``
+    It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``
     and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
     them. ``link`` is the issue or pull request.
 
@@ -65,11 +65,11 @@ class Declared:
         if self.precision and self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
 
-    def holds(self, setting: Setting, runner: str, release: str) -> bool:
-        """``runner`` is what the engine runs, "v1" or "v2"."""
+    def holds(self, setting: Setting, release: str) -> bool:
+        """``setting`` has the back end and runner that the engine chose, where "auto" was asked for."""
         return (
             (not self.backends or setting.backend in self.backends)
-            and (not self.runners or runner in self.runners)
+            and (not self.runners or setting.runner in self.runners)
             and (not self.dtypes or setting.dtype in self.dtypes)
             and not set(self.mended_by) & set(setting.overlays)
             and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)

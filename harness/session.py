@@ -79,7 +79,6 @@ class Pair:
     reference: Capture
     serving: Capture
     started: float
-    declared_runner: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ class InFlight:
     out: tuple[Path, Path]
     remember: bool
     started: float
-    runner: str
 
 
 class Session:
@@ -187,7 +185,7 @@ class Session:
         """
         before = time.perf_counter()
         checkpoint = self.checkpoint(spec)
-        engine, facts = self.engine(spec, setting)
+        engine, _ = self.engine(spec, setting)
         self._load_reference(checkpoint, setting)
         started = time.perf_counter() - before
         focus = {"layers": setting.layers, "positions": setting.positions}
@@ -210,9 +208,8 @@ class Session:
         )
         engine_key = (spec.key, setting.engine_key)
         return InFlight(
-            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), remember, started,
-            facts["runner"],
-        )  # fmt: skip
+            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), remember, started
+        )
 
     def finish(self, flight: InFlight) -> list[Pair]:
         """Wait for prompts that were begun; raises as `observe` does."""
@@ -225,7 +222,7 @@ class Session:
         with self._dropping(flight.engine_key, flight.engine):
             served = flight.engine.receive(flight.served, timeout=RUN_TIMEOUT)["captures"]
         return [
-            Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started, flight.runner)
+            Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started)
             for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
         ]
 

@@ -106,6 +106,10 @@ class Setting:
         if self.backend not in BACKENDS[host] and not (host == "cuda" and _ENUM_NAME.match(self.backend)):
             raise UsageError("backend", self.backend, f"on this machine ({host}) one of {', '.join(BACKENDS[host])}")
 
+    def named_on(self, host: str) -> Setting:
+        """With vLLM's own name of the back end, where ``host`` is cuda; on a CPU back ends have names of the harness."""
+        return self.with_(backend=vllm_name(self.backend)) if host == "cuda" else self
+
     @property
     def engine_key(self) -> tuple:
         """Equal keys can share an engine; overlays are laid over a running one and taken back."""

@@ -58,7 +58,7 @@ def verify_stream(
                 for other in others:
                     take_off(other)
         if failed:
-            found = batch.failed(setting, spec, failed, session.release, declared)
+            found = batch.failed(setting, spec, failed, session, declared)
             comparing.append((found, None if flight is failed else flight))
             return
         each = zip(batch.cases, pairs, batch.commands, strict=True)

@@ -33,7 +33,7 @@ def verify(
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates)
     except DriverFailure as error:
-        known = _failure(error, setting, session.release, declared)
+        known = _failure(error, setting, session, declared)
         return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
@@ -45,7 +45,8 @@ def compared(
     cannot be compared are an ERROR."""
     start = time.perf_counter()
     release = pair.serving.facts["versions"]["vllm"]
-    holds = [d for d in declared if d.holds(setting, pair.declared_runner, release)]
+    served = setting.with_(**{name: pair.serving.facts["engine"][name] for name in ("backend", "runner")})
+    holds = [d for d in declared if d.holds(served, release)]
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     try:
         result = judge(
@@ -66,10 +67,11 @@ def compared(
     return replace(result, seconds=times)
 
 
-def _failure(error: DriverFailure, setting: Setting, release: str, declared: Iterable[Declared]) -> Declared | None:
-    """The declaration that this failure of the serving side is, if one holds."""
+def _failure(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
+    """The declaration that this failure of the serving side is, if one holds for what was asked for."""
+    setting = setting.named_on(session.host)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
-    return next((d for d in ours if d.holds(setting, setting.runner, release)), None)
+    return next((d for d in ours if d.holds(setting, session.release)), None)
 
 
 def failed(
@@ -127,10 +129,10 @@ class Batch:
         return cls(layouts, cases, prompts, commands)
 
     def failed(
-        self, setting: Setting, spec: ModelSpec, error: DriverFailure, release: str, declared: Iterable[Declared]
+        self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
-        failure = (error.kind or error.stage, str(error), error.log, _failure(error, setting, release, declared))
+        failure = (error.kind or error.stage, str(error), error.log, _failure(error, setting, session, declared))
         each = zip(self.cases, self.layouts, self.commands, strict=True)
         return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
 
@@ -144,7 +146,7 @@ def verify_batch(
     try:
         pairs = session.observe(spec, setting, batch.prompts)
     except DriverFailure as error:
-        return batch.failed(setting, spec, error, session.release, declared)
+        return batch.failed(setting, spec, error, session, declared)
     return [
         compared(case, layout, spec, setting, pair, declared, reproduce)
         for case, layout, pair, reproduce in zip(batch.cases, layouts, pairs, batch.commands, strict=True)

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,8 +110,8 @@ def chosen(positions: Sequence[int], tokens: int) -> list[int]:
     return sorted({position % tokens for position in positions}) or list(range(tokens))
 
 
-def on_host(tensors: dict) -> dict:
-    """Copies of torch tensors on the CPU; those of a GPU are waited for once, not one by one."""
+def to_host(tensors: dict) -> Callable[[], dict]:
+    """Begin to copy torch tensors to the CPU; what is returned waits for the copies of all of them and returns them."""
     import torch
 
     def copied(tensor):
@@ -120,9 +120,16 @@ def on_host(tensors: dict) -> dict:
         return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
     copies = {name: copied(tensor) for name, tensor in tensors.items()}
-    if any(tensor.is_cuda for tensor in tensors.values()):
-        torch.cuda.synchronize()
-    return copies
+    copied_all = torch.cuda.Event() if any(tensor.is_cuda for tensor in tensors.values()) else None
+    if copied_all:
+        copied_all.record()
+
+    def arrived() -> dict:
+        if copied_all:
+            copied_all.synchronize()
+        return copies
+
+    return arrived
 
 
 def save(path: Path, tensors: dict) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from harness.checkpoint.build import build
 from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
-from harness.drivers import capture, channel, inputs
+from harness.drivers import attention, capture, channel, inputs, precision
 from harness.drivers.capture import ATTENTION_VALUES
 from harness.drivers.stopwatch import Stopwatch
 from harness.masks import probe
@@ -27,8 +26,6 @@ WIDEST = 2048
 """Channels of an eager probe."""
 PAIRS_TOGETHER = 1 << 22
 """Query and key pairs of the prompts that are run together: eager attention holds a float for each and head."""
-OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
-"""The implementation that gives the noise floor its second sample."""
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 
 
@@ -52,9 +49,9 @@ class Reference:
         self.device = torch.device(request["device"])
         self.checkpoint = request["checkpoint"]
 
-        def load(dtype: torch.dtype, attention: str, **more: str):
+        def load(dtype: torch.dtype, implementation: str, **more: str):
             model = Gemma4ForConditionalGeneration.from_pretrained(
-                self.checkpoint, dtype=dtype, attn_implementation=attention, **more
+                self.checkpoint, dtype=dtype, attn_implementation=implementation, **more
             )
             return model.to(self.device, dtype).eval()
 
@@ -81,44 +78,54 @@ class Reference:
 
     @torch.no_grad()
     def _capture(self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int]) -> Callable[[], None]:
-        """Run prompts of one length together; what is returned writes the stack of their captures."""
-        start = time.perf_counter()
+        """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = self._arguments(prompts)
         tokens = arguments["input_ids"].shape[1]
         rows = capture.chosen(positions, tokens)
-        with _observed(self.model, self.attention, layers) as observed:
-            logits = _forward(self.model, arguments, rows)
-        with _attention(self.model, OTHER[self.attention]):
-            again = _forward(self.model, arguments, rows)
-        with _no_downcast() if self.truth.dtype == torch.float64 else nullcontext():
-            truth = _forward(self.truth, arguments, rows)
-        tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
-        if self.device.type == "cuda" and self.dtype == torch.float32:
-            with _tf32():
-                tensors["tf32.logits"] = _forward(self.model, arguments, rows)
+        at = torch.tensor(rows, device=self.device)
+        whole = Stopwatch(self.device)
+        with whole.on(), attention.by_rows():
+            with _observed(self.model, self.attention, layers) as observed:
+                logits = _forward(self.model, arguments, at)
+            with attention.implemented(self.model, attention.OTHER[self.attention]):
+                again = _forward(self.model, arguments, at)
+            with precision.kept(self.truth.dtype), attention.unrounded():
+                truth = _forward(self.truth, arguments, at)
+            tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
+            if self.device.type == "cuda" and self.dtype == torch.float32:
+                with precision.tf32():
+                    tensors["tf32.logits"] = _forward(self.model, arguments, at)
         kept = []
         for index, seen in sorted(observed.layers.items()):
-            tensors[f"mask.{index}"] = _checked(seen["mask"], tokens, index)
+            tensors[f"mask.{index}"] = seen["mask"].mask
             if seen["attention"][0].numel() <= ATTENTION_VALUES:
                 tensors[f"attention.{index}"] = seen["attention"]
             tensors[f"hidden.{index}"] = observed.hidden[index]
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
             kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
-        own = {name: arguments[name].tolist() for name in ("input_ids", "mm_token_type_ids")}
-        tensors = capture.on_host(tensors)
-        probing = observed.probing.seconds()
-        seconds = (time.perf_counter() - start - probing) / len(prompts)
         facts = {
             "layers": kept,
             "logits_at": rows,
             "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
             "versions": self.versions,
-            "seconds": {"reference": seconds, "reference probing": probing / len(prompts)},
         }
-        each = zip(own["input_ids"], own["mm_token_type_ids"], strict=True)
-        own_facts = [{"token_ids": ids, "token_types": types} for ids, types in each]
-        return partial(capture.write, directory, tensors, facts, own_facts)
+        tensors |= {name: arguments[name] for name in ("input_ids", "mm_token_type_ids")}
+        masks = {index: seen["mask"] for index, seen in observed.layers.items()}
+        tensors["doubtful"] = torch.stack([recovered.doubtful for recovered in masks.values()])
+        arrived = capture.to_host(tensors)
+
+        def write() -> None:
+            host = arrived()
+            for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
+                host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
+            each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
+            own = [{"token_ids": ids, "token_types": types} for ids, types in each]
+            probing = observed.probing.seconds()
+            seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
+            capture.write(directory, host, {**facts, "seconds": seconds}, own)
+
+        return write
 
     def _arguments(self, prompts: list[Prompt]) -> dict:
         if prompts[0].text is not None:
@@ -170,8 +177,8 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
     return [places for found in groups.values() for places in found]
 
 
-def _forward(model, arguments: dict, rows: list[int]) -> torch.Tensor:
-    """Logits (prompts, rows, V) at the positions ``rows``. Videos are encoded first, as `generate` does: 5.19.0's forward
+def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
+    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate` does: 5.19.0's forward
     requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
@@ -188,44 +195,7 @@ def _forward(model, arguments: dict, rows: list[int]) -> torch.Tensor:
         if "pixel_values" in given:
             images = (given.pop("pixel_values"), given.pop("image_position_ids"))
             given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
-    return model(**given, use_cache=False, logits_to_keep=torch.tensor(rows, device=model.device)).logits
-
-
-@contextmanager
-def _attention(model, implementation: str):
-    """Let the model attend with another of transformers' implementations."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(implementation)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-@contextmanager
-def _tf32():
-    """Let products of float32 matrices be computed in TF32, as GPU kernels often do by default."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _no_downcast():
-    """Keep a float64 model in float64: modules that compute in float32 at least call `Tensor.float()`."""
-    original = torch.Tensor.float
-
-    def widen(tensor, **kwargs):
-        return original(tensor, **kwargs) if tensor.dtype in (torch.float32, torch.bfloat16) else tensor.double()
-
-    torch.Tensor.float = widen
-    try:
-        yield
-    finally:
-        torch.Tensor.float = original
+    return model(**given, use_cache=False, logits_to_keep=rows).logits
 
 
 class _Observed:
@@ -300,11 +270,12 @@ def _probe(original, module, query, key, value, attention_mask, eager: bool, kwa
     return decoder.recovered(kv_heads)
 
 
-def _checked(recovered: probe.Recovered, tokens: int, layer: int) -> torch.Tensor:
-    """A layer's bit-packed mask (prompts, KV head groups, N, bytes)."""
+def _checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tokens: int, layer: int) -> torch.Tensor:
+    """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
     try:
-        recovered.check()
-        return probe.cut(recovered.mask, tokens)
+        if doubtful:
+            recovered.check()
+        return probe.cut(mask, tokens)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {layer}: {error}") from error
 

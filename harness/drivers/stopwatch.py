@@ -31,8 +31,9 @@ class Stopwatch:
         return event
 
     def seconds(self) -> float:
-        """The sum; on a GPU this waits for the last event."""
+        """The sum; on a GPU this waits for the end of the last part."""
         if not self._gpu:
             return sum(end - start for start, end in self._spans)
-        torch.cuda.synchronize()
+        for _, end in self._spans[-1:]:
+            end.synchronize()
         return sum(start.elapsed_time(end) for start, end in self._spans) / 1000

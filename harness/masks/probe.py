@@ -37,7 +37,8 @@ def codes(positions: torch.Tensor, channels: int, index: int, dtype: torch.dtype
 
 @dataclass(frozen=True)
 class Recovered:
-    """A mask and what was seen beside it. All of it may still be in the making on a GPU; `check` waits for it.
+    """A mask and what was seen beside it. All of it may still be in the making on a GPU; `check` waits for it, `doubtful`
+    does not.
 
     ``mask`` is bit-packed, uint8 (..., KV head groups, rows, bytes); per row and query head ``count`` keys with weights
     from ``least`` to ``most``; ``apart`` (..., rows, KV head groups) says where a group's query heads do not agree.
@@ -50,13 +51,25 @@ class Recovered:
     apart: torch.Tensor
     slack: float
 
+    @property
+    def doubtful(self) -> torch.Tensor:
+        """Whether `check` raises, a boolean on the mask's device."""
+        return self._wrong(self._off()).any() | self.apart.any()
+
+    def _off(self) -> torch.Tensor:
+        """How far the weights of each row and query head are from 1/|A|, relative to it."""
+        return torch.maximum((self.least * self.count - 1).abs(), (self.most * self.count - 1).abs())
+
+    def _wrong(self, off: torch.Tensor) -> torch.Tensor:
+        return (self.count > 0) & ~(off <= self.slack)
+
     def check(self) -> None:
         """
         Raises:
             ProbeError: some row's outputs are not all 0 or 1/|A|, or the query heads of a KV head group do not agree.
         """
-        off = torch.maximum((self.least * self.count - 1).abs(), (self.most * self.count - 1).abs())
-        wrong = (self.count > 0) & ~(off <= self.slack)
+        off = self._off()
+        wrong = self._wrong(off)
         if wrong.any():
             broken = ~torch.isfinite(off) & wrong
             if broken.any():

@@ -33,9 +33,17 @@ def masks_of(policy: str, layout: Layout) -> list[np.ndarray]:
 
 
 def write(
-    directory: Path, layout: Layout, masks: list[np.ndarray], *, side: str, error: float = NOISE, cached: int = 0, coarse: float = 0
+    directory: Path,
+    layout: Layout,
+    masks: list[np.ndarray],
+    *,
+    side: str,
+    error: float = NOISE,
+    cached: int = 0,
+    coarse: float = 0,
+    backend: str = "triton",
 ) -> Capture:
-    """A capture whose logits are off the truth by ``error``; the first ``cached`` positions were not computed. A reference
+    """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions were not computed. A reference
     with products in TF32 is off by ``coarse``, if it was run."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
@@ -60,7 +68,7 @@ def write(
     facts = {
         "logits_at": list(range(len(layout))),
         "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": "5.19.0"},
-        "engine": {"runner": "v2"},
+        "engine": {"runner": "v2", "backend": backend},
         "seconds": {},
     }
     capture.write(directory, {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
@@ -72,7 +80,6 @@ def judged(
     serving: Capture,
     layout: Layout,
     declared: Declared | None = None,
-    backend: str = "triton",
     imprecise: Declared | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
@@ -81,7 +88,7 @@ def judged(
         title="",
         layout=layout,
         spec=SPEC,
-        setting=Setting(backend=backend),
+        setting=Setting(),
         reference=reference,
         serving=serving,
         declared=declared,

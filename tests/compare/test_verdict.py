@@ -1,5 +1,6 @@
 """Two captures become the verdict that their masks and logits call for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.case import Declared
+from harness.case import Case, Declared
 from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout
 from harness.masks.policies import POLICIES
+from harness.session import Pair
+from harness.setting import Setting
 from harness.strategies import threshold_layouts
+from harness.verify import compared
 from tests.compare.captures import NOISE, SPEC, judged, masks_of, write
 
 SHORT, LONG = "t3 i5 t4", "t3 i12 t4"
@@ -81,7 +85,7 @@ def test_a_difference_in_any_layer_diverges_and_is_explained(tmp_path: Path, lay
     differ = [index for index, (a, b) in enumerate(zip(theirs, ours, strict=True)) if not np.array_equal(a, b)]
     reference = write(tmp_path / "reference", layout, theirs, side="reference")
     backend = POLICIES[policy].backend or "triton"
-    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout, backend=backend)
+    result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving", backend=backend), layout)
     assert result.verdict is (Verdict.DIVERGED if differ else Verdict.PASS)
     assert result.first_diverging_layer == (differ[0] if differ else None)
     for layer in result.layers:
@@ -98,8 +102,8 @@ def test_a_policy_of_one_back_end_does_not_explain_the_mask_of_another(tmp_path:
     theirs, ours = masks_of("clamp", layout), masks_of("causal-blocks", layout)
     for backend, policy in (("FLEX_ATTENTION", "causal-blocks"), ("flex", "causal-blocks"), ("triton", None)):
         reference = write(tmp_path / "reference", layout, theirs, side="reference")
-        result = judged(reference, write(tmp_path / "serving", layout, ours, side="serving"), layout, backend=backend)
-        assert result.layers[0].serving_policy == policy
+        serving = write(tmp_path / "serving", layout, ours, side="serving", backend=backend)
+        assert judged(reference, serving, layout).layers[0].serving_policy == policy
 
 
 def test_a_mask_that_no_policy_gives_diverges_and_says_so(tmp_path: Path) -> None:
@@ -160,3 +164,17 @@ def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
     serving = write(tmp_path / "serving", long, masks_of("clamp", long), side="serving")
     with pytest.raises(ValueError, match="not given the same tokens"):
         judged(reference, serving, short)
+
+@pytest.mark.parametrize("asked", [Setting(), Setting(backend="auto", runner="auto")])
+def test_what_the_engine_chose_counts_not_what_was_asked_for(tmp_path: Path, asked: Setting) -> None:
+    layout = Layout.parse(LONG)
+    pair = Pair(
+        write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference"),
+        write(tmp_path / "serving", layout, masks_of("drop", layout), side="serving", backend="FLASH_ATTN"),
+        started=0,
+    )
+    case = Case("case", "", LONG)
+    meant = (("FLASH_ATTN", "v2", Verdict.KNOWN), ("FLASH_ATTN", "v1", Verdict.DIVERGED), ("triton", "v2", Verdict.DIVERGED))
+    for backend, runner, expected in meant:
+        declared = replace(DROP, backends=(backend,), runners=(runner,))
+        assert compared(case, layout, SPEC, asked, pair, [declared], "harness run").verdict is expected

@@ -50,7 +50,8 @@ class Engine:
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
         self.facts = installed[0] if installed else {}
-        releases.check_backend(setting["backend"], self.facts.get("implementations", []))
+        backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
+        self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
         for name in ("triton", "transformers"):
             module = sys.modules.get(name)

@@ -99,7 +99,7 @@ class Observer:
         answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._failure(), "stacks": {}}
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
-            tensors = capture.on_host(tensors)
+            tensors = capture.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
                     tensors[key] = probe.cut(tensors[key], self.requests[names[0]])

@@ -31,14 +31,17 @@ IMPLEMENTATIONS = {
 """The class by which each back end serves; of others nothing is known."""
 
 
-def check_backend(asked: str, found: list[str]) -> None:
-    """
+def backend_of(asked: str, found: list[str]) -> str:
+    """The back end that an engine serves with by its implementations' classes, by vLLM's own name; as it was ``asked`` for
+    where they do not tell.
+
     Raises:
         RuntimeError: the engine serves with another back end than it was asked for.
     """
     known = IMPLEMENTATIONS.get(vllm_name(asked))
     if found and known and set(found) != {known}:
         raise RuntimeError(f"the back end {asked} was asked for, and the engine serves with {', '.join(found)}")
+    return next((name for name, one in IMPLEMENTATIONS.items() if found == [one]), vllm_name(asked))
 
 
 def model_of(worker):

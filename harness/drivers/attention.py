@@ -1,0 +1,70 @@
+"""Transformers' attention functions, as the reference driver lets the model call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+SCORES = 1 << 27
+"""Scores that eager attention holds at a time; half a GiB in float32."""
+OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
+"""The implementation that gives the noise floor its second sample."""
+
+
+@contextmanager
+def by_rows() -> Iterator[None]:
+    """Let eager attention take some queries of a long prompt at a time, so that it never holds a score for every pair and
+    head. A row of scores does not depend on the others, so what it computes stays the same."""
+    from transformers.models.gemma4 import modeling_gemma4
+
+    eager = modeling_gemma4.eager_attention_forward
+    modeling_gemma4.eager_attention_forward = partial(_by_rows, eager)
+    try:
+        yield
+    finally:
+        modeling_gemma4.eager_attention_forward = eager
+
+
+def _by_rows(eager: Callable, module, query, key, value, attention_mask, **kwargs):
+    prompts, heads, queries, _ = query.shape
+    rows = max(1, SCORES // (prompts * heads * key.shape[2]))
+    if queries <= rows:
+        return eager(module, query, key, value, attention_mask, **kwargs)
+    outputs = []
+    for start in range(0, queries, rows):
+        some = slice(start, start + rows)
+        mask = attention_mask if attention_mask is None or attention_mask.shape[2] == 1 else attention_mask[:, :, some]
+        outputs.append(eager(module, query[:, :, some], key, value, mask, **kwargs)[0])
+    return torch.cat(outputs, dim=1), None
+
+
+@contextmanager
+def implemented(model, name: str) -> Iterator[None]:
+    """Let the model attend with another of transformers' implementations."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def unrounded() -> Iterator[None]:
+    """Let a model whose implementation is eager apply the masks of eager attention by `scaled_dot_product_attention`.
+
+    That is for the truth: eager attention rounds its weights to float32 in whatever precision the model is
+    (`modeling_gemma4.py`, `eager_attention_forward`), and holds a score for every pair and head.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.gemma4 import modeling_gemma4
+
+    eager = modeling_gemma4.eager_attention_forward
+    modeling_gemma4.eager_attention_forward = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    try:
+        yield
+    finally:
+        modeling_gemma4.eager_attention_forward = eager
