@@ -197,9 +197,10 @@ class Session:
         reference, referenced = self._reference, None
         theirs, ours = self._directory("reference"), self._directory("serving")
         if new:
-            referenced = reference.send("run", prompts=list(new.values()), out=str(theirs), **focus)
+            referenced = reference.send("run", timeout=RUN_TIMEOUT, prompts=list(new.values()), out=str(theirs), **focus)
         served = engine.send(
             "run",
+            timeout=RUN_TIMEOUT,
             prompts=data,
             mates=[mate.to_dict() for mate in mates],
             out=str(ours),

@@ -50,27 +50,37 @@ class Driver:
             )
         os.close(request_read)
         os.close(answer_write)
-        self._requests = os.fdopen(request_write, "w", encoding="utf-8")
+        os.set_blocking(request_write, False)
+        self._requests: int | None = request_write
         self._answers: int | None = answer_read
         self._buffer = b""
         self._count = 0
 
     def ask(self, op: str, *, timeout: float, **request: object) -> dict:
         """Send one request and wait for its answer; raises as `send` and `receive` do."""
-        return self.receive(self.send(op, **request), timeout=timeout)
+        return self.receive(self.send(op, timeout=timeout, **request), timeout=timeout)
 
-    def send(self, op: str, **request: object) -> int:
+    def send(self, op: str, *, timeout: float, **request: object) -> int:
         """Send one request, which the driver works off after those before it; its number, for `receive`.
 
         Raises:
-            DriverFailure: the driver is gone.
+            DriverFailure: the driver is gone, or so many requests wait that there was no place for this one within
+                ``timeout`` seconds (it is killed then).
         """
         self._count += 1
-        try:
-            self._requests.write(json.dumps({"id": self._count, "op": op, **request}) + "\n")
-            self._requests.flush()
-        except (BrokenPipeError, ValueError):
-            raise self._failure(f"the {self.stage} driver is gone ({self._end()})") from None
+        line = memoryview((json.dumps({"id": self._count, "op": op, **request}) + "\n").encode())
+        deadline = time.monotonic() + timeout
+        while line:
+            if self._requests is None:
+                raise self._failure(f"the {self.stage} driver is gone ({self._end()})")
+            _, ready, _ = select.select([], [self._requests], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.kill()
+                raise self._failure(f"the {self.stage} driver took no request within {timeout:.0f} s and was killed")
+            try:
+                line = line[os.write(self._requests, line) :]
+            except BrokenPipeError:
+                raise self._failure(f"the {self.stage} driver is gone ({self._end()})") from None
         return self._count
 
     def receive(self, number: int, *, timeout: float) -> dict:
@@ -113,10 +123,8 @@ class Driver:
 
     def close(self) -> None:
         """End the driver and everything that it started."""
-        try:
-            self._requests.close()
-        except BrokenPipeError:
-            pass
+        os.close(self._requests)
+        self._requests = None
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:

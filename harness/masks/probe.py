@@ -140,5 +140,6 @@ _GATHER = 0x8040201008040201 - (1 << 64)
 
 def pack(mask: torch.Tensor) -> torch.Tensor:
     """Boolean (..., keys) as uint8 (..., ceil(keys / 8)), the first key in the highest bit, as `numpy.packbits`."""
-    padded = torch.nn.functional.pad(mask, (0, -mask.shape[-1] % 8)).contiguous()
-    return (padded.view(torch.int64) * _GATHER >> 56).to(torch.uint8)
+    if beyond := -mask.shape[-1] % 8:
+        mask = torch.nn.functional.pad(mask, (0, beyond))
+    return (mask.contiguous().view(torch.int64) * _GATHER >> 56).to(torch.uint8)

@@ -40,20 +40,28 @@ def test_bad_input_is_bad_input_on_this_side_too(driver: Driver) -> None:
 
 
 def test_answers_that_nobody_waited_for_are_passed_over(driver: Driver) -> None:
-    numbers = [driver.send("say", text=f"word {count}") for count in range(3)]
+    numbers = [driver.send("say", timeout=20, text=f"word {count}") for count in range(3)]
     assert driver.receive(numbers[1], timeout=20)["said"] == "word 1"
     assert driver.receive(numbers[2], timeout=20)["said"] == "word 2"
 
 
 def test_more_requests_than_a_pipe_holds_are_worked_off(driver: Driver) -> None:
     text = "x" * 50_000
-    numbers = [driver.send("say", text=text) for _ in range(10)]
+    numbers = [driver.send("say", timeout=20, text=text) for _ in range(10)]
     assert all(driver.receive(number, timeout=20)["said"] == text for number in numbers)
 
 
+def test_a_driver_that_takes_no_request_is_killed(driver: Driver) -> None:
+    driver.send("hang", timeout=20)
+    with pytest.raises(DriverFailure, match="the parent driver took no request within 2 s and was killed"):
+        for _ in range(100):
+            driver.send("say", timeout=2, text="x" * 100_000)
+    assert not driver.alive
+
+
 def test_an_answer_may_be_finished_beside_the_next_request_and_keeps_its_place(driver: Driver, tmp_path: Path) -> None:
-    first = driver.send("later", path=str(tmp_path / "first"))
-    second = driver.send("say", text="meanwhile")
+    first = driver.send("later", timeout=20, path=str(tmp_path / "first"))
+    second = driver.send("say", timeout=20, text="meanwhile")
     assert within(20, lambda: "meanwhile" in driver.log())
     (tmp_path / "first").write_text("")
     assert driver.receive(first, timeout=20)["path"] == str(tmp_path / "first")

@@ -58,7 +58,7 @@ class Observer:
         self.positions: torch.Tensor | None = None
         self.rows: list[Rows] | None = None
         self.index: torch.Tensor | None = None
-        """The rows of all of them in the batch, on the device."""
+        """The rows of all of them in the batch, in its order, on the device."""
         self.owners: list[tuple[str, torch.Tensor]] = []
         self.shadows: dict[tuple, torch.Tensor] = {}
         self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
@@ -286,7 +286,8 @@ class Observer:
                 impl.do_kv_cache_update(layer, blank_key, values, shadow, releases.slot_mapping(name, attn_metadata))
             probed = torch.zeros_like(output)
             original(layer, blank_query, blank_key, values, shadow, attn_metadata, output=probed)
-            decoder.add(probed.view(tokens, impl.num_heads, channels)[self.index])
+            seen = probed.view(tokens, impl.num_heads, channels)
+            decoder.add(seen if len(seen) == len(self.index) else seen[self.index])
         recovered = decoder.recovered(kv_heads)
         self.recovered.append((index, recovered))
         self.pieces.setdefault(f"mask.{index}", []).append(Piece(self.owners, recovered.mask.transpose(0, 1)))
