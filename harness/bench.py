@@ -11,12 +11,10 @@ from harness.compare.result import CaseResult, Verdict
 from harness.layout import Layout, Segment
 from harness.session import Session
 from harness.setting import Setting
-from harness.stream import IN_FLIGHT, verify_stream
+from harness.stream import in_flight, verify_stream
 
 PLAIN = 3
 """How often a batch is served plainly; the median counts."""
-WARM = IN_FLIGHT + 1
-"""The batch that is begun when the clock starts: the first has just been served then, and those between run."""
 PLAINLY = 1 << 30
 """The first seed of prompts that are served plainly, which no verified layout has."""
 
@@ -64,17 +62,19 @@ def stream(
     seconds: float,
     together: Callable[[], object] = lambda: None,
 ) -> tuple[float, list[CaseResult]]:
-    """Verify batches of different layouts for ``seconds``; layouts a minute of those that were served after the first batch,
-    and the last batch's results or, if there is one, the first batch's that has an ERROR.
+    """Verify batches of different layouts for ``seconds``; layouts a minute of those that were served after the first batch
+    of each reference driver, and the last batch's results or, if there is one, the first batch's that has an ERROR.
 
     ``together`` is called before the clock starts, so that several engines can begin at the same moment.
     """
     start, begun = 0.0, 0
+    first = len(session.references)
+    warm = first + in_flight(session)  # when that one is asked for, the first ones have just been served
 
     def batches() -> Iterator[list[Layout]]:
         nonlocal start, begun
-        while begun <= WARM or time.perf_counter() < start + seconds:
-            if begun == WARM:
+        while begun <= warm or time.perf_counter() < start + seconds:
+            if begun == warm:
                 together()
                 start = time.perf_counter()
             yield [layout_of(tokens, spec.window, begun * batch + index) for index in range(batch)]
@@ -84,7 +84,7 @@ def stream(
     for results in verify_stream(session, batches(), setting, spec):
         if not any(result.verdict is Verdict.ERROR for result in last):
             last = results
-    return 60 * batch * (begun - 1) / (time.perf_counter() - start), last
+    return 60 * batch * (begun - first) / (time.perf_counter() - start), last
 
 
 def layout_of(tokens: int, window: int, index: int) -> Layout:

@@ -1,6 +1,6 @@
 """Drivers that are started once and asked many times.
 
-An engine is started once per (checkpoint, serving setting); the reference is asked once per prompt.
+An engine is started once per (checkpoint, serving setting); the reference is asked once per prompt, but in a stream.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from harness.checkpoint.spec import ModelSpec
 from harness.drivers.capture import Capture
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.references import References
 from harness.setting import Setting
 
 ENGINES_ALIVE = 2
@@ -126,8 +127,7 @@ class Session:
         self._pinned = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
         self._temporary = keep is None
-        self._reference: Driver | None = None
-        self._loaded: tuple | None = None
+        self.references = References(reference_python, self.host, self._pinned, lambda: self._log("reference"))
         self._engines: OrderedDict[tuple, tuple[Driver, dict]] = OrderedDict()
         self._seen: dict[tuple, tuple[str, int]] = {}
         self._checkpoints: dict[str, str] = {}
@@ -141,10 +141,9 @@ class Session:
 
     def close(self) -> None:
         """End every driver; remove the captures unless they are kept."""
-        for driver in [self._reference, *(driver for driver, _ in self._engines.values())]:
-            if driver:
-                driver.close()
-        self._reference = None
+        self.references.close()
+        for driver, _ in self._engines.values():
+            driver.close()
         self._engines.clear()
         if self._temporary:
             shutil.rmtree(self.work, ignore_errors=True)
@@ -160,7 +159,7 @@ class Session:
         if spec.source:
             return spec.source
         if spec.key not in self._checkpoints:
-            answer = self._ask_reference("build", timeout=START_TIMEOUT, spec=spec.to_dict(), cache=str(self.cache))
+            answer = self.references.ask("build", spec=spec.to_dict(), cache=str(self.cache))
             self._checkpoints[spec.key] = answer["checkpoint"]
         return self._checkpoints[spec.key]
 
@@ -186,7 +185,7 @@ class Session:
         before = time.perf_counter()
         checkpoint = self.checkpoint(spec)
         engine, _ = self.engine(spec, setting)
-        self._load_reference(checkpoint, setting)
+        reference = self.references.ready(checkpoint, setting, in_turn=not remember)
         started = time.perf_counter() - before
         focus = {"layers": setting.layers, "positions": setting.positions}
         asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
@@ -194,7 +193,7 @@ class Session:
         known = {key: self._seen[key] for key in keys if key in self._seen} if remember else {}
         data = [prompt.to_dict() for prompt in prompts]
         new = {key: one for key, one in zip(keys, data, strict=True) if key not in known}
-        reference, referenced = self._reference, None
+        referenced = None
         theirs, ours = self._directory("reference"), self._directory("serving")
         if new:
             referenced = reference.send("run", timeout=RUN_TIMEOUT, prompts=list(new.values()), out=str(theirs), **focus)
@@ -310,23 +309,6 @@ class Session:
     def _drop(self, key: tuple) -> None:
         driver, _ = self._engines.pop(key)
         driver.close()
-
-    def _load_reference(self, checkpoint: str, setting: Setting) -> None:
-        wanted = (checkpoint, setting.reference, setting.dtype)
-        if self._loaded != wanted or self._reference is None or not self._reference.alive:
-            attention, dtype = setting.reference, setting.dtype
-            request = {"checkpoint": checkpoint, "attention": attention, "dtype": dtype, "device": self.host}
-            self._ask_reference("load", timeout=START_TIMEOUT, **request)
-            self._loaded = wanted
-
-    def _ask_reference(self, op: str, *, timeout: float, **request: object) -> dict:
-        if self._reference is None or not self._reference.alive:
-            if self._reference is not None:
-                self._reference.close()
-            environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self._pinned}
-            self._reference = Driver("harness.drivers.reference", self.reference_python, self._log("reference"), environment)
-            self._loaded = None
-        return self._reference.ask(op, timeout=timeout, **request)
 
     def _directory(self, side: str) -> Path:
         self._count += 1

@@ -20,9 +20,14 @@ from harness.setting import Setting
 from harness.verify import Batch, compared
 
 IN_FLIGHT = 2
-"""Batches that the drivers have been asked for, so that neither waits for the other or for a comparison."""
+"""Batches that each reference driver has been asked for, so that neither side waits for the other or for a comparison."""
 COMPARING = max(1, min(8, (os.cpu_count() or 1) - 2))
 """Processes that compare: the drivers keep a core each."""
+
+
+def in_flight(session: Session) -> int:
+    """Batches that are with the drivers at the same time."""
+    return IN_FLIGHT * len(session.references)
 
 
 def verify_stream(
@@ -36,6 +41,7 @@ def verify_stream(
     """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
     pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them."""
     declared = list(declared)
+    most = in_flight(session)
     flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
     comparing: deque[tuple[list[Future] | list[CaseResult], InFlight | None]] = deque()
 
@@ -76,12 +82,12 @@ def verify_stream(
     with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
         count = 0
         for layouts in batches:
-            if len(flying) == IN_FLIGHT:
+            if len(flying) == most:
                 land()
             batch = Batch.of(layouts, setting, spec, name, seed=count)
             count += len(layouts)
             take_off(batch)
-            if len(comparing) == IN_FLIGHT:
+            if len(comparing) == most:
                 yield results()
         while flying:
             land()

@@ -142,4 +142,4 @@ def pack(mask: torch.Tensor) -> torch.Tensor:
     """Boolean (..., keys) as uint8 (..., ceil(keys / 8)), the first key in the highest bit, as `numpy.packbits`."""
     if beyond := -mask.shape[-1] % 8:
         mask = torch.nn.functional.pad(mask, (0, beyond))
-    return (mask.contiguous().view(torch.int64) * _GATHER >> 56).to(torch.uint8)
+    return (mask.contiguous().view(torch.int64) * _GATHER).view(torch.uint8)[..., 7::8].contiguous()

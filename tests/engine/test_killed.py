@@ -65,7 +65,7 @@ def test_a_serving_process_that_is_killed_is_an_error_of_that_case_alone(session
 
 def test_a_reference_that_died_between_two_cases_is_started_anew(session: Session) -> None:
     before = verify(session, SHORT, V1)
-    reference = session._reference
+    reference = session.references.ready(session.checkpoint(preset("tiny")), V1, in_turn=False)
     os.kill(reference.process.pid, signal.SIGKILL)
     assert within(5, lambda: not reference.alive)
     session.forget_references()

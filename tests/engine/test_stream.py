@@ -13,6 +13,7 @@ from harness.case import Case
 from harness.checkpoint.presets import preset
 from harness.compare.result import Verdict
 from harness.layout import Layout
+from harness.references import AT_WORK
 from harness.session import Session
 from harness.setting import Setting
 from harness.stream import verify_stream
@@ -31,6 +32,19 @@ def test_the_results_are_those_of_batches_one_after_another(session: Session) ->
         for one, other in zip(results, verify_batch(session, batch, V1, SPEC), strict=True):
             assert one.verdict is other.verdict is Verdict.PASS
             assert [layer.masks for layer in one.layers] == [layer.masks for layer in other.layers]
+
+
+def test_several_references_in_turn_give_the_same_results(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AT_WORK, "cpu", 2)
+    with Session() as other:
+        streamed = [result for results in verify_stream(other, BATCHES, V1, SPEC) for result in results]
+        ready = [other.references.ready(other.checkpoint(SPEC), V1, in_turn=True).process.pid for _ in range(3)]
+    assert ready[0] == ready[2] != ready[1]
+    alone = [result for results in verify_stream(session, BATCHES, V1, SPEC) for result in results]
+    assert [result.layout for result in streamed] == [result.layout for result in alone]
+    for one, other_one in zip(streamed, alone, strict=True):
+        assert one.verdict is Verdict.PASS
+        assert (one.layers, one.logits) == (other_one.layers, other_one.logits)
 
 
 def test_the_command_of_a_result_has_its_words_and_pictures(session: Session) -> None:

@@ -1,0 +1,73 @@
+"""The reference drivers of a session: the first is asked for all that is remembered, streams take all in turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.drivers.process import Driver
+from harness.setting import Setting
+
+AT_WORK = {"cpu": 1, "cuda": 2}
+"""Drivers of a stream. One alone leaves a GPU idle where it waits for what its next kernels depend on."""
+TIMEOUT = 600.0
+"""Seconds to load or build a checkpoint."""
+
+
+@dataclass
+class References:
+    """Reference drivers on ``device``, started when they are needed."""
+
+    python: str
+    device: str
+    pinned: dict[str, str]
+    log: Callable[[], Path]
+    _drivers: list[Driver | None] = field(init=False)
+    _loaded: list[tuple | None] = field(init=False)
+    _turn: int = 0
+
+    def __post_init__(self) -> None:
+        self._drivers = [None] * AT_WORK[self.device]
+        self._loaded = [None] * AT_WORK[self.device]
+
+    def __len__(self) -> int:
+        return len(self._drivers)
+
+    def ask(self, op: str, **request: object) -> dict:
+        """Ask the first driver; raises as `Driver.ask`."""
+        return self._driver(0).ask(op, timeout=TIMEOUT, **request)
+
+    def ready(self, checkpoint: str, setting: Setting, *, in_turn: bool) -> Driver:
+        """A driver that has the checkpoint loaded as ``setting`` asks: the first, or the next one ``in_turn``.
+
+        Raises:
+            DriverFailure: it could not be loaded.
+        """
+        self._turn = (self._turn + 1) % len(self) if in_turn else 0
+        place = self._turn
+        driver = self._driver(place)
+        wanted = (checkpoint, setting.reference, setting.dtype)
+        if self._loaded[place] != wanted:
+            attention, dtype = setting.reference, setting.dtype
+            request = {"checkpoint": checkpoint, "attention": attention, "dtype": dtype, "device": self.device}
+            driver.ask("load", timeout=TIMEOUT, **request)
+            self._loaded[place] = wanted
+        return driver
+
+    def close(self) -> None:
+        """End every driver."""
+        for driver in filter(None, self._drivers):
+            driver.close()
+        self._drivers = [None] * len(self)
+
+    def _driver(self, place: int) -> Driver:
+        driver = self._drivers[place]
+        if driver is None or not driver.alive:
+            if driver is not None:
+                driver.close()
+            environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self.pinned}
+            driver = self._drivers[place] = Driver("harness.drivers.reference", self.python, self.log(), environment)
+            self._loaded[place] = None
+        return driver
