@@ -57,4 +57,4 @@ bench-gpu: $(GPU_VENV)/.installed
 		--tokens 64 --tokens 512 --tokens 4096 --step 8192
 
 nightly-gpu: $(GPU_VENV)/.installed
-	$(GPU_VENV)/bin/harness nightly --out reports/nightly --profile $(PROFILE)
+	$(GPU_VENV)/bin/harness nightly --out reports/nightly --profile $(PROFILE) --engines $(ENGINES)

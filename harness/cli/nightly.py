@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from harness.cli import options
 from harness.drivers.process import ROOT
 from harness.errors import UsageError
 from harness.night import READERS, Part, ended
@@ -36,6 +37,7 @@ WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index
 def nightly(
     out: Annotated[Path, typer.Option(help="the folder that everything is written to")] = Path("reports/nightly"),
     profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
+    engines: Annotated[int, typer.Option(help="on a GPU: engines that serve generated layouts at the same time")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
 ) -> None:
     """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html.
@@ -49,9 +51,11 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    options.at_least("engines", engines, 1)
     host = host_of(sys.executable)
     out = out.absolute()
-    parts = [_run(name, out / name, host, profile) for name in READERS if not only or name in only]
+    beside = ["-n", str(engines), "--dist", "loadgroup"] if host == "cuda" and engines > 1 else []
+    parts = [_run(name, out / name, host, profile, beside) for name in READERS if not only or name in only]
     index = write_night(parts, out, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
     console = Console(highlight=False, soft_wrap=True)
     for part in parts:
@@ -60,13 +64,13 @@ def nightly(
     raise typer.Exit(max(part.code for part in parts))
 
 
-def _run(name: str, folder: Path, host: str, profile: str) -> Part:
+def _run(name: str, folder: Path, host: str, profile: str, beside: list[str]) -> Part:
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
     written = ["--report", where, "--junitxml", f"{where}/tests.xml"]
     words = {
-        "properties": ["pytest", *CASES[host], "--profile", profile, *written],
+        "properties": ["pytest", *CASES[host], *beside, "--profile", profile, *written],
         "catalogue": ["harness", "report", "--out", where],
         "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host]],
     }[name]
