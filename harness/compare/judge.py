@@ -119,7 +119,8 @@ class _Both:
     def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
         samples = [self.reference.tensors[name] for name in floor]
         at = self.reference.facts["logits_at"]
-        return logits.compare(self.reference.tensors["truth.logits"], samples, ours, self.rows, at)
+        routed = self.reference.tensors.get("routed.logits")
+        return logits.compare(self.reference.tensors["truth.logits"], samples, ours, self.rows, at, routed)
 
     def layer(self, facts: dict, difference: Difference, declared: Declared | None) -> LayerResult:
         index = facts["index"]

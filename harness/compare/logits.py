@@ -19,13 +19,19 @@ says what ratio was measured.
 
 
 def compare(
-    truth: np.ndarray, references: Sequence[np.ndarray], serving: np.ndarray, observed: np.ndarray, positions: Sequence[int]
+    truth: np.ndarray,
+    references: Sequence[np.ndarray],
+    serving: np.ndarray,
+    observed: np.ndarray,
+    positions: Sequence[int],
+    routed: np.ndarray | None = None,
 ) -> LogitsResult:
     """Compare logits (P, V) of the P ``positions`` of a prompt of N tokens: ``truth`` is the reference in the higher
     precision, ``references`` are the reference in the serving dtype, each with another attention implementation, the
     one whose masks were observed first. The floor of a position is the largest error among them, since one alone may
     by chance be right to the last bit; an implementation whose error is `FACTOR` squared times the first's is not
-    rounding and is left out.
+    rounding and is left out. ``routed`` is the truth with ties of routers decided the other way, for a mixture of experts: how
+    far from the truth it is belongs to the floor whatever its size.
 
     At each position serving may be off by `FACTOR` times the floor of that position or, where that is smaller, the
     median floor: how far rounding reaches differs between positions, in long prompts by an order of magnitude, but a
@@ -35,7 +41,8 @@ def compare(
     error = np.abs(serving - truth).max(axis=-1) * counts
     samples = [np.abs(reference - truth).max(axis=-1) * counts for reference in references]
     rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
-    floor = np.max([samples[0], *rounding], axis=0)
+    ties = [] if routed is None else [np.abs(routed - truth).max(axis=-1) * counts]
+    floor = np.max([samples[0], *rounding, *ties], axis=0)
     kl = _kl(truth, serving) * counts
     base = np.maximum(floor, np.median(floor[counts])) * counts
     ratio = np.divide(error, base, out=np.where(error == 0, 0.0, np.inf), where=base > 0)

@@ -8,6 +8,8 @@ On disk each has the prompts of the stack as its first dimension.
 ``logits``            (P, V) float
 ``truth.logits``      (P, V) float, reference only: in the higher precision
 ``again.logits``      (P, V) float, reference only: with another attention implementation
+``routed.logits``     (P, V) float, reference only, with experts: the truth with ties of routers
+                      decided the other way
 ``tf32.logits``       (P, V) float, reference only, on a GPU in float32: with products in TF32
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor

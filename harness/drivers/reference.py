@@ -17,7 +17,7 @@ import torch
 from harness.checkpoint.build import build
 from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
-from harness.drivers import attention, capture, channel, inputs, precision
+from harness.drivers import attention, capture, channel, inputs, precision, routing
 from harness.drivers.capture import ATTENTION_VALUES
 from harness.drivers.stopwatch import Stopwatch
 from harness.masks import probe
@@ -85,13 +85,17 @@ class Reference:
         at = torch.tensor(rows, device=self.device)
         whole = Stopwatch(self.device)
         with whole.on(), attention.by_rows():
-            with _observed(self.model, self.attention, layers) as observed:
+            with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.model) as rounded:
                 logits = _forward(self.model, arguments, at)
             with attention.implemented(self.model, attention.OTHER[self.attention]):
                 again = _forward(self.model, arguments, at)
             with precision.kept(self.truth.dtype), attention.unrounded():
-                truth = _forward(self.truth, arguments, at)
-            tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
+                with routing.recorded(self.truth) as exact:
+                    truth = _forward(self.truth, arguments, at)
+                tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
+                if exact:
+                    with routing.swapped(self.truth, exact, rounded):
+                        tensors["routed.logits"] = _forward(self.truth, arguments, at).float()
             if self.device.type == "cuda" and self.dtype == torch.float32:
                 with precision.tf32():
                     tensors["tf32.logits"] = _forward(self.model, arguments, at)

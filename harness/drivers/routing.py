@@ -1,0 +1,72 @@
+"""Mixture of experts: which experts a token goes to is decided by rounding where two of them score almost alike.
+
+Then serving and the reference may each choose well and differ by far more than they would round. How far, is measured:
+the truth is run once more with those choices made the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+REACH = 6.0
+"""How many times the median error of the distance of two scores a distance may be to count as a tie: 4 standard deviations
+of a normal distribution, whose median is 0.67 of one."""
+
+
+def routers(model) -> list:
+    """The routers of a model, in the order of its layers; none in a dense one."""
+    from transformers.models.gemma4 import modeling_gemma4
+
+    return [module for module in model.modules() if isinstance(module, modeling_gemma4.Gemma4TextRouter)]
+
+
+@contextmanager
+def recorded(model) -> Iterator[list[torch.Tensor]]:
+    """The scores (tokens, experts) that each router gives, as they are made."""
+    scores: list[torch.Tensor] = []
+    with _hooked(model, [lambda made: scores.append(made.flatten(0, -2))] * len(routers(model))):
+        yield scores
+
+
+@contextmanager
+def swapped(model, exact: Sequence[torch.Tensor], rounded: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Let each router score the last expert that it takes and the first that it does not the other way round, where that is
+    a tie: their distance is within `REACH` times the median of what rounding changes it by.
+
+    ``exact`` and ``rounded`` are what the routers gave in the higher precision and in the serving dtype.
+    """
+    chosen = [router.config.top_k_experts for router in routers(model)]
+    reach = [REACH * _moved(*pair).median() for pair in zip(exact, rounded, chosen, strict=True)]
+    with _hooked(model, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]):
+        yield
+
+
+def _moved(exact: torch.Tensor, rounded: torch.Tensor, taken: int) -> torch.Tensor:
+    """By how much rounding changes the distance of the two scores (tokens,)."""
+    places = exact.topk(taken + 1, dim=-1).indices[:, -2:]
+    return (exact.gather(-1, places).diff() - rounded.to(exact.dtype).gather(-1, places).diff()).abs()[:, 0]
+
+
+def _swapped(scores: torch.Tensor, taken: int, reach: torch.Tensor) -> torch.Tensor:
+    best = scores.topk(taken + 1, dim=-1)
+    values, places = best.values[..., -2:], best.indices[..., -2:]
+    tie = values[..., :1] - values[..., 1:] <= reach
+    return torch.where(tie, scores.scatter(-1, places, values.flip(-1)), scores)
+
+
+@contextmanager
+def _hooked(model, each: Sequence[Callable[[torch.Tensor], torch.Tensor | None]]) -> Iterator[None]:
+    """Hand each router's scores to a function of its own; what it returns takes their place."""
+    hooks = [
+        router.proj.register_forward_hook(lambda module, args, output, act=act: act(output))
+        for router, act in zip(routers(model), each, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
