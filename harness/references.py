@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.drivers.process import Driver
+from harness.drivers.process import START_TIMEOUT, Driver
 from harness.setting import Setting
 
 AT_WORK = {"cpu": 1, "cuda": 2}
 """Drivers of a stream. One alone leaves a GPU idle where it waits for what its next kernels depend on."""
-TIMEOUT = 600.0
-"""Seconds to load or build a checkpoint."""
 
 
 @dataclass
@@ -37,7 +35,7 @@ class References:
 
     def ask(self, op: str, **request: object) -> dict:
         """Ask the first driver; raises as `Driver.ask`."""
-        return self._driver(0).ask(op, timeout=TIMEOUT, **request)
+        return self._driver(0).ask(op, timeout=START_TIMEOUT, **request)
 
     def ready(self, checkpoint: str, setting: Setting, *, in_turn: bool) -> Driver:
         """A driver that has the checkpoint loaded as ``setting`` asks: the first, or the next one ``in_turn``.
@@ -50,9 +48,8 @@ class References:
         driver = self._driver(place)
         wanted = (checkpoint, setting.reference, setting.dtype)
         if self._loaded[place] != wanted:
-            attention, dtype = setting.reference, setting.dtype
-            request = {"checkpoint": checkpoint, "attention": attention, "dtype": dtype, "device": self.device}
-            driver.ask("load", timeout=TIMEOUT, **request)
+            request = {"checkpoint": checkpoint, "attention": setting.reference, "dtype": setting.dtype}
+            driver.ask("load", timeout=START_TIMEOUT, device=self.device, **request)
             self._loaded[place] = wanted
         return driver
 

@@ -23,13 +23,12 @@ from harness.checkpoint.build import cache_directory
 from harness.checkpoint.prompt import Prompt
 from harness.checkpoint.spec import ModelSpec
 from harness.drivers.capture import Capture
-from harness.drivers.process import Driver
+from harness.drivers.process import START_TIMEOUT, Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.references import References
 from harness.setting import Setting
 
 ENGINES_ALIVE = 2
-START_TIMEOUT = 600.0
 RUN_TIMEOUT = 900.0
 _INSPECT = """
 import glob, importlib.metadata as m, json, sys

@@ -159,9 +159,9 @@ class _Both:
     ) -> Meaning:
         """What it means that all masks are equal, with these logits."""
         if declared and not self._follows(compared, "reference", declared):
-            return Verdict.FIXED, [_gone("divergence", declared.policy, declared)], declared
+            return Verdict.FIXED, [_gone(declared)], declared
         if found.within and self._shows(imprecise):
-            return Verdict.FIXED, [_gone("imprecision of the logits", "", imprecise)], imprecise
+            return Verdict.FIXED, [_gone(imprecise)], imprecise
         if found.within:
             return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
         off = (
@@ -190,10 +190,9 @@ class _Both:
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
         """Every layer and KV head group of this side is as declared."""
         return all(
-            np.array_equal(
-                expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows], group[self.rows]
-            )
+            np.array_equal(wanted[self.rows], group[self.rows])
             for layer, difference in compared
+            for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
             for group in getattr(difference, side)
         )
 
@@ -217,8 +216,9 @@ class _Both:
         return words
 
 
-def _gone(what: str, policy: str, declared: Declared) -> str:
-    return f"the declared {what}{policy and f' `{policy}`'} is gone; remove its declaration ({declared.link})"
+def _gone(declared: Declared) -> str:
+    what = f"divergence `{declared.policy}`" if declared.policy else "imprecision of the logits"
+    return f"the declared {what} is gone; remove its declaration ({declared.link})"
 
 
 def _declared(declared: Declared) -> str:
@@ -233,15 +233,18 @@ def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
     heads = masks.reshape(kv_heads, copies, *masks.shape[1:])
     return heads[:, 0] if (heads == heads[:, :1]).all() else masks
 
+
 def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
     """The mask (N, N) that a declaration expects."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     name = declared.policy if sliding else declared.full_policy
     return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
 
+
 def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
     return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
+
 
 def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
     """The first layer whose hidden state is off by more than rounding of its own magnitude explains."""

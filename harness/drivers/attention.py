@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -14,18 +14,39 @@ OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
 """The implementation that gives the noise floor its second sample."""
 
 
-@contextmanager
-def by_rows() -> Iterator[None]:
-    """Let eager attention take some queries of a long prompt at a time, so that it never holds a score for every pair and
-    head. A row of scores does not depend on the others, so what it computes stays the same."""
+def function(implementation: str) -> Callable:
+    """What transformers calls for this implementation."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.models.gemma4 import modeling_gemma4
 
-    eager = modeling_gemma4.eager_attention_forward
-    modeling_gemma4.eager_attention_forward = partial(_by_rows, eager)
+    return modeling_gemma4.eager_attention_forward if implementation == "eager" else ALL_ATTENTION_FUNCTIONS[implementation]
+
+
+@contextmanager
+def replaced(implementation: str, other: Callable) -> Iterator[None]:
+    """Let transformers call another function for this implementation."""
+    before = function(implementation)
+    _put(implementation, other)
     try:
         yield
     finally:
-        modeling_gemma4.eager_attention_forward = eager
+        _put(implementation, before)
+
+
+def _put(implementation: str, called: Callable) -> None:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.gemma4 import modeling_gemma4
+
+    if implementation == "eager":
+        modeling_gemma4.eager_attention_forward = called
+    else:
+        ALL_ATTENTION_FUNCTIONS[implementation] = called
+
+
+def by_rows() -> AbstractContextManager[None]:
+    """Let eager attention take some queries of a long prompt at a time, so that it never holds a score for every pair and
+    head. A row of scores does not depend on the others, so what it computes stays the same."""
+    return replaced("eager", partial(_by_rows, function("eager")))
 
 
 def _by_rows(eager: Callable, module, query, key, value, attention_mask, **kwargs):
@@ -52,19 +73,10 @@ def implemented(model, name: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-@contextmanager
-def unrounded() -> Iterator[None]:
+def unrounded() -> AbstractContextManager[None]:
     """Let a model whose implementation is eager apply the masks of eager attention by `scaled_dot_product_attention`.
 
     That is for the truth: eager attention rounds its weights to float32 in whatever precision the model is
     (`modeling_gemma4.py`, `eager_attention_forward`), and holds a score for every pair and head.
     """
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.gemma4 import modeling_gemma4
-
-    eager = modeling_gemma4.eager_attention_forward
-    modeling_gemma4.eager_attention_forward = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    try:
-        yield
-    finally:
-        modeling_gemma4.eager_attention_forward = eager
+    return replaced("eager", function("sdpa"))

@@ -17,6 +17,8 @@ from harness.errors import DriverFailure, UsageError
 
 ROOT = Path(harness.__file__).parent.parent
 SITE = ROOT / "harness" / "drivers" / "hosting" / "site"
+START_TIMEOUT = 600.0
+"""Seconds that a driver has to load or build a checkpoint."""
 LOG_LINES = 80
 REQUESTS = 1 << 20
 """Bytes of requests that wait in the pipe of a driver that is busy."""
@@ -70,9 +72,9 @@ class Driver:
         self._count += 1
         line = memoryview((json.dumps({"id": self._count, "op": op, **request}) + "\n").encode())
         deadline = time.monotonic() + timeout
+        if self._requests is None:
+            raise self._gone()
         while line:
-            if self._requests is None:
-                raise self._failure(f"the {self.stage} driver is gone ({self._end()})")
             _, ready, _ = select.select([], [self._requests], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self.kill()
@@ -80,7 +82,7 @@ class Driver:
             try:
                 line = line[os.write(self._requests, line) :]
             except BrokenPipeError:
-                raise self._failure(f"the {self.stage} driver is gone ({self._end()})") from None
+                raise self._gone() from None
         return self._count
 
     def receive(self, number: int, *, timeout: float) -> dict:
@@ -104,7 +106,7 @@ class Driver:
 
     def _line(self, deadline: float, timeout: float) -> bytes:
         if self._answers is None:
-            raise self._failure(f"the {self.stage} driver is gone ({self._end()})")
+            raise self._gone()
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -144,6 +146,9 @@ class Driver:
         """The end of the log."""
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
+
+    def _gone(self) -> DriverFailure:
+        return self._failure(f"the {self.stage} driver is gone ({self._end()})")
 
     def _end(self) -> str:
         try:

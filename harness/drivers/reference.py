@@ -25,7 +25,7 @@ from harness.masks import probe
 WIDEST = 2048
 """Channels of an eager probe."""
 PAIRS_TOGETHER = 1 << 22
-"""Query and key pairs of the prompts that are run together: eager attention holds a float for each and head."""
+"""Query and key pairs of the prompts that are run together: their masks and the outputs of their probes are held at once."""
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 
 
@@ -57,6 +57,7 @@ class Reference:
 
         self.model = load(self.dtype, self.attention)
         self.truth = load(TRUTH[request["dtype"]], "eager", experts_implementation="eager")
+        self.routers, self.routers_of_truth = routing.routers(self.model), routing.routers(self.truth)
         self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
@@ -85,16 +86,16 @@ class Reference:
         at = torch.tensor(rows, device=self.device)
         whole = Stopwatch(self.device)
         with whole.on(), attention.by_rows():
-            with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.model) as rounded:
+            with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.routers) as rounded:
                 logits = _forward(self.model, arguments, at)
             with attention.implemented(self.model, attention.OTHER[self.attention]):
                 again = _forward(self.model, arguments, at)
             with precision.kept(self.truth.dtype), attention.unrounded():
-                with routing.recorded(self.truth) as exact:
+                with routing.recorded(self.routers_of_truth) as exact:
                     truth = _forward(self.truth, arguments, at)
                 tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
                 if exact:
-                    with routing.swapped(self.truth, exact, rounded):
+                    with routing.swapped(self.routers_of_truth, exact, rounded):
                         tensors["routed.logits"] = _forward(self.truth, arguments, at).float()
             if self.device.type == "cuda" and self.dtype == torch.float32:
                 with precision.tf32():
@@ -210,13 +211,11 @@ class _Observed:
 
 
 @contextmanager
-def _observed(model, attention: str, layers: list[int]):
+def _observed(model, implementation: str, layers: list[int]):
     """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.models.gemma4 import modeling_gemma4
 
-    eager = modeling_gemma4.eager_attention_forward
-    original = eager if attention == "eager" else ALL_ATTENTION_FUNCTIONS[attention]
+    original = attention.function(implementation)
     observed = _Observed(model.device)
 
     def attend(module, query, key, value, attention_mask, **kwargs):
@@ -228,7 +227,7 @@ def _observed(model, attention: str, layers: list[int]):
                     "window": module.sliding_window,
                     "attention": result[0].flatten(2).clone(),
                     "declared": _declared(attention_mask, len(query), query.shape[2]),
-                    "mask": _probe(original, module, query, key, value, attention_mask, attention == "eager", kwargs),
+                    "mask": _probe(original, module, query, key, value, attention_mask, implementation == "eager", kwargs),
                 }
         return result
 
@@ -242,17 +241,10 @@ def _observed(model, attention: str, layers: list[int]):
             observed.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()
 
         hooks.append(layer.register_forward_hook(keep))
-    if attention == "eager":
-        modeling_gemma4.eager_attention_forward = attend
-    else:
-        ALL_ATTENTION_FUNCTIONS[attention] = attend
     try:
-        yield observed
+        with attention.replaced(implementation, attend):
+            yield observed
     finally:
-        if attention == "eager":
-            modeling_gemma4.eager_attention_forward = eager
-        else:
-            ALL_ATTENTION_FUNCTIONS[attention] = original
         for hook in hooks:
             hook.remove()
 

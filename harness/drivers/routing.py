@@ -25,23 +25,23 @@ def routers(model) -> list:
 
 
 @contextmanager
-def recorded(model) -> Iterator[list[torch.Tensor]]:
+def recorded(routers: list) -> Iterator[list[torch.Tensor]]:
     """The scores (tokens, experts) that each router gives, as they are made."""
     scores: list[torch.Tensor] = []
-    with _hooked(model, [lambda made: scores.append(made.flatten(0, -2))] * len(routers(model))):
+    with _hooked(routers, [lambda made: scores.append(made.flatten(0, -2))] * len(routers)):
         yield scores
 
 
 @contextmanager
-def swapped(model, exact: Sequence[torch.Tensor], rounded: Sequence[torch.Tensor]) -> Iterator[None]:
+def swapped(routers: list, exact: Sequence[torch.Tensor], rounded: Sequence[torch.Tensor]) -> Iterator[None]:
     """Let each router score the last expert that it takes and the first that it does not the other way round, where that is
     a tie: their distance is within `REACH` times the median of what rounding changes it by.
 
     ``exact`` and ``rounded`` are what the routers gave in the higher precision and in the serving dtype.
     """
-    chosen = [router.config.top_k_experts for router in routers(model)]
+    chosen = [router.config.top_k_experts for router in routers]
     reach = [REACH * _moved(*pair).median() for pair in zip(exact, rounded, chosen, strict=True)]
-    with _hooked(model, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]):
+    with _hooked(routers, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]):
         yield
 
 
@@ -59,11 +59,11 @@ def _swapped(scores: torch.Tensor, taken: int, reach: torch.Tensor) -> torch.Ten
 
 
 @contextmanager
-def _hooked(model, each: Sequence[Callable[[torch.Tensor], torch.Tensor | None]]) -> Iterator[None]:
+def _hooked(routers: list, each: Sequence[Callable[[torch.Tensor], torch.Tensor | None]]) -> Iterator[None]:
     """Hand each router's scores to a function of its own; what it returns takes their place."""
     hooks = [
         router.proj.register_forward_hook(lambda module, args, output, act=act: act(output))
-        for router, act in zip(routers(model), each, strict=True)
+        for router, act in zip(routers, each, strict=True)
     ]
     try:
         yield

@@ -43,8 +43,8 @@ def write(
     coarse: float = 0,
     backend: str = "triton",
 ) -> Capture:
-    """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions were not computed. A reference
-    with products in TF32 is off by ``coarse``, if it was run."""
+    """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
+    were not computed. A reference with products in TF32 is off by ``coarse``, if it was run."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
     computed = np.arange(len(layout)) >= cached

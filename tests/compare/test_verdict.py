@@ -165,6 +165,7 @@ def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not given the same tokens"):
         judged(reference, serving, short)
 
+
 @pytest.mark.parametrize("asked", [Setting(), Setting(backend="auto", runner="auto")])
 def test_what_the_engine_chose_counts_not_what_was_asked_for(tmp_path: Path, asked: Setting) -> None:
     layout = Layout.parse(LONG)

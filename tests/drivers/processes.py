@@ -1,10 +1,22 @@
-"""Which processes there are."""
+"""Processes of the tests, and which there are."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from harness.drivers.process import ROOT, SITE
+
+
+def printed(module: str, *arguments: str) -> str:
+    """The last line that a module of the tests prints, run as a driver is: where transformers and vLLM can be imported."""
+    command, environment = [sys.executable, "-m", module, *arguments], {"PATH": "", "PYTHONPATH": f"{SITE}:{ROOT}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
 
 
 def lives(pid: int) -> bool:
