@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from cases import gpu
+from harness import gpus
 from harness.errors import EnvironmentFailure, UsageError
 from harness.overlays import check_names
 from harness.report import parts
@@ -93,9 +94,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.fail(str(error), pytrace=False)
     keep = tmp_path_factory.mktemp("session")
     worker = _worker(request.config)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(inspect(serving)["gpus"])))
-    gpus = visible.split(",")
-    own = gpus[int(worker.removeprefix("gw")) % len(gpus)] if worker else None
+    own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
     with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
         yield opened
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,16 +30,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = gpu.wanted(metafunc.config.getoption("markexpr"))
     if "case" in metafunc.fixturenames:
         entries = gpu.entries(python) if asked else []
-        together = [_together(entry[1], *entry, name=f"{entry[0].name}-{entry[1].slug}") for entry in entries]
-        metafunc.parametrize(("case", "setting"), together)
+        metafunc.parametrize(("case", "setting"), entries, ids=[f"{case.name}-{setting.slug}" for case, setting in entries])
     else:
         every = gpu.right(python) if asked else []
-        metafunc.parametrize("setting", [_together(setting, setting, name=setting.slug) for setting in every])
-
-
-def _together(setting: Setting, *values: object, name: str) -> ParameterSet:
-    """A parameter; with `--dist loadgroup` one worker takes all of a setting, so that its engine starts once."""
-    return pytest.param(*values, id=name, marks=pytest.mark.xdist_group(setting.slug))
+        metafunc.parametrize("setting", every, ids=[setting.slug for setting in every])
 
 
 def test_gpu_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:

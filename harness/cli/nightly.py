@@ -21,11 +21,13 @@ from harness.night import READERS, Part, ended
 from harness.report.night import write_night
 
 PROFILES = ("dev", "ci", "nightly")
-CASES = {
+PROPERTIES = {
     "cpu": ["cases", "--ignore", "cases/test_catalogue.py", "-m", "not gpu"],
     "cuda": ["cases/test_gpu.py", "-m", "gpu", "-k", "not gpu_case"],
 }
-"""What pytest runs on each host. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
+"""The properties of each host. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
+CATALOGUE = ["cases/test_gpu.py", "-m", "gpu", "-k", "gpu_case"]
+"""The catalogue of a GPU."""
 MUTANTS = {
     "cpu": [],
     "cuda": ["--model", "31b-shape", "--window", "32", "--backend", "TRITON_ATTN", "--dtype", "bfloat16"],
@@ -37,7 +39,7 @@ WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index
 def nightly(
     out: Annotated[Path, typer.Option(help="the folder that everything is written to")] = Path("reports/nightly"),
     profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
-    engines: Annotated[int, typer.Option(help="on a GPU: engines that serve generated layouts at the same time")] = 1,
+    engines: Annotated[int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
 ) -> None:
     """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html.
@@ -54,8 +56,7 @@ def nightly(
     options.at_least("engines", engines, 1)
     host = host_of(sys.executable)
     out = out.absolute()
-    beside = ["-n", str(engines), "--dist", "loadgroup"] if host == "cuda" and engines > 1 else []
-    parts = [_run(name, out / name, host, profile, beside) for name in READERS if not only or name in only]
+    parts = [_run(name, out / name, host, profile, engines) for name in READERS if not only or name in only]
     index = write_night(parts, out, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
     console = Console(highlight=False, soft_wrap=True)
     for part in parts:
@@ -64,15 +65,17 @@ def nightly(
     raise typer.Exit(max(part.code for part in parts))
 
 
-def _run(name: str, folder: Path, host: str, profile: str, beside: list[str]) -> Part:
+def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part:
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
-    written = ["--report", where, "--junitxml", f"{where}/tests.xml"]
+    many = host == "cuda" and engines > 1
+    tested = ["--profile", profile, "--report", where, "--junitxml", f"{where}/tests.xml"]
+    tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
-        "properties": ["pytest", *CASES[host], *beside, "--profile", profile, *written],
-        "catalogue": ["harness", "report", "--out", where],
-        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host]],
+        "properties": ["pytest", *PROPERTIES[host], *tested],
+        "catalogue": ["pytest", *CATALOGUE, *tested] if host == "cuda" else ["harness", "report", "--out", where],
+        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host], *(["--jobs", str(engines)] if many else [])],
     }[name]
     Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
     start = time.monotonic()

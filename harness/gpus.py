@@ -1,0 +1,20 @@
+"""Which GPU each of several sessions that work beside each other takes."""
+
+from __future__ import annotations
+
+import os
+
+from harness.session import inspect
+
+
+def in_turn(worker: int, python: str) -> str | None:
+    """The GPU of a worker, as in `CUDA_VISIBLE_DEVICES`, when workers take those that ``python`` may use in turn; none
+    where there is no GPU.
+
+    Raises:
+        EnvironmentFailure: ``python`` is not an interpreter.
+    """
+    there = ",".join(map(str, range(inspect(python)["gpus"])))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or there
+    gpus = visible.split(",") if there else []
+    return gpus[worker % len(gpus)] if gpus else None
