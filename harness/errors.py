@@ -1,4 +1,8 @@
-"""The failures that the command line turns into exit codes."""
+"""The failures that the command line turns into exit codes. Each can be sent from one process to another."""
+
+from __future__ import annotations
+
+from functools import partial
 
 
 class UsageError(ValueError):
@@ -7,6 +11,16 @@ class UsageError(ValueError):
     def __init__(self, field: str, value: object, allowed: str):
         super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
         self.field = field
+
+    @classmethod
+    def said(cls, message: str, field: str) -> UsageError:
+        """The error that says exactly ``message``."""
+        error = cls.__new__(cls, message)
+        error.field = field
+        return error
+
+    def __reduce__(self) -> tuple:
+        return UsageError.said, (str(self), self.field)
 
 
 class EnvironmentFailure(RuntimeError):
@@ -26,3 +40,6 @@ class DriverFailure(RuntimeError):
         self.stage = stage
         self.log = log
         self.kind = kind
+
+    def __reduce__(self) -> tuple:
+        return partial(DriverFailure, stage=self.stage, log=self.log, kind=self.kind), self.args

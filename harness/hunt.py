@@ -44,7 +44,8 @@ class Kill:
     """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
 
     ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
-    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted.
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` (stage, message,
+    log) is of a driver that failed: then the hunt ended there.
     """
 
     mutant: str
@@ -58,11 +59,12 @@ class Kill:
     seconds: float
     logits_alone: bool = False
     refused: str = ""
+    error: dict[str, str] | None = None
 
     @property
     def right(self) -> bool:
         """Caught, or argued to be equivalent and not caught."""
-        return bool(self.refused) or (self.caught_by is None) == bool(self.equivalent)
+        return not self.error and (bool(self.refused) or (self.caught_by is None) == bool(self.equivalent))
 
     def to_dict(self) -> dict:
         return {**asdict(self), "right": self.right}
@@ -99,37 +101,21 @@ def hunt(
 ) -> tuple[Kill, list[CaseResult]]:
     """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
 
-    Raises:
-        DriverFailure: the engine failed for another reason than a probe that did not understand it.
+    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
     """
     start = time.perf_counter()
     place = ground(mutant, spec, base, drop)
     setting = place.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
     counter = _Counter(session, setting, place.spec, place.declared)
-    session.engine(place.spec, place.setting)
+    refused, error = "", None
     try:
-        session.engine(place.spec, setting)
+        session.engine(place.spec, place.setting)
+        refused = _refusal(session, setting, place.spec)
+        if not refused:
+            _find(place.layouts, counter, examples)
     except DriverFailure as failure:
-        return Kill(
-            mutant, overlay.sentence, place.setting.label, None, 0, [], "", overlay.equivalent,
-            time.perf_counter() - start, refused=str(failure),
-        ), []  # fmt: skip
-    try:
-        find(
-            place.layouts,
-            counter.caught,
-            settings=settings(
-                max_examples=examples,
-                deadline=None,
-                database=None,
-                derandomize=True,
-                phases=[Phase.generate, Phase.shrink],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    except NoSuchExample:
-        pass
+        error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
     wrong = next((result for result in counter.smallest if result.verdict not in AS_EXPECTED), None)
     kill = Kill(
         mutant=mutant,
@@ -142,8 +128,40 @@ def hunt(
         equivalent=overlay.equivalent,
         seconds=time.perf_counter() - start,
         logits_alone=counter.logits_alone,
+        refused=refused,
+        error=error,
     )
     return kill, counter.smallest
+
+
+def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
+    """What the release has against the overlays of ``setting``."""
+    try:
+        session.engine(spec, setting)
+    except DriverFailure as failure:
+        if failure.kind != "ValueError":
+            raise
+        return str(failure)
+    return ""
+
+
+def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples: int) -> None:
+    """Let hypothesis look for the smallest layouts that are caught."""
+    try:
+        find(
+            layouts,
+            counter.caught,
+            settings=settings(
+                max_examples=examples,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except NoSuchExample:
+        pass
 
 
 class _Counter:

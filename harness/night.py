@@ -115,13 +115,19 @@ def mutants(text: str) -> list[Check]:
         Check(
             kill["mutant"],
             _end(kill),
-            "\n".join([kill["sentence"], kill["diagnosis"], *(f"layout: {layout}" for layout in kill["layouts"])]),
+            "\n".join([kill["sentence"], kill["diagnosis"], *_failure(kill), *(f"layout: {layout}" for layout in kill["layouts"])]),
         )
         for kill in json.loads(text)
     ]
 
 
+def _failure(kill: dict) -> list[str]:
+    return [f"ERROR: {kill['error']['message']}", kill["error"]["log"]] if kill["error"] else []
+
+
 def _end(kill: dict) -> str:
+    if kill["error"]:
+        return "ERROR"
     if not kill["right"]:
         return "NOT EQUIVALENT" if kill["caught_by"] else "SURVIVED"
     if kill["refused"]:

@@ -28,7 +28,8 @@ from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.references import References
 from harness.setting import Setting
 
-ENGINES_ALIVE = 2
+ENGINES_ALIVE = {"cpu": 2, "cuda": 1}
+"""Engines that a session keeps: on a GPU several sessions share its memory."""
 RUN_TIMEOUT = 900.0
 _INSPECT = """
 import glob, importlib.metadata as m, json, sys
@@ -257,7 +258,7 @@ class Session:
                 return self._overlaid(key, setting)
             self._drop(key)
         checkpoint = self.checkpoint(spec)
-        while len(self._engines) >= ENGINES_ALIVE:
+        while len(self._engines) >= ENGINES_ALIVE[self.host]:
             self._drop(next(iter(self._engines)))
         driver = Driver(
             "harness.drivers.serving.engine",

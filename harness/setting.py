@@ -24,6 +24,9 @@ MODES = ("eager", "compiled")
 KV_CACHE_BYTES = 32 << 30
 """On a GPU. With it vLLM does not measure the free memory, which the reference and other engines change meanwhile; how
 much of it is taken says `num_gpu_blocks_override`."""
+FREE_MEMORY = 0.05
+"""The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else where
+the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
 REFERENCE_ATTENTION = ("eager", "sdpa", "flex_attention")
 
 
@@ -156,7 +159,7 @@ class Setting:
         }
         if host == "cuda":
             arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES
-            arguments["gpu_memory_utilization"] = 0.2
+            arguments["gpu_memory_utilization"] = FREE_MEMORY
         if host == "cuda" and self.backend != "auto":
             arguments["attention_backend"] = vllm_name(self.backend)
         return arguments | {name: _value(value) for name, value in self.arguments}

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness.checkpoint.spec import ModelSpec
@@ -35,7 +36,7 @@ def mutants(
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
 ) -> None:
-    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives."""
+    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
     from harness.report.bundle import write_report
     from harness.session import check_usage
 
@@ -55,8 +56,7 @@ def mutants(
     for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]
-        caught = f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
-        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {caught} ({kill['seconds']:.0f} s)", highlight=False)
+        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)", highlight=False)
     kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
     index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
     atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
@@ -66,7 +66,14 @@ def mutants(
     else:
         Console().print(_matrix(kills))
         Console().print(f"report: {index}", soft_wrap=True)
-    raise typer.Exit(0 if all(kill["right"] for kill in kills) else 1)
+    failed, right = any(kill["error"] for kill in kills), all(kill["right"] for kill in kills)
+    raise typer.Exit(3 if failed else 0 if right else 1)
+
+
+def _end(kill: dict) -> str:
+    if kill["error"]:
+        return f"no answer: {kill['error']['message']}"
+    return f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
 
 
 def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> tuple[dict, list[dict]]:
@@ -82,7 +89,9 @@ def _matrix(kills: list[dict]) -> Table:
     table.columns[0].no_wrap = True
     for kill in kills:
         left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else "[bold red]survived[/]"
-        found = " | ".join(kill["layouts"]) or f"[dim]{kill['refused'] or kill['equivalent'] or kill['sentence']}[/]"
+        by = "[bold red]no answer[/]" if kill["error"] else kill["caught_by"] or left
+        why = kill["error"]["message"] if kill["error"] else kill["refused"] or kill["equivalent"] or kill["sentence"]
+        found = " | ".join(kill["layouts"]) or f"[dim]{escape(why)}[/]"
         alone = "yes" if kill["logits_alone"] else "no"
-        table.add_row(kill["mutant"], kill["caught_by"] or left, str(kill["examples"]), alone, found)
+        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, found)
     return table

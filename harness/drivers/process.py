@@ -98,9 +98,7 @@ class Driver:
             continue
         if not answer["ok"]:
             if answer["kind"] == "usage":
-                error = UsageError("prompt", "", "")
-                error.args = (answer["error"],)
-                raise error
+                raise UsageError.said(answer["error"], "prompt")
             raise self._failure(answer["error"], answer["kind"])
         return answer
 

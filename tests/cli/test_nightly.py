@@ -43,7 +43,7 @@ def test_holds(): pass
 
 def kill(name: str, **facts) -> dict:
     usual = {"sentence": "a fault", "diagnosis": "", "layouts": [], "right": True}
-    return {**usual, "caught_by": None, "equivalent": "", "refused": "", "mutant": name, **facts}
+    return {**usual, "caught_by": None, "equivalent": "", "refused": "", "error": None, "mutant": name, **facts}
 
 
 def mutants(folder: Path, *kills: dict, exit_code: int = 0) -> Part:
@@ -126,6 +126,7 @@ def test_a_part_that_left_nothing_that_can_be_read_is_an_error(tmp_path: Path, n
         ({"refused": "fits vLLM <0.33"}, 0, "REFUSED", 0),
         ({"equivalent": "no pair changes"}, 0, "EQUIVALENT", 0),
         ({"right": False}, 1, "SURVIVED", 1),
+        ({"right": False, "error": {"stage": "serving", "message": "it died", "log": "..."}}, 3, "ERROR", 3),
         ({"equivalent": "no pair changes", "caught_by": "masks", "right": False}, 1, "NOT EQUIVALENT", 1),
     ],
 )
