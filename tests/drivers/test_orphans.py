@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.drivers.process import ROOT
-from tests.drivers.processes import in_group, lives, within
+from tests.drivers.processes import in_group, interruptible, lives, within
 
 HARNESS = """
 import json, sys, time
@@ -29,7 +29,7 @@ time.sleep(60)
 def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
     harness = subprocess.Popen(
         [sys.executable, "-c", HARNESS, str(tmp_path / "log"), doing],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, preexec_fn=interruptible,
     )  # fmt: skip
     pids = json.loads(harness.stdout.readline())
     assert lives(pids["driver"]) and lives(pids["child"])

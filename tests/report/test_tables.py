@@ -1,12 +1,15 @@
 """Tables say what the masks in the results say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.compare.result import CaseResult, LayerResult, Verdict, decode_mask
-from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, layer_table, overview
+from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import layer_list
 from harness.setting import Setting
 from tests.report.results import LINK, one_of_each, result
@@ -117,3 +120,17 @@ def test_a_list_of_layers_names_each_of_them_once(indices: set[int]) -> None:
         first, _, last = part.partition("-")
         named += range(int(first), int(last or first) + 1)
     assert named == sorted(indices)
+
+
+@pytest.mark.parametrize(
+    ("label", "chosen", "shown"),
+    [
+        ("auto v1 bfloat16", "FLASH_ATTN", "auto (FLASH_ATTN) v1 bfloat16"),
+        ("auto v1 bfloat16", None, "auto v1 bfloat16"),
+        ("cpu auto float32", "CPU_ATTN", "cpu auto float32"),
+    ],
+)
+def test_a_back_end_that_the_engine_chose_is_named(label: str, chosen: str | None, shown: str) -> None:
+    one = EACH[0]
+    setting = {**one.setting, "label": label, "engine backend": chosen}
+    assert setting_label(replace(one, setting=setting)) == shown
