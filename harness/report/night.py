@@ -15,7 +15,7 @@ from harness.report.markdown import fence_for
 from harness.report.text import plain
 
 NOTES = {
-    "properties": "Its report shows the bugs of `cases/history`, which differ because they are laid over on purpose.",
+    "properties": "Its report shows what these tests keep; the bugs of `cases/history` differ there because they are laid over on purpose.",
     "catalogue": "Its report shows each case under each setting.",
     "mutants": "Its report shows the layouts that caught them, which differ because the faults are planted.",
 }
