@@ -41,5 +41,10 @@ class DriverFailure(RuntimeError):
         self.log = log
         self.kind = kind
 
+    @property
+    def refused(self) -> bool:
+        """The driver goes on as it was: it was asked to lay an overlay over an engine that it does not fit."""
+        return self.kind == "ValueError"
+
     def __reduce__(self) -> tuple:
         return partial(DriverFailure, stage=self.stage, log=self.log, kind=self.kind), self.args

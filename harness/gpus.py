@@ -14,7 +14,9 @@ def in_turn(worker: int, python: str) -> str | None:
     Raises:
         EnvironmentFailure: ``python`` is not an interpreter.
     """
-    there = ",".join(map(str, range(inspect(python)["gpus"])))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or there
-    gpus = visible.split(",") if there else []
-    return gpus[worker % len(gpus)] if gpus else None
+    count = inspect(python)["gpus"]
+    if not count:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(number) for number in range(count)]
+    return gpus[worker % len(gpus)]

@@ -139,7 +139,7 @@ def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
     try:
         session.engine(spec, setting)
     except DriverFailure as failure:
-        if failure.kind != "ValueError":
+        if not failure.refused:
             raise
         return str(failure)
     return ""
@@ -177,7 +177,7 @@ class _Counter:
         results = self.ask(layouts)
         for result in results:
             if result.verdict is Verdict.ERROR and result.error["stage"] != PROBE:
-                raise DriverFailure(result.diagnosis, stage=result.error["stage"], log=result.error["log"])
+                raise DriverFailure(result.error["message"], stage=result.error["stage"], log=result.error["log"])
             self.logits_alone |= result.logits is not None and not result.logits.within
         found = any(result.verdict not in AS_EXPECTED for result in results)
         if found:

@@ -288,7 +288,7 @@ class Session:
             try:
                 answer = driver.ask("overlay", timeout=RUN_TIMEOUT, overlays=setting.overlays)
             except DriverFailure as failure:
-                if failure.kind == "ValueError":
+                if failure.refused:
                     self._engines[key] = (driver, {**facts, "overlays": []})
                 else:
                     self._drop(key)

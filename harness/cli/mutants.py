@@ -66,8 +66,7 @@ def mutants(
     else:
         Console().print(_matrix(kills))
         Console().print(f"report: {index}", soft_wrap=True)
-    failed, right = any(kill["error"] for kill in kills), all(kill["right"] for kill in kills)
-    raise typer.Exit(3 if failed else 0 if right else 1)
+    raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
 
 
 def _end(kill: dict) -> str:

@@ -7,6 +7,7 @@ import pytest
 from harness.case import Case
 from harness.checkpoint.presets import preset
 from harness.compare.result import CaseResult, Verdict
+from harness.errors import DriverFailure
 from harness.session import Session
 from harness.setting import Setting
 from harness.verify import verify
@@ -33,6 +34,14 @@ def test_each_rank_s_second_kv_head_is_told_apart(session: Session) -> None:
     found = result(session, "one-kv-head-group-causal")
     assert found.verdict is Verdict.DIVERGED
     assert "in KV head group 1, 3 only" in found.diagnosis
+
+
+def test_what_a_worker_in_a_process_of_its_own_refuses_is_told_as_refused(session: Session) -> None:
+    before, _ = session.engine(SPEC, TWO)
+    with pytest.raises(DriverFailure, match="FlashAttentionImpl") as failure:
+        session.engine(SPEC, TWO.with_(overlays=("flash-window-not-applied-beside-images",)))
+    assert failure.value.refused
+    assert session.engine(SPEC, TWO)[0] is before
 
 
 def test_a_kv_head_that_both_ranks_have_counts_once(session: Session) -> None:

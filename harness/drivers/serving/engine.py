@@ -61,9 +61,16 @@ class Engine:
         return {**self.facts, "versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
     def overlay(self, request: dict) -> dict:
-        """Lay ``overlays`` over the workers, instead of those that lay there."""
+        """Lay ``overlays`` over the workers, instead of those that lay there.
+
+        Raises:
+            ValueError: one does not fit; then none lies there.
+        """
         self.facts["overlays"] = []
-        self.facts["overlays"] = self.llm.collective_rpc("harness_overlay", args=(request["overlays"],))[0]
+        answer = self.llm.collective_rpc("harness_overlay", args=(request["overlays"],))[0]
+        if "refused" in answer:
+            raise ValueError(answer["refused"])
+        self.facts["overlays"] = answer["laid"]
         self.salt = "+".join(request["overlays"]) or None
         return {"overlays": self.facts["overlays"]}
 

@@ -39,9 +39,13 @@ class ObserverExtension:
     def harness_saved(self, collected: int) -> None:
         self.harness_observer.saved(collected)
 
-    def harness_overlay(self, names: list) -> list:
+    def harness_overlay(self, names: list) -> dict:
+        """What was ``laid``, or why one was ``refused``: the class of an exception does not leave a worker's process."""
         from harness import overlays
 
         if not hasattr(self, "harness_ledger"):
             self.harness_ledger = overlays.Ledger()
-        return overlays.lay(names, self, releases.version(), self.harness_ledger)
+        try:
+            return {"laid": overlays.lay(names, self, releases.version(), self.harness_ledger)}
+        except ValueError as error:
+            return {"refused": str(error)}
