@@ -24,7 +24,7 @@ report: $(STAMP)
 	$(BIN)/harness report --out reports/latest
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	$(BIN)/python -m pytest -m "not gpu and not slow" -n 2 --dist loadfile
 
 mutants: $(STAMP)
 	$(BIN)/harness mutants --out reports/mutants

@@ -13,7 +13,7 @@ from harness.session import Session
 from harness.setting import Setting
 from harness.stream import in_flight, verify_stream
 
-PLAIN = 3
+PLAIN = 9
 """How often a batch is served plainly; the median counts."""
 PLAINLY = 1 << 30
 """The first seed of prompts that are served plainly, which no verified layout has."""

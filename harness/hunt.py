@@ -23,6 +23,10 @@ from harness.verify import verify_batch
 
 AS_EXPECTED = (Verdict.PASS, Verdict.KNOWN)
 CHUNK = 16
+SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
+"""Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
+`compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
+NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 PROBE = "ProbeError"
 
 
@@ -70,9 +74,9 @@ class Kill:
         return {**asdict(self), "right": self.right}
 
 
-def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared) -> Ground:
-    """The setting and layouts for a mutant; ``base`` has the back end and dtype, ``drop`` is the declared divergence of
-    the V2 runner."""
+def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: str) -> Ground:
+    """The setting and layouts for a mutant on ``host`` (cpu or cuda); ``base`` has the back end and dtype, ``drop`` is the
+    declared divergence of the V2 runner."""
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
     v1 = base.with_(runner="v1")
@@ -80,10 +84,12 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared) -> Groun
         anything = Declared(drop.policy, drop.link, drop.reason)
         return Ground(base.with_(runner="v2"), one, spec, (anything,))
     if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
-        chunk = 2 * spec.window
-        images = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window, kinds="iI")
+        chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
+        borders = strategies.Borders(chunk=chunk)
+        images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
         whole = images.filter(lambda layout: unsplit(layout, chunk))
-        return Ground(v1.with_(chunk=chunk), whole.map(lambda layout: [layout]), spec)
+        chunked = v1.with_(chunk=chunk, arguments=(*v1.arguments, NO_VIDEO))
+        return Ground(chunked, whole.map(lambda layout: [layout]), spec)
     if mutant == "ranges-of-another-request":
         return Ground(v1, strategies.batches(near, 3), spec)
     if mutant == "ranges-without-the-flag":
@@ -104,7 +110,7 @@ def hunt(
     A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
     """
     start = time.perf_counter()
-    place = ground(mutant, spec, base, drop)
+    place = ground(mutant, spec, base, drop, session.host)
     setting = place.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
     counter = _Counter(session, setting, place.spec, place.declared)
@@ -189,4 +195,4 @@ class _Counter:
 def _how(result: CaseResult) -> str:
     if result.verdict is Verdict.ERROR:
         return "probe"
-    return "masks" if result.verdict is Verdict.FIXED or any(x.missing or x.extra for x in result.layers) else "logits"
+    return "masks" if result.verdict is Verdict.FIXED or result.masks_differ else "logits"

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -85,12 +85,13 @@ class Pair:
 @dataclass(frozen=True)
 class InFlight:
     """Prompts that both drivers were asked to run: ``keys`` of their reference captures, of which some are ``known`` and
-    ``new`` ones, if there are any, are made in the request ``referenced``; ``served`` is the request to the engine; ``out``
-    is where either side writes."""
+    ``new`` ones, if there are any, are made in the request ``referenced``, which ``asked`` for them; ``served`` is the request
+    to the engine; ``out`` is where either side writes."""
 
     keys: list[tuple]
     known: dict[tuple, tuple[str, int]]
     new: list[tuple]
+    asked: dict
     reference: Driver
     referenced: int | None
     engine_key: tuple
@@ -177,7 +178,8 @@ class Session:
         self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (), *, remember: bool = True
     ) -> InFlight:
         """Ask both sides, without waiting, for what `observe` returns. Prompts may be in flight already if it is under the
-        same setting and they are finished first. Without ``remember`` the reference's captures are this flight's own.
+        same setting and they are finished first. Without ``remember`` the reference's captures are this flight's own and
+        have one sample of the noise floor; `sampled_again` is for those that need two.
 
         Raises:
             DriverFailure: a driver failed to start.
@@ -188,15 +190,16 @@ class Session:
         reference = self.references.ready(checkpoint, setting, in_turn=not remember)
         started = time.perf_counter() - before
         focus = {"layers": setting.layers, "positions": setting.positions}
-        asked = (checkpoint, setting.reference, setting.dtype, *focus.values())
-        keys = [(*asked, prompt.digest) for prompt in prompts]
+        alike = (checkpoint, setting.reference, setting.dtype, *focus.values())
+        keys = [(*alike, prompt.digest) for prompt in prompts]
         known = {key: self._seen[key] for key in keys if key in self._seen} if remember else {}
         data = [prompt.to_dict() for prompt in prompts]
         new = {key: one for key, one in zip(keys, data, strict=True) if key not in known}
         referenced = None
         theirs, ours = self._directory("reference"), self._directory("serving")
+        asked = {"prompts": list(new.values()), "out": str(theirs), "samples": 2 if remember else 1, **focus}
         if new:
-            referenced = reference.send("run", timeout=RUN_TIMEOUT, prompts=list(new.values()), out=str(theirs), **focus)
+            referenced = reference.send("run", timeout=RUN_TIMEOUT, **asked)
         served = engine.send(
             "run",
             timeout=RUN_TIMEOUT,
@@ -208,7 +211,7 @@ class Session:
         )
         engine_key = (spec.key, setting.engine_key)
         return InFlight(
-            keys, known, list(new), reference, referenced, engine_key, engine, served, (theirs, ours), remember, started
+            keys, known, list(new), asked, reference, referenced, engine_key, engine, served, (theirs, ours), remember, started
         )
 
     def finish(self, flight: InFlight) -> list[Pair]:
@@ -225,6 +228,18 @@ class Session:
             Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started)
             for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
         ]
+
+    def sampled_again(self, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:
+        """The ``pairs`` of a flight that is finished, as are all later ones, with new captures of the reference that have two
+        samples of the noise floor; serving's stay.
+
+        Raises:
+            DriverFailure: the reference failed.
+        """
+        asked = {**flight.asked, "out": str(flight.out[0] / "again"), "samples": 2}
+        captures = flight.reference.ask("run", timeout=RUN_TIMEOUT, **asked)["captures"]
+        again = {key: Capture(Path(directory), place) for key, (directory, place) in zip(flight.new, captures, strict=True)}
+        return [replace(pair, reference=again[key]) for key, pair in zip(flight.keys, pairs, strict=True)]
 
     def discard(self, flight: InFlight) -> None:
         """Remove the captures of prompts that were not to be remembered, unless the session keeps them."""

@@ -8,10 +8,11 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from typing import NamedTuple
 
 from harness.case import Case, Declared
 from harness.checkpoint.spec import ModelSpec
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, Verdict
 from harness.drivers.orphan import die_with
 from harness.errors import DriverFailure
 from harness.layout import Layout
@@ -39,11 +40,15 @@ def verify_stream(
     name: str = "generated",
 ) -> Iterator[list[CaseResult]]:
     """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
-    pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them."""
+    pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them.
+
+    The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
+    masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew.
+    """
     declared = list(declared)
     most = in_flight(session)
     flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
-    comparing: deque[tuple[list[Future] | list[CaseResult], InFlight | None]] = deque()
+    comparing: deque[_Comparing] = deque()
 
     def take_off(batch: Batch) -> None:
         try:
@@ -65,15 +70,25 @@ def verify_stream(
                     take_off(other)
         if failed:
             found = batch.failed(setting, spec, failed, session, declared)
-            comparing.append((found, None if flight is failed else flight))
-            return
+            comparing.append(_Comparing(batch, None if flight is failed else flight, [], found))
+        else:
+            comparing.append(_Comparing(batch, flight, pairs, compare(batch, pairs)))
+
+    def compare(batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
         each = zip(batch.cases, pairs, batch.commands, strict=True)
-        futures = [pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each]
-        comparing.append((futures, flight))
+        return [pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each]
 
     def results() -> list[CaseResult]:
-        waiting, flight = comparing.popleft()
+        batch, flight, pairs, waiting = comparing.popleft()
         found = [one.result() if isinstance(one, Future) else one for one in waiting]
+        if any(map(_open, found)):
+            while flying:
+                land()
+            try:
+                both = [one.result() for one in compare(batch, session.sampled_again(flight, pairs))]
+            except DriverFailure as error:
+                both = batch.failed(setting, spec, error, session, declared)
+            found = [again if _open(one) else one for one, again in zip(found, both, strict=True)]
         if flight:
             session.discard(flight)
         return found
@@ -87,12 +102,26 @@ def verify_stream(
             batch = Batch.of(layouts, setting, spec, name, seed=count)
             count += len(layouts)
             take_off(batch)
-            if len(comparing) == most:
+            while len(comparing) >= most:
                 yield results()
         while flying:
             land()
         while comparing:
             yield results()
+
+
+class _Comparing(NamedTuple):
+    """A batch on its way from captures to results; one that failed has them already."""
+
+    batch: Batch
+    flight: InFlight | None
+    pairs: list[Pair]
+    results: list[Future[CaseResult]] | list[CaseResult]
+
+
+def _open(result: CaseResult) -> bool:
+    """Whether a higher noise floor may change the verdict."""
+    return result.verdict not in (Verdict.PASS, Verdict.ERROR) and not result.masks_differ
 
 
 def _worker(parent: int) -> None:

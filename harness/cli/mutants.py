@@ -26,7 +26,7 @@ from harness.setting import Setting
 def mutants(
     out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/mutants"),
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
-    examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 40,
+    examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
     backend: options.Backend = "triton",

@@ -14,7 +14,7 @@ LETTERS = {"text": "t", "image": "I", "video": "V", "audio": "A", "boi": "<", "e
 def text(result: CaseResult) -> str:
     """What a person needs to see of a result that is not as expected."""
     lines = [f"{result.verdict}: {result.diagnosis}", f"layout: {result.layout}"]
-    wrong = next((layer for layer in result.layers if layer.missing or layer.extra), None)
+    wrong = next((layer for layer in result.layers if layer.differs), None)
     if wrong and len(result.tokens) <= WIDEST:
         lines += [f"layer {wrong.index} ({wrong.type}), rows are queries: # both, . neither, - only reference, + only serving"]
         lines += [mask_text(wrong, [token["kind"] for token in result.tokens])]

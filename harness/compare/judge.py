@@ -19,7 +19,7 @@ from harness.masks.policies import POLICIES
 from harness.setting import Setting
 
 FLOOR = ("logits", "again.logits")
-"""The reference in the serving dtype, with two attention implementations."""
+"""The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
 Compared = list[tuple[LayerResult, Difference]]
 Meaning = tuple[Verdict, list[str], Declared | None]
 """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
@@ -114,7 +114,11 @@ class _Both:
 
     def logits(self, *floor: str) -> LogitsResult:
         """Serving's logits against the truth; the reference's that are called ``floor`` are samples of the noise floor."""
-        return self._against_truth(self.serving.tensors["logits"], *floor or FLOOR)
+        return self._against_truth(self.serving.tensors["logits"], *floor or self._floor)
+
+    @property
+    def _floor(self) -> list[str]:
+        return [name for name in FLOOR if name in self.reference.tensors]
 
     def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
         samples = [self.reference.tensors[name] for name in floor]
@@ -199,7 +203,7 @@ class _Both:
     def _shows(self, imprecise: Declared | None) -> bool:
         """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
         sample = self.reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
-        return sample is not None and not self._against_truth(sample, *FLOOR).within
+        return sample is not None and not self._against_truth(sample, *self._floor).within
 
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Verdict(StrEnum):
@@ -70,12 +70,17 @@ class LayerResult:
     declared_ranges: list[list[int]] | None
     masks: dict[str, str]
 
+    @property
+    def differs(self) -> bool:
+        """Whether the observed masks of the two sides differ."""
+        return bool(self.missing or self.extra)
+
 
 @dataclass(frozen=True)
 class LogitsResult:
     """Logits of every position against the reference in the higher precision.
 
-    ``noise_floor`` is the largest absolute error of the reference in the serving dtype,
+    ``noise_floor`` is the largest absolute error of the reference in the serving dtype, of which ``samples`` were taken,
     ``ratio`` how many times the floor serving's error is at the worst position (`harness.compare.logits`), ``bound``
     what it may be there, ``within`` whether it is no more. ``by_position`` has lists over positions: max_abs_diff, kl
     (nats, KL(reference || serving)), floor, bound.
@@ -86,6 +91,7 @@ class LogitsResult:
     kl_max: float
     top1_agreement: float
     noise_floor: float
+    samples: int
     ratio: float
     bound: float
     within: bool
@@ -116,6 +122,11 @@ class CaseResult:
     error: dict[str, str] | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def masks_differ(self) -> bool:
+        """Whether the observed masks of the two sides differ in some layer."""
+        return any(layer.differs for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

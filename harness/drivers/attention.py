@@ -11,7 +11,7 @@ import torch
 SCORES = 1 << 27
 """Scores that eager attention holds at a time; half a GiB in float32."""
 OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
-"""The implementation that gives the noise floor its second sample."""
+"""The implementation that gives the noise floor its second sample, where one is asked for."""
 
 
 def function(implementation: str) -> Callable:

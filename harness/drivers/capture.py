@@ -7,7 +7,8 @@ On disk each has the prompts of the stack as its first dimension.
 ====================  ======================================================================
 ``logits``            (P, V) float
 ``truth.logits``      (P, V) float, reference only: in the higher precision
-``again.logits``      (P, V) float, reference only: with another attention implementation
+``again.logits``      (P, V) float, reference only, where two samples of the noise floor were
+                      asked for: with another attention implementation
 ``routed.logits``     (P, V) float, reference only, with experts: the truth with ties of routers
                       decided the other way
 ``tf32.logits``       (P, V) float, reference only, on a GPU in float32: with products in TF32

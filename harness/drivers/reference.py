@@ -62,7 +62,8 @@ class Reference:
         return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
 
     def run(self, request: dict) -> channel.Later:
-        """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all.
+        """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all,
+        with ``samples`` of the noise floor: 1, or 2 with another attention implementation.
 
         ``captures`` of the answer has the directory of each prompt and its place there.
         """
@@ -72,13 +73,15 @@ class Reference:
         for number, places in enumerate(together(prompts)):
             directory = Path(request["out"]) / str(number)
             group = [prompts[place] for place in places]
-            writes.append(self._capture(group, directory, request["layers"], request["positions"]))
+            writes.append(self._capture(group, directory, request["layers"], request["positions"], request["samples"]))
             captures.update({place: (str(directory), index) for index, place in enumerate(places)})
         answer = {"captures": [captures[place] for place in range(len(prompts))]}
         return channel.Later(answer, lambda: [write() for write in writes])
 
     @torch.no_grad()
-    def _capture(self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int]) -> Callable[[], None]:
+    def _capture(
+        self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int], samples: int
+    ) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = self._arguments(prompts)
         tokens = arguments["input_ids"].shape[1]
@@ -87,13 +90,14 @@ class Reference:
         whole = Stopwatch(self.device)
         with whole.on(), attention.by_rows():
             with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.routers) as rounded:
-                logits = _forward(self.model, arguments, at)
-            with attention.implemented(self.model, attention.OTHER[self.attention]):
-                again = _forward(self.model, arguments, at)
+                tensors = {"logits": _forward(self.model, arguments, at)}
+            if samples > 1:
+                with attention.implemented(self.model, attention.OTHER[self.attention]):
+                    tensors["again.logits"] = _forward(self.model, arguments, at)
             with precision.kept(self.truth.dtype), attention.unrounded():
                 with routing.recorded(self.routers_of_truth) as exact:
                     truth = _forward(self.truth, arguments, at)
-                tensors = {"logits": logits, "again.logits": again, "truth.logits": truth.float()}
+                tensors["truth.logits"] = truth.float()
                 if exact:
                     with routing.swapped(self.routers_of_truth, exact, rounded):
                         tensors["routed.logits"] = _forward(self.truth, arguments, at).float()

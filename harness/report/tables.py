@@ -73,11 +73,6 @@ def setting_label(result: CaseResult) -> str:
     return plain(label.replace("auto ", f"auto ({chosen}) ", 1) if chosen and label.startswith("auto ") else label)
 
 
-def differs(layer: LayerResult) -> bool:
-    """Whether the observed masks of the two sides differ in this layer."""
-    return bool(layer.missing or layer.extra)
-
-
 def short_type(layer: LayerResult) -> str:
     """``sliding_attention`` as "sliding"."""
     return layer.type.removesuffix("_attention")
@@ -89,7 +84,7 @@ def total_seconds(result: CaseResult) -> float:
 
 
 def _row(result: CaseResult) -> dict[str, Any]:
-    wrong = [layer for layer in result.layers if differs(layer)]
+    wrong = [layer for layer in result.layers if layer.differs]
     logits, declared = result.logits, result.declared or {}
     return {
         "verdict": result.verdict.value,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult, Verdict
-from harness.report.tables import counts, differs, gravest_first, layer_table, overview, setting_label
+from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import number, plain
 
 STYLES = {
@@ -85,7 +85,7 @@ def _layers(result: CaseResult) -> Table:
         distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
         cells = [str(layer.index), row["type"], layer.reference_policy or "none known", layer.serving_policy or "none known",
                  str(layer.missing), str(layer.extra), *("-" if d is None else number(d) for d in distances)]  # fmt: skip
-        table.add_row(*map(Text, cells), style="bold red" if differs(layer) else None)
+        table.add_row(*map(Text, cells), style="bold red" if layer.differs else None)
     return table
 
 

@@ -43,6 +43,16 @@ def test_kl_is_that_of_the_two_distributions(seed: int, scale: float) -> None:
         assert result.by_position["kl"][position] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+@given(st.integers(0, 2**32), st.floats(1e-3, 30), st.floats(1e-3, 30))
+def test_a_further_sample_only_raises_the_floor(seed: int, first: float, second: float) -> None:
+    truth, serving = drawn(seed), drawn(seed) + drawn(seed + 1, 1.0)
+    samples = [truth + drawn(seed + 2, first), truth + drawn(seed + 3, second)]
+    one, two = (compare(truth, samples[:count], serving, ALL, EVERY) for count in (1, 2))
+    assert (one.samples, two.samples) == (1, 2)
+    assert all(a <= b for a, b in zip(one.by_position["bound"], two.by_position["bound"], strict=True))
+    assert one.ratio >= two.ratio and one.within <= two.within
+
+
 def test_kl_of_huge_logits_is_finite() -> None:
     truth = np.array([[1e4, 0.0], [-1e4, 0.0]])
     assert compare(truth, [truth], truth, np.ones(2, dtype=bool), range(2)).kl_max == 0
