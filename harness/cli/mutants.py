@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +20,7 @@ from harness.compare.result import CaseResult
 from harness.errors import UsageError
 from harness.overlays import OVERLAYS
 from harness.report import atomic
+from harness.report.terminal import TIGHT
 from harness.setting import Setting
 
 
@@ -65,6 +66,8 @@ def mutants(
         print()
     else:
         Console().print(_matrix(kills))
+        for name, why in _reasons(kills):
+            Console().print(f"{name}: {why}", soft_wrap=True, markup=False, highlight=False)
         Console().print(f"report: {index}", soft_wrap=True)
     raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
 
@@ -84,13 +87,21 @@ def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> 
 
 
 def _matrix(kills: list[dict]) -> Table:
-    table = Table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix", box=box.SIMPLE_HEAD)
-    table.columns[0].no_wrap = True
+    table = Table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix", **TIGHT)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    table.columns[-1].overflow = "fold"
     for kill in kills:
         left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else "[bold red]survived[/]"
         by = "[bold red]no answer[/]" if kill["error"] else kill["caught_by"] or left
-        why = kill["error"]["message"] if kill["error"] else kill["refused"] or kill["equivalent"] or kill["sentence"]
-        found = " | ".join(kill["layouts"]) or f"[dim]{escape(why)}[/]"
         alone = "yes" if kill["logits_alone"] else "no"
-        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, found)
+        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, escape(" | ".join(kill["layouts"])))
     return table
+
+
+def _reasons(kills: list[dict]) -> Iterator[tuple[str, str]]:
+    """What there is to say of each mutant that was not caught."""
+    for kill in kills:
+        if kill["error"]:
+            yield kill["mutant"], f"no answer: {kill['error']['message']}"
+        elif not kill["caught_by"]:
+            yield kill["mutant"], kill["refused"] or kill["equivalent"] or kill["sentence"]
