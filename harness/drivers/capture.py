@@ -146,7 +146,7 @@ def save(path: Path, tensors: dict) -> None:
             halves.append(name)
             tensor = tensor.view(torch.uint16)
         elif tensor.dtype == torch.float64:
-            tensor = tensor.float()
+            tensor = tensor.to(torch.float32)
         elif name.startswith("mask.") and tensor.shape[1] > 1 and torch.equal(tensor, tensor[:, :1].expand_as(tensor)):
             groups[name] = tensor.shape[1]
             tensor = tensor[:, :1]

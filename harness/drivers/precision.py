@@ -21,7 +21,10 @@ def tf32() -> Iterator[None]:
 
 @contextmanager
 def kept(dtype: torch.dtype) -> Iterator[None]:
-    """Keep a float64 model in float64: modules that compute in float32 at least call `Tensor.float()`."""
+    """Keep a float64 model in float64: modules that compute in float32 at least call `Tensor.float()`.
+
+    That is so in every thread of the process: what means float32 meanwhile says `to(torch.float32)`.
+    """
     if dtype != torch.float64:
         yield
         return

@@ -97,10 +97,10 @@ class Reference:
             with precision.kept(self.truth.dtype), attention.unrounded():
                 with routing.recorded(self.routers_of_truth) as exact:
                     truth = _forward(self.truth, arguments, at)
-                tensors["truth.logits"] = truth.float()
+                tensors["truth.logits"] = truth.to(torch.float32)
                 if exact:
                     with routing.swapped(self.routers_of_truth, exact, rounded):
-                        tensors["routed.logits"] = _forward(self.truth, arguments, at).float()
+                        tensors["routed.logits"] = _forward(self.truth, arguments, at).to(torch.float32)
             if self.device.type == "cuda" and self.dtype == torch.float32:
                 with precision.tf32():
                     tensors["tf32.logits"] = _forward(self.model, arguments, at)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.drivers import capture
+from harness.drivers import capture, precision
 from harness.drivers.capture import Capture
 
 TOKENS = 11
@@ -40,6 +40,15 @@ def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
     assert set(read.tensors) == set(written)
     for name, tensor in written.items():
         np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+def test_float64_is_stored_as_float32_while_a_model_is_kept_in_float64(tmp_path: Path) -> None:
+    exact = torch.randn(1, TOKENS, 7, dtype=torch.float64)
+    with precision.kept(torch.float64):
+        capture.write(tmp_path, {"truth.logits": exact}, FACTS, [OWN])
+    read = Capture(tmp_path).tensors["truth.logits"]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, exact[0].numpy().astype(np.float32))
 
 
 def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
