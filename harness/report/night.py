@@ -29,6 +29,7 @@ def write_night(parts: list[Part], out: Path, generated: str) -> Path:
     atomic.write_text(out / "junit.xml", junit(parts))
     reports = {part.name for part in parts if (out / part.name / "index.html").exists()}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters["plain"] = plain
     template = environment.get_template("night.html.j2")
     page = template.render(parts=parts, reports=reports, notes=NOTES, generated=generated)
     return atomic.write_text(out / "index.html", page)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -161,6 +163,15 @@ def test_index_links_the_reports_that_are_there(tested: Part, tmp_path: Path) ->
     index = write_night([tested, mutants(tmp_path / "mutants", kill("<one>"))], tmp_path, "now")
     assert 'href="mutants/index.html"' in index.read_text() and 'href="properties/' not in index.read_text()
     assert "[mutants/index.html](mutants/index.html)" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_index_names_what_is_wrong(tested: Part, tmp_path: Path) -> None:
+    survived = mutants(tmp_path / "mutants", kill("<one>", right=False), kill("two", caught_by="masks"), exit_code=1)
+    page = write_night([tested, survived], tmp_path, "now").read_text()
+    shown = re.findall(r"<li>\s*<strong>(.*?)</strong> <code>(.*?)</code>(?:, <code>(.*?)</code>)?", page)
+    assert [(state, unescape(name)) for state, name, _ in shown] == [(c.state, c.name) for c in tested.wrong + survived.wrong]
+    assert ("DIVERGED", "test_here::test_shrinks", "t3 i9") in shown
+    assert "vllm is not installed" in page and "test_holds" not in page and "<one>" not in page
 
 
 def test_the_summary_of_a_very_bad_night_fits_a_job_page(tmp_path: Path) -> None:
