@@ -120,8 +120,8 @@ class _Comparing(NamedTuple):
 
 
 def _open(result: CaseResult) -> bool:
-    """Whether a higher noise floor may change the verdict."""
-    return result.verdict not in (Verdict.PASS, Verdict.ERROR) and not result.masks_differ
+    """Whether a higher noise floor may change the verdict. A failure, declared or not, has no logits."""
+    return result.logits is not None and result.verdict is not Verdict.PASS and not result.masks_differ
 
 
 def _worker(parent: int) -> None:

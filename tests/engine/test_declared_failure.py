@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness.case import Case, Declared
+from harness.checkpoint.presets import preset
 from harness.compare.result import Verdict
+from harness.layout import Layout
 from harness.session import Session
 from harness.setting import Setting
+from harness.stream import verify_stream
 from harness.verify import verify
 
 pytestmark = pytest.mark.engine
@@ -31,3 +34,10 @@ def test_a_failure(session: Session, failure: str, backends: tuple[str, ...], ex
     assert result.verdict is expected
     assert (LINK in result.diagnosis) == (expected is Verdict.KNOWN)
     assert "are not 1/|A|" in result.error["message"] and result.error["log"]
+
+
+def test_it_is_known_in_a_stream_too(session: Session) -> None:
+    declared = Declared(failure="are not 1/|A|", link=LINK, reason="chunks split images", backends=("triton",))
+    batches = [[Layout.parse(text)] for text in ("t3", SPLIT.layout, "t5")]
+    streamed = verify_stream(session, batches, CHUNKED, preset("tiny"), [declared])
+    assert [result.verdict for results in streamed for result in results] == [Verdict.PASS, Verdict.KNOWN, Verdict.PASS]
