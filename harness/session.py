@@ -229,15 +229,16 @@ class Session:
             for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
         ]
 
-    def sampled_again(self, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:
-        """The ``pairs`` of a flight that is finished, as are all later ones, with new captures of the reference that have two
-        samples of the noise floor; serving's stay.
+    def sampled_again(self, spec: ModelSpec, setting: Setting, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:
+        """The ``pairs`` of a flight that was not to be remembered and is finished, as are all later ones, with new captures of
+        the reference that have two samples of the noise floor; serving's stay.
 
         Raises:
             DriverFailure: the reference failed.
         """
         asked = {**flight.asked, "out": str(flight.out[0] / "again"), "samples": 2}
-        captures = flight.reference.ask("run", timeout=RUN_TIMEOUT, **asked)["captures"]
+        reference = self.references.ready(self.checkpoint(spec), setting, in_turn=True)
+        captures = reference.ask("run", timeout=RUN_TIMEOUT, **asked)["captures"]
         again = {key: Capture(Path(directory), place) for key, (directory, place) in zip(flight.new, captures, strict=True)}
         return [replace(pair, reference=again[key]) for key, pair in zip(flight.keys, pairs, strict=True)]
 

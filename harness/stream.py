@@ -43,7 +43,8 @@ def verify_stream(
     pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them.
 
     The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
-    masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew.
+    masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew, when
+    what is in flight has landed.
     """
     declared = list(declared)
     most = in_flight(session)
@@ -85,7 +86,7 @@ def verify_stream(
             while flying:
                 land()
             try:
-                both = [one.result() for one in compare(batch, session.sampled_again(flight, pairs))]
+                both = [one.result() for one in compare(batch, session.sampled_again(spec, setting, flight, pairs))]
             except DriverFailure as error:
                 both = batch.failed(setting, spec, error, session, declared)
             found = [again if _open(one) else one for one, again in zip(found, both, strict=True)]

@@ -103,5 +103,5 @@ def _reasons(kills: list[dict]) -> Iterator[tuple[str, str]]:
     for kill in kills:
         if kill["error"]:
             yield kill["mutant"], f"no answer: {kill['error']['message']}"
-        elif not kill["caught_by"]:
+        elif not kill["caught_by"] or not kill["right"]:
             yield kill["mutant"], kill["refused"] or kill["equivalent"] or kill["sentence"]

@@ -84,7 +84,8 @@ def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> N
     prompts = [prompt_for(Layout.parse(text), SPEC, seed=seed) for seed, text in enumerate(("t3 i5", "t4 i9 t2", "t6"), start=70)]
     flight = session.begin(SPEC, V1, prompts, remember=False)
     pairs = session.finish(flight)
-    both = session.sampled_again(flight, pairs)
+    flight.reference.kill()  # another is started for it
+    both = session.sampled_again(SPEC, V1, flight, pairs)
     for one, two in zip(pairs, both, strict=True):
         assert two.serving is one.serving
         assert two.reference.facts["token_ids"] == one.reference.facts["token_ids"]
