@@ -77,7 +77,7 @@ def verify_stream(
 
     def compare(batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
         each = zip(batch.cases, pairs, batch.commands, strict=True)
-        return [pool.submit(_compared, case, spec, setting, pair, declared, again) for case, pair, again in each]
+        return [pool.submit(_compared, case, spec, setting, pair, declared, command) for case, pair, command in each]
 
     def results() -> list[CaseResult]:
         batch, flight, pairs, waiting = comparing.popleft()

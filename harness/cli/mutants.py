@@ -102,6 +102,6 @@ def _reasons(kills: list[dict]) -> Iterator[tuple[str, str]]:
     """What there is to say of each mutant that was not caught."""
     for kill in kills:
         if kill["error"]:
-            yield kill["mutant"], f"no answer: {kill['error']['message']}"
+            yield kill["mutant"], _end(kill)
         elif not kill["caught_by"] or not kill["right"]:
             yield kill["mutant"], kill["refused"] or kill["equivalent"] or kill["sentence"]

@@ -113,15 +113,12 @@ class _Both:
         return found
 
     def logits(self, *floor: str) -> LogitsResult:
-        """Serving's logits against the truth; the reference's that are called ``floor`` are samples of the noise floor."""
-        return self._against_truth(self.serving.tensors["logits"], *floor or self._floor)
-
-    @property
-    def _floor(self) -> list[str]:
-        return [name for name in FLOOR if name in self.reference.tensors]
+        """Serving's logits against the truth; the reference's that are called ``floor``, or `FLOOR`, are samples of the noise
+        floor."""
+        return self._against_truth(self.serving.tensors["logits"], *floor)
 
     def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
-        samples = [self.reference.tensors[name] for name in floor]
+        samples = [self.reference.tensors[name] for name in floor or FLOOR if name in self.reference.tensors]
         at = self.reference.facts["logits_at"]
         routed = self.reference.tensors.get("routed.logits")
         return logits.compare(self.reference.tensors["truth.logits"], samples, ours, self.rows, at, routed)
@@ -203,7 +200,7 @@ class _Both:
     def _shows(self, imprecise: Declared | None) -> bool:
         """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
         sample = self.reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
-        return sample is not None and not self._against_truth(sample, *self._floor).within
+        return sample is not None and not self._against_truth(sample).within
 
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
