@@ -99,7 +99,7 @@ def _matrix(kills: list[dict]) -> Table:
 
 
 def _reasons(kills: list[dict]) -> Iterator[tuple[str, str]]:
-    """What there is to say of each mutant that was not caught."""
+    """What there is to say of each mutant that was not caught, or was although it is equivalent."""
     for kill in kills:
         if kill["error"]:
             yield kill["mutant"], _end(kill)

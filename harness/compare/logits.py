@@ -30,8 +30,8 @@ def compare(
     precision, ``references`` are the reference in the serving dtype, each with another attention implementation, the
     one whose masks were observed first. The floor of a position is the largest error among them, since one alone may
     by chance be right to the last bit, and a further one only raises the floor; an implementation whose error is `FACTOR`
-    squared times the first's is not rounding and is left out. ``routed`` is the truth with ties of routers decided the other way, for a mixture of experts: how
-    far from the truth it is belongs to the floor whatever its size.
+    squared times the first's is not rounding and is left out. ``routed`` is the truth with ties of routers decided the
+    other way, for a mixture of experts: how far from the truth it is belongs to the floor whatever its size.
 
     At each position serving may be off by `FACTOR` times the floor of that position or, where that is smaller, the
     median floor: how far rounding reaches differs between positions, in long prompts by an order of magnitude, but a
