@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from cases import gpu
-from harness import gpus
+from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
-from harness.overlays import check_names
 from harness.report import parts
 from harness.report.parts import Recorder
-from harness.session import Session, host_of, inspect
+from harness.verification import gpus
+from harness.verification.session import Session, host_of, inspect
 
 for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
     settings.register_profile(

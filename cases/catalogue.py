@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 
 from cases import gpu
-from harness.case import Case, Declared
-from harness.setting import Setting
+from harness.compare.setting import Setting
+from harness.prompts.case import Case, Declared
 
 CASES = [
     Case("no-image", "text only, longer than the window", "t24"),

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from harness.checkpoint.spec import ModelSpec
+from harness.campaigns.mutation import AS_EXPECTED
 from harness.compare import failure
 from harness.compare.result import CaseResult
-from harness.hunt import AS_EXPECTED
-from harness.layout import Layout
+from harness.compare.setting import Setting
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
 from harness.report.parts import Recorder
-from harness.session import Session
-from harness.setting import Setting
-from harness.verify import verify_batch
+from harness.verification.session import Session
+from harness.verification.verify import verify_batch
 
 
 @pytest.fixture

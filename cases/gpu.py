@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.case import Case, Declared
+from harness.compare.setting import Setting
 from harness.drivers.process import ROOT
 from harness.errors import EnvironmentFailure
-from harness.setting import Setting
+from harness.prompts.case import Case, Declared
 
 MODEL = "31b-shape"
 CASES = [
@@ -105,14 +105,14 @@ def wanted(markers: str | None) -> bool:
 
 
 def offered(python: str = sys.executable) -> dict[str, list[dict]]:
-    """What `harness.drivers.serving.offers` says in this interpreter; it is asked once for this process and its children.
+    """What `harness.engines.vllm.offers` says in this interpreter; it is asked once for this process and its children.
 
     Raises:
         EnvironmentFailure: vLLM could not be asked.
     """
     if python in (known := json.loads(os.environ.get(OFFERED, "{}"))):
         return known[python]
-    command = [python, "-m", "harness.drivers.serving.offers", MODEL]
+    command = [python, "-m", "harness.engines.vllm.offers", MODEL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     if done.returncode:
         raise EnvironmentFailure(f"vLLM could not be asked for its back ends: {done.stderr.strip().splitlines()[-1:]}")

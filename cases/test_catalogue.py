@@ -3,13 +3,13 @@
 import pytest
 
 from cases.catalogue import DECLARED, entries
-from harness.case import Case
 from harness.compare import failure
 from harness.compare.result import Verdict
+from harness.compare.setting import Setting
+from harness.prompts.case import Case
 from harness.report.parts import Recorder
-from harness.session import Session
-from harness.setting import Setting
-from harness.verify import verify
+from harness.verification.session import Session
+from harness.verification.verify import verify
 
 pytestmark = pytest.mark.engine
 

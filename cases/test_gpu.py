@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import gpu
-from harness import strategies
-from harness.case import Case
-from harness.checkpoint.presets import PRESETS
+from harness.campaigns.mutation import AS_EXPECTED
 from harness.compare import failure
-from harness.hunt import AS_EXPECTED
-from harness.layout import Layout
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import PRESETS
+from harness.prompts import strategies
+from harness.prompts.case import Case
+from harness.prompts.layout import Layout
 from harness.report.parts import Recorder
-from harness.session import Session, inspect
-from harness.setting import Setting
-from harness.verify import verify
+from harness.verification.session import Session, inspect
+from harness.verification.verify import verify
 
 pytestmark = [pytest.mark.gpu, pytest.mark.engine]
 

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import strategies
-from harness.checkpoint.presets import PRESETS
-from harness.checkpoint.prompt import Prompt, prompt_for
+from harness.campaigns.mutation import CHUNK, unsplit
+from harness.captures.capture import Capture
 from harness.compare.logits import FACTOR
-from harness.drivers.capture import Capture
-from harness.hunt import CHUNK, unsplit
-from harness.layout import Layout
-from harness.session import Pair, Session
-from harness.setting import Setting
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import PRESETS
+from harness.families.gemma4.prompts import Prompt, prompt_for
+from harness.prompts import strategies
+from harness.prompts.layout import Layout
+from harness.verification.session import Pair, Session
 
 pytestmark = pytest.mark.engine
 

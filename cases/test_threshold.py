@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import strategies
-from harness.checkpoint.presets import PRESETS
-from harness.layout import Layout
-from harness.setting import Setting
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import PRESETS
+from harness.prompts import strategies
+from harness.prompts.layout import Layout
 
 pytestmark = pytest.mark.engine
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cases.history.observed import LOGITS, REFUSED, Shown, Wrong
-from harness.checkpoint.presets import PRESETS
-from harness.checkpoint.spec import ModelSpec
-from harness.hunt import CHUNK
-from harness.setting import Setting
+from harness.campaigns.mutation import CHUNK
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import PRESETS
+from harness.prompts.model_spec import ModelSpec
 
 TINY = PRESETS["tiny"]
 WITHOUT_FLAG = PRESETS["tiny-causal"]

@@ -9,14 +9,14 @@ import pytest
 
 from cases.history.corpus import CORPUS, Bug
 from cases.history.observed import NOTHING, Shown, shown, told
-from harness.checkpoint.prompt import Prompt, prompt_for
 from harness.compare import failure
 from harness.compare.result import CaseResult, Verdict
-from harness.layout import Layout
+from harness.compare.setting import Setting
+from harness.families.gemma4.prompts import Prompt, prompt_for
+from harness.prompts.layout import Layout
 from harness.report.parts import Recorder
-from harness.session import Session
-from harness.setting import Setting
-from harness.verify import verify_batch
+from harness.verification.session import Session
+from harness.verification.verify import verify_batch
 
 # The scope keeps the tests of one bug together, so that engines are started once.
 pytestmark = [pytest.mark.engine, pytest.mark.parametrize("bug", CORPUS, ids=lambda bug: bug.name, scope="module")]

@@ -12,13 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness.bench import layout_of, stream
-from harness.checkpoint.presets import preset
-from harness.checkpoint.prompt import prompt_for
-from harness.checkpoint.spec import ModelSpec
+from harness.campaigns.bench import layout_of, stream
 from harness.cli import options
 from harness.cli.parallel import in_parallel
-from harness.setting import Setting
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import preset
+from harness.families.gemma4.prompts import prompt_for
+from harness.prompts.model_spec import ModelSpec
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 
@@ -39,8 +39,8 @@ def bench(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
-    from harness.bench import measure
-    from harness.session import Session, check_usage
+    from harness.campaigns.bench import measure
+    from harness.verification.session import Session, check_usage
 
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli import options
+from harness.compare.setting import BACKENDS
 from harness.errors import EnvironmentFailure
-from harness.setting import BACKENDS
 
 
 def doctor(
@@ -20,7 +20,7 @@ def doctor(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Say what can be run here, without starting an engine."""
-    from harness.session import host_of, inspect
+    from harness.verification.session import host_of, inspect
 
     facts = {"serving": inspect(serving_python), "reference": inspect(reference_python)}
     problems: list[dict[str, str]] = []

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
 from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
+from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import UsageError
-from harness.overlays import OVERLAYS
+from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic
 from harness.report.terminal import TIGHT
-from harness.setting import Setting
 
 
 def mutants(
@@ -39,7 +39,7 @@ def mutants(
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
     from harness.report.bundle import write_report
-    from harness.session import check_usage
+    from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
@@ -80,7 +80,7 @@ def _end(kill: dict) -> str:
 
 def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> tuple[dict, list[dict]]:
     from cases.catalogue import DROP
-    from harness.hunt import hunt
+    from harness.campaigns.mutation import hunt
 
     kill, results = hunt(session, name, spec, base, DROP, examples)
     return kill.to_dict(), [result.to_dict() for result in results]

@@ -14,11 +14,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from harness.campaigns.nightly import READERS, Part, ended
 from harness.cli import options
 from harness.drivers.process import ROOT
 from harness.errors import UsageError
-from harness.night import READERS, Part, ended
-from harness.report.night import write_night
+from harness.report.nightly import write_night
 
 PROFILES = ("dev", "ci", "nightly")
 PROPERTIES = {
@@ -46,7 +46,7 @@ def nightly(
 
     Exit code 0 if all is as it should be, 3 if something gave no answer, otherwise 1.
     """
-    from harness.session import host_of
+    from harness.verification.session import host_of
 
     if profile not in PROFILES:
         raise UsageError("profile", profile, f"one of {', '.join(PROFILES)}")

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from harness.checkpoint.presets import preset
-from harness.checkpoint.spec import ModelSpec
+from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.setting import Setting
+from harness.families.gemma4.presets import preset
+from harness.prompts.model_spec import ModelSpec
 
 
 class Format(StrEnum):

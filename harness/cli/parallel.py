@@ -10,9 +10,9 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.util import Finalize
 from typing import Any
 
-from harness import gpus
-from harness.drivers.orphan import die_with
-from harness.session import Session
+from harness.drivers.supervise import die_with
+from harness.verification import gpus
+from harness.verification.session import Session
 
 JOBS = min(2, os.cpu_count() or 1)
 _session: Session | None = None

@@ -29,9 +29,9 @@ def report(
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from cases import gpu
     from cases.catalogue import CASES, DECLARED, entries
-    from harness.overlays import check_names
+    from harness.engines.vllm.overlays import check_names
     from harness.report.bundle import write_report
-    from harness.session import Session, host_of
+    from harness.verification.session import Session, host_of
 
     names = [case.name for case in (*CASES, *gpu.CASES)]
     for name in only or ():
@@ -64,7 +64,7 @@ def report(
 
 def run_all(session, chosen, declared) -> list[CaseResult]:
     """Run cases with a progress display on standard error; Ctrl-C ends early and keeps what is done."""
-    from harness.verify import verify_all
+    from harness.verification.verify import verify_all
 
     results: list[CaseResult] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -14,13 +14,13 @@ import typer
 from PIL import Image
 from rich.console import Console
 
-from harness.case import IMAGE, Case
-from harness.checkpoint.given import model as checkpoint
-from harness.checkpoint.prompt import prompt_for
 from harness.cli import options
 from harness.compare.result import CaseResult, Verdict
 from harness.errors import UsageError
-from harness.layout import Layout
+from harness.families.gemma4.given import model as checkpoint
+from harness.families.gemma4.prompts import prompt_for
+from harness.prompts.case import IMAGE, Case
+from harness.prompts.layout import Layout
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
 
@@ -81,9 +81,9 @@ def run(
         prompt_for(Layout.parse(chosen.layout), spec)
     for beside in setting.mates:
         prompt_for(Layout.parse(beside), spec)
-    from harness.overlays import check_names
-    from harness.session import Session, check_usage
-    from harness.verify import verify
+    from harness.engines.vllm.overlays import check_names
+    from harness.verification.session import Session, check_usage
+    from harness.verification.verify import verify
 
     check_names(setting.overlays)
     check_usage(setting, serving_python)

@@ -9,11 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness.checkpoint.presets import PRESETS
 from harness.compare.failure import LETTERS
 from harness.errors import UsageError
-from harness.layout import Layout
+from harness.families.gemma4.presets import PRESETS
 from harness.masks.policies import POLICIES
+from harness.prompts.layout import Layout
 
 
 def show(

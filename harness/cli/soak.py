@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.checkpoint.spec import ModelSpec
+from harness.campaigns.soak import BLOCK, SETTINGS, block, summary
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
+from harness.compare.setting import Setting
+from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic, jsonl
-from harness.setting import Setting
-from harness.soak import BLOCK, SETTINGS, block, summary
 
 
 def soak(
@@ -32,7 +32,7 @@ def soak(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
-    from harness.session import check_usage
+    from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)

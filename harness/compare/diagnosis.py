@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.compare.masks import Difference
-from harness.layout import Layout
+from harness.compare.setting import Setting, vllm_name
 from harness.masks import policies
-from harness.setting import Setting, vllm_name
+from harness.prompts.layout import Layout
 
 FULL = ("causal", "everywhere", "bidirectional")
 CAUSES = {

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from harness.layout import Layout
+from harness.prompts.layout import Layout
 
 
 @dataclass(frozen=True)

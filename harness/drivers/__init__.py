@@ -1,1 +1,1 @@
-"""The two driver processes, the protocol that they speak, and the captures that they write."""
+"""How a side is run: a process of its own, the messages that it is sent, and its end."""

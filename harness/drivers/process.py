@@ -16,7 +16,7 @@ import harness
 from harness.errors import DriverFailure, UsageError
 
 ROOT = Path(harness.__file__).parent.parent
-SITE = ROOT / "harness" / "drivers" / "hosting" / "site"
+SITE = ROOT / "harness" / "drivers" / "site"
 START_TIMEOUT = 600.0
 """Seconds that a driver has to load or build a checkpoint."""
 LOG_LINES = 80
@@ -42,7 +42,7 @@ class Driver:
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), "PYTHONPATH": os.pathsep.join(paths)}
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [python, "-m", "harness.drivers.orphan", str(os.getpid()), module, str(request_read), str(answer_write)],
+                [python, "-m", "harness.drivers.supervise", str(os.getpid()), module, str(request_read), str(answer_write)],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.checkpoint.presets import preset
-from harness.session import Session
+from harness.families.gemma4.presets import preset
+from harness.verification.session import Session
 from tests.cli.command import harness
 
 pytestmark = pytest.mark.engine

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from harness import gpus
+from harness.verification import gpus
 
 
 @pytest.mark.parametrize(

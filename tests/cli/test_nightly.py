@@ -12,10 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness.campaigns.nightly import Check, Part, ended
 from harness.compare.result import Verdict
-from harness.night import Check, Part, ended
 from harness.report.bundle import write_report
-from harness.report.night import SHOWN, summary, write_night
+from harness.report.nightly import SHOWN, summary, write_night
 from tests.cli.command import harness
 from tests.report.results import one_of_each
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from harness.cli.parallel import in_parallel
-from harness.session import Session
+from harness.verification.session import Session
 
 
 def work(session: Session, folder: Path) -> None:

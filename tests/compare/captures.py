@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.case import Declared
-from harness.checkpoint.presets import preset
-from harness.compare.judge import judge
+from harness.captures import capture
+from harness.captures.capture import Capture
+from harness.compare.comparison import judge
 from harness.compare.result import CaseResult
-from harness.drivers import capture
-from harness.drivers.capture import Capture
-from harness.layout import Layout
+from harness.compare.setting import Setting
+from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
-from harness.setting import Setting
+from harness.prompts.case import Declared
+from harness.prompts.layout import Layout
 
 SPEC = preset("tiny").with_(layers="ssf")
 KV_HEADS, VOCABULARY, NOISE = 2, 16, 1e-5

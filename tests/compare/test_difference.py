@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.compare.masks import Difference
 from harness.compare.result import decode_mask, encode_mask
-from harness.layout import Layout
+from harness.prompts.layout import Layout
 
 LAYOUT = Layout.parse("t1 i2 t1")
 TOKENS = len(LAYOUT)

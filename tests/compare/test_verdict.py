@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.case import Case, Declared
 from harness.compare.result import CaseResult, Verdict
-from harness.layout import Layout
+from harness.compare.setting import Setting
 from harness.masks.policies import POLICIES
-from harness.session import Pair
-from harness.setting import Setting
-from harness.strategies import threshold_layouts
-from harness.verify import compared
+from harness.prompts.case import Case, Declared
+from harness.prompts.layout import Layout
+from harness.prompts.strategies import threshold_layouts
+from harness.verification.session import Pair
+from harness.verification.verify import compared
 from tests.compare.captures import NOISE, SPEC, judged, masks_of, write
 
 SHORT, LONG = "t3 i5 t4", "t3 i12 t4"

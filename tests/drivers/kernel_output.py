@@ -14,7 +14,7 @@ HEADS, KV_HEADS, CHANNELS, BLOCK, TOKENS = 4, 2, 32, 16, 44
 
 def main(fast: bool) -> None:
     os.environ["TRITON_INTERPRET"] = "1"
-    from harness.drivers.hosting import interpreter
+    from harness.engines.vllm.cpu import interpreter
 
     interpreter.driver()
     if fast:

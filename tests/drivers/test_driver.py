@@ -131,7 +131,7 @@ def test_an_interpreter_that_cannot_run_a_driver_is_a_failure_with_its_log(tmp_p
 
 
 def test_the_reference_killed_while_it_works_is_a_failure_of_the_reference(tmp_path: Path) -> None:
-    driver = Driver("harness.drivers.reference", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"})
+    driver = Driver("harness.references.transformers.driver", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"})
     with pytest.raises(DriverFailure, match="No such file|no_such|not the path|Can't load") as failure:
         driver.ask(
             "load", timeout=60, checkpoint=str(tmp_path / "no_such"), attention="eager", dtype="float32", device="cpu"

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.layout import Layout
 from harness.masks.policies import POLICIES, explanations
-from harness.strategies import layouts, windows
+from harness.prompts.layout import Layout
+from harness.prompts.strategies import layouts, windows
 
 Spans = list[tuple[int, int]]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.masks import probe
 from harness.masks.policies import POLICIES
-from harness.strategies import layouts, windows
+from harness.prompts.strategies import layouts, windows
 from tests.masks.kernels import DTYPES, KERNELS, decode, outputs
 
 CHANNELS = st.sampled_from([16, 32, 64])

@@ -6,15 +6,15 @@ from dataclasses import asdict
 
 import numpy as np
 
-from harness.case import Declared
-from harness.checkpoint.presets import preset
 from harness.compare import logits as compare_logits
 from harness.compare.diagnosis import explanations, sentence
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
-from harness.layout import Layout
+from harness.compare.setting import MODES, Setting
+from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
-from harness.setting import MODES, Setting
+from harness.prompts.case import Declared
+from harness.prompts.layout import Layout
 
 LINK = "https://github.com/vllm-project/vllm/pull/50539"
 DROP = Declared(policy="drop", link=LINK, reason="the V2 runner leaves an image longer than the window causal")

@@ -1,0 +1,1 @@
+"""Many cases with one aim: soak, mutation, bench, nightly."""

@@ -1,0 +1,198 @@
+"""Hunting a planted fault with generated layouts, and shrinking what caught it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from harness.compare.result import CaseResult, Verdict
+from harness.compare.setting import Setting
+from harness.engines.vllm.overlays import OVERLAYS
+from harness.errors import DriverFailure
+from harness.prompts import strategies
+from harness.prompts.case import Declared
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.verification.session import Session
+from harness.verification.verify import verify_batch
+
+AS_EXPECTED = (Verdict.PASS, Verdict.KNOWN)
+CHUNK = 16
+SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
+"""Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
+`compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
+NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
+PROBE = "ProbeError"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a mutant is let loose: a setting that is right without it, and layouts for it.
+
+    ``declared`` is what the setting's own divergence is, so that only the mutant's counts.
+    """
+
+    setting: Setting
+    layouts: st.SearchStrategy[list[Layout]]
+    spec: ModelSpec
+    declared: tuple[Declared, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kill:
+    """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
+
+    ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` (stage, message,
+    log) is of a driver that failed: then the hunt ended there.
+    """
+
+    mutant: str
+    sentence: str
+    setting: str
+    caught_by: str | None
+    examples: int
+    layouts: list[str]
+    diagnosis: str
+    equivalent: str
+    seconds: float
+    logits_alone: bool = False
+    refused: str = ""
+    error: dict[str, str] | None = None
+
+    @property
+    def right(self) -> bool:
+        """Caught, or argued to be equivalent and not caught."""
+        return not self.error and (bool(self.refused) or (self.caught_by is None) == bool(self.equivalent))
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "right": self.right}
+
+
+def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: str) -> Ground:
+    """The setting and layouts for a mutant on ``host`` (cpu or cuda); ``base`` has the back end and dtype, ``drop`` is the
+    declared divergence of the V2 runner."""
+    near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
+    one = near.map(lambda layout: [layout])
+    v1 = base.with_(runner="v1")
+    if mutant.startswith("guard-"):
+        anything = Declared(drop.policy, drop.link, drop.reason)
+        return Ground(base.with_(runner="v2"), one, spec, (anything,))
+    if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
+        chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
+        borders = strategies.Borders(chunk=chunk)
+        images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
+        whole = images.filter(lambda layout: unsplit(layout, chunk))
+        chunked = v1.with_(chunk=chunk, arguments=(*v1.arguments, NO_VIDEO))
+        return Ground(chunked, whole.map(lambda layout: [layout]), spec)
+    if mutant == "ranges-of-another-request":
+        return Ground(v1, strategies.batches(near, 3), spec)
+    if mutant == "ranges-without-the-flag":
+        return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
+    return Ground(v1, one, spec)
+
+
+def unsplit(layout: Layout, chunk: int) -> bool:
+    """No image is split over chunks: the CPU platform would lose its forward half (vllm #23969)."""
+    return all(span.start // chunk == span.end // chunk for span in layout.spans)
+
+
+def hunt(
+    session: Session, mutant: str, spec: ModelSpec, base: Setting, drop: Declared, examples: int
+) -> tuple[Kill, list[CaseResult]]:
+    """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
+
+    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
+    """
+    start = time.perf_counter()
+    place = ground(mutant, spec, base, drop, session.host)
+    setting = place.setting.with_(overlays=(mutant,))
+    overlay = OVERLAYS[mutant]
+    counter = _Counter(session, setting, place.spec, place.declared)
+    refused, error = "", None
+    try:
+        session.engine(place.spec, place.setting)
+        refused = _refusal(session, setting, place.spec)
+        if not refused:
+            _find(place.layouts, counter, examples)
+    except DriverFailure as failure:
+        error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
+    wrong = next((result for result in counter.smallest if result.verdict not in AS_EXPECTED), None)
+    kill = Kill(
+        mutant=mutant,
+        sentence=overlay.sentence,
+        setting=place.setting.label,
+        caught_by=_how(wrong) if wrong else None,
+        examples=counter.first or counter.count,
+        layouts=[result.layout for result in counter.smallest] if wrong else [],
+        diagnosis=wrong.diagnosis if wrong else "",
+        equivalent=overlay.equivalent,
+        seconds=time.perf_counter() - start,
+        logits_alone=counter.logits_alone,
+        refused=refused,
+        error=error,
+    )
+    return kill, counter.smallest
+
+
+def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
+    """What the release has against the overlays of ``setting``."""
+    try:
+        session.engine(spec, setting)
+    except DriverFailure as failure:
+        if not failure.refused:
+            raise
+        return str(failure)
+    return ""
+
+
+def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples: int) -> None:
+    """Let hypothesis look for the smallest layouts that are caught."""
+    try:
+        find(
+            layouts,
+            counter.caught,
+            settings=settings(
+                max_examples=examples,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate, Phase.shrink],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except NoSuchExample:
+        pass
+
+
+class _Counter:
+    def __init__(self, session: Session, setting: Setting, spec: ModelSpec, declared: Iterable[Declared]):
+        self.ask = lambda layouts: verify_batch(session, layouts, setting, spec, declared, setting.overlays[0])
+        self.count = 0
+        self.first = 0
+        self.logits_alone = False
+        self.smallest: list[CaseResult] = []
+
+    def caught(self, layouts: list[Layout]) -> bool:
+        self.count += 1
+        results = self.ask(layouts)
+        for result in results:
+            if result.verdict is Verdict.ERROR and result.error["stage"] != PROBE:
+                raise DriverFailure(result.error["message"], stage=result.error["stage"], log=result.error["log"])
+            self.logits_alone |= result.logits is not None and not result.logits.within
+        found = any(result.verdict not in AS_EXPECTED for result in results)
+        if found:
+            self.first = self.first or self.count
+            self.smallest = results
+        return found
+
+
+def _how(result: CaseResult) -> str:
+    if result.verdict is Verdict.ERROR:
+        return "probe"
+    return "masks" if result.verdict is Verdict.FIXED or result.masks_differ else "logits"

@@ -1,0 +1,270 @@
+"""From two captures of one prompt to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from harness.captures.capture import Capture
+from harness.compare import diagnosis, logits
+from harness.compare.masks import Difference
+from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
+from harness.compare.setting import Setting
+from harness.masks.policies import POLICIES
+from harness.prompts.case import PRECISIONS, Declared
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+
+FLOOR = ("logits", "again.logits")
+"""The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
+Compared = list[tuple[LayerResult, Difference]]
+Meaning = tuple[Verdict, list[str], Declared | None]
+"""The verdict, the sentences of the diagnosis, and the declaration that is meant."""
+
+
+def judge(
+    *,
+    case: str,
+    title: str,
+    layout: Layout,
+    spec: ModelSpec,
+    setting: Setting,
+    reference: Capture,
+    serving: Capture,
+    declared: Declared | None,
+    reproduce: str,
+    imprecise: Declared | None = None,
+) -> CaseResult:
+    """Compare the captures layer by layer and say what it means. ``declared`` is of masks, ``imprecise`` of logits.
+
+    Raises:
+        ValueError: the captures are not of the same prompt or model.
+    """
+    both = _Both(layout, spec, setting, reference, serving)
+    differences = both.differences()
+    layers = [both.layer(facts, one, declared) for facts, one in zip(serving.facts["layers"], differences, strict=True)]
+    found = both.logits()
+    compared = list(zip(layers, differences, strict=True))
+    first = next((layer.index for layer, difference in compared if not difference.equal), None)
+    if first is not None:
+        verdict, words, meant = both.masks_differ(compared, declared)
+    else:
+        verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise)
+        first = None if found.within else _first_hidden(layers, reference)
+    engine = serving.facts["engine"]
+    return CaseResult(
+        case=case,
+        title=title,
+        layout=str(layout),
+        verdict=verdict,
+        diagnosis="; ".join([*words, *_notes(reference, serving)]),
+        tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in layout.tokens],
+        layers=layers,
+        logits=found,
+        first_diverging_layer=first,
+        setting={
+            **setting.to_dict(),
+            "label": setting.label,
+            "engine runner": engine["runner"],
+            "engine backend": engine["backend"],
+        },
+        model=spec.to_dict(),
+        versions={**reference.facts["versions"], **serving.facts["versions"]},
+        seconds={**reference.facts["seconds"], **serving.facts["seconds"]},
+        reproduce=reproduce,
+        declared=meant.to_dict() if meant else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Two captures of one prompt, and what they are of."""
+
+    layout: Layout
+    spec: ModelSpec
+    setting: Setting
+    reference: Capture
+    serving: Capture
+
+    def __post_init__(self) -> None:
+        theirs, ours = self.reference.facts, self.serving.facts
+        if theirs["token_ids"] != ours["token_ids"]:
+            raise ValueError("the two sides were not given the same tokens")
+        if {layer["index"] for layer in theirs["layers"]} != {layer["index"] for layer in ours["layers"]}:
+            raise ValueError(f"{len(theirs['layers'])} layers in the reference, {len(ours['layers'])} in serving")
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Positions that serving computed, boolean (N,)."""
+        return self.serving.observed
+
+    def differences(self) -> list[Difference]:
+        """Each layer's masks, where serving computed them."""
+        found = []
+        for facts in self.serving.facts["layers"]:
+            theirs = self.reference.masks(facts["index"])
+            ours = _of_one_rank(self.serving.masks(facts["index"]), len(theirs))
+            if not self.rows.all():
+                theirs = theirs * self.rows[:, None].astype(np.uint8)
+            found.append(Difference.of(theirs, ours, self.reference.unpack))
+        return found
+
+    def logits(self, *floor: str) -> LogitsResult:
+        """Serving's logits against the truth; the reference's that are called ``floor``, or `FLOOR`, are samples of the noise
+        floor."""
+        return self._against_truth(self.serving.tensors["logits"], *floor)
+
+    def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
+        samples = [self.reference.tensors[name] for name in floor or FLOOR if name in self.reference.tensors]
+        at = self.reference.facts["logits_at"]
+        routed = self.reference.tensors.get("routed.logits")
+        return logits.compare(self.reference.tensors["truth.logits"], samples, ours, self.rows, at, routed)
+
+    def layer(self, facts: dict, difference: Difference, declared: Declared | None) -> LayerResult:
+        index = facts["index"]
+        kind = next(layer["type"] for layer in self.reference.facts["layers"] if layer["index"] == index)
+        sliding = kind == "sliding_attention"
+        theirs, ours = difference.reference[difference.group], difference.serving[difference.group]
+        missing, extra = difference.counts
+        encoded = encode_mask(theirs)
+        policy = next(self._explanations(theirs, sliding), None)
+        return LayerResult(
+            index=index,
+            type=kind,
+            window=self.spec.window if sliding else None,
+            kv_head_groups=len(self.reference.masks(index)),
+            reference_pairs=int(theirs.sum()),
+            serving_pairs=int(ours.sum()),
+            missing=missing,
+            extra=extra,
+            reference_policy=policy,
+            serving_policy=policy
+            if difference.equal
+            else next(self._explanations(ours, sliding, declared and declared.policy), None),
+            first_difference=difference.first(self.layout),
+            attention_max_abs_diff=_distance(f"attention.{index}", self.reference, self.serving),
+            hidden_max_abs_diff=_distance(f"hidden.{index}", self.reference, self.serving),
+            declared_ranges=facts["ranges"],
+            masks={"reference": encoded, "serving": encoded if difference.equal else encode_mask(ours)},
+        )
+
+    def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
+        backend = self.serving.facts["engine"]["backend"]
+        return diagnosis.explanations(mask, self.layout, self.spec.window, self.rows, backend, sliding=sliding, first=first)
+
+    def masks_are_equal(
+        self, compared: Compared, found: LogitsResult, declared: Declared | None, imprecise: Declared | None
+    ) -> Meaning:
+        """What it means that all masks are equal, with these logits."""
+        if declared and not self._follows(compared, "reference", declared):
+            return Verdict.FIXED, [_gone(declared)], declared
+        if found.within and self._shows(imprecise):
+            return Verdict.FIXED, [_gone(imprecise)], imprecise
+        if found.within:
+            return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
+        off = (
+            f"every layer's mask is equal, but the logits at position {found.position_of_worst} are off by "
+            f"{found.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
+        )
+        coarse = {name: self.logits(f"{name}.logits") for name in PRECISIONS if f"{name}.logits" in self.reference.tensors}
+        explained = next((name for name, result in coarse.items() if result.within), None)
+        if not explained:
+            why = "what is attended to is right, what is computed from it is not"
+            return Verdict.DIVERGED, [f"{off}: {why}"], imprecise or declared
+        off += f", {coarse[explained].ratio:.3g} times that of the reference with products in {PRECISIONS[explained]}"
+        if imprecise and imprecise.precision == explained:
+            return Verdict.KNOWN, [off, _declared(imprecise)], imprecise
+        return Verdict.DIVERGED, [f"{off}: serving multiplies in {PRECISIONS[explained]}"], imprecise or declared
+
+    def masks_differ(self, compared: Compared, declared: Declared | None) -> Meaning:
+        """What it means that some masks differ."""
+        words = self._sentences(compared)
+        if declared and not self._follows(compared, "reference", declared):
+            if self._follows(compared, "serving", declared):
+                return Verdict.KNOWN, [*words, _declared(declared)], declared
+            words.append(f"not the declared divergence `{declared.policy}` ({declared.link})")
+        return Verdict.DIVERGED, words, declared
+
+    def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
+        """Every layer and KV head group of this side is as declared."""
+        return all(
+            np.array_equal(wanted[self.rows], group[self.rows])
+            for layer, difference in compared
+            for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
+            for group in getattr(difference, side)
+        )
+
+    def _shows(self, imprecise: Declared | None) -> bool:
+        """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
+        sample = self.reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
+        return sample is not None and not self._against_truth(sample).within
+
+    def _sentences(self, compared: Compared) -> list[str]:
+        """A sentence for the layers that differ in the same way."""
+        wrong = [pair for pair in compared if not pair[1].equal]
+        alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)
+        words = []
+        for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
+            members = list(group)
+            layer, difference = members[0]
+            kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
+            indices = [member.index for member, _ in members]
+            names = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
+            words.append(diagnosis.sentence(kind, indices, difference, names, self.layout, self.spec.window, self.setting))
+        return words
+
+
+def _gone(declared: Declared) -> str:
+    what = f"divergence `{declared.policy}`" if declared.policy else "imprecision of the logits"
+    return f"the declared {what} is gone; remove its declaration ({declared.link})"
+
+
+def _declared(declared: Declared) -> str:
+    return f"declared: {declared.reason} ({declared.link})"
+
+
+def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
+    """The masks (groups, N, bytes) of ``kv_heads`` KV heads, where ranks that are more than these each had a copy of one."""
+    copies = len(masks) // kv_heads
+    if copies * kv_heads != len(masks) or copies == 1:
+        return masks
+    heads = masks.reshape(kv_heads, copies, *masks.shape[1:])
+    return heads[:, 0] if (heads == heads[:, :1]).all() else masks
+
+
+def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
+    """The mask (N, N) that a declaration expects."""
+    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    name = declared.policy if sliding else declared.full_policy
+    return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
+
+
+def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
+    ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
+    return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
+
+
+def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
+    """The first layer whose hidden state is off by more than rounding of its own magnitude explains."""
+    for layer in layers:
+        size = np.abs(reference.tensors[f"hidden.{layer.index}"]).max()
+        if layer.hidden_max_abs_diff is not None and layer.hidden_max_abs_diff > 1e-2 * size:
+            return layer.index
+    return None
+
+
+def _notes(reference: Capture, serving: Capture) -> list[str]:
+    notes = []
+    if len(reference.facts["logits_at"]) < reference.tokens:
+        notes.append(f"logits were compared at {len(reference.facts['logits_at'])} of {reference.tokens} positions")
+    for layer in reference.facts["layers"]:
+        declared = reference.declared(layer["index"])
+        if declared is not None and (declared != reference.masks(layer["index"])).any():
+            notes.append(f"reference layer {layer['index']}: the mask tensor that it declares is not the mask that was observed")
+    cached = int((~serving.observed).sum())
+    if cached:
+        notes.append(f"{cached} positions came from the prefix cache and were not computed")
+    return notes

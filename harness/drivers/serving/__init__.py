@@ -1,1 +1,0 @@
-"""The serving driver: the vLLM engine, and the observer that lives in its workers."""

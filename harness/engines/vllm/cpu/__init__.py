@@ -1,0 +1,1 @@
+"""What a machine without a GPU lacks to run vLLM's attention back ends."""

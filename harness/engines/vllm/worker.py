@@ -1,0 +1,51 @@
+"""What vLLM loads into each worker process before the model (`worker_extension_cls`)."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from harness.engines.vllm import releases
+from harness.engines.vllm.cpu import backends
+from harness.engines.vllm.observer import Observer
+
+backends.host()
+
+
+class ObserverExtension:
+    """Mixed into vLLM's worker class (`worker_extension_cls`), so that it works in every process layout."""
+
+    def harness_install(self) -> dict:
+        self.harness_observer = Observer(self)
+        observer = self.harness_observer
+        return {
+            "runner": "v2" if releases.is_v2(observer.runner) else "v1",
+            "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
+            "layers": len(observer.layers),
+            "process": os.getpid(),
+        }
+
+    def harness_memory(self) -> int:
+        """Peak bytes of GPU memory that tensors have taken in this process; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+    def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict) -> None:
+        self.harness_observer.begin(requests, longest, layers, logits_at)
+
+    def harness_collect(self, stacks: dict, ranks: int) -> dict:
+        return self.harness_observer.collect(stacks, ranks)
+
+    def harness_saved(self, collected: int) -> None:
+        self.harness_observer.saved(collected)
+
+    def harness_overlay(self, names: list) -> dict:
+        """What was ``laid``, or why one was ``refused``: the class of an exception does not leave a worker's process."""
+        from harness.engines.vllm import overlays
+
+        if not hasattr(self, "harness_ledger"):
+            self.harness_ledger = overlays.Ledger()
+        try:
+            return {"laid": overlays.lay(names, self, releases.version(), self.harness_ledger)}
+        except ValueError as error:
+            return {"refused": str(error)}

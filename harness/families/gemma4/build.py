@@ -1,0 +1,180 @@
+"""Writing a synthetic checkpoint that transformers and vLLM load with their ordinary loaders.
+
+`build` imports transformers, so it is called in a driver's process only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from harness.families.gemma4.prompts import PATCH, POOL
+from harness.families.gemma4.tokens import ID_OF_KIND, SPECIAL
+from harness.prompts.model_spec import ModelSpec
+
+ABANDONED = 3600.0
+"""Seconds; a build takes less than a minute."""
+
+
+def cache_directory() -> Path:
+    """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
+    return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
+
+
+def build(spec: ModelSpec, cache: Path) -> Path:
+    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there.
+
+    It is written beside and renamed, so that an interrupted build is never taken for whole.
+    """
+    import transformers
+
+    target = cache / f"{spec.name}-{spec.key}-transformers-{transformers.__version__}"
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(cache)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=cache))
+    try:
+        _write(spec, beside)
+        try:
+            os.rename(beside, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Builds that were killed leave a hidden folder; one that is an hour old is nobody's any more."""
+    for beside in cache.glob(".*-transformers-*"):
+        if time.time() - beside.stat().st_mtime > ABANDONED:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(spec: ModelSpec, directory: Path) -> None:
+    import torch
+    from transformers import Gemma4ForConditionalGeneration
+
+    model = Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
+    generator = torch.Generator().manual_seed(spec.seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim >= 2:
+                parameter.copy_(noise * spec.weight_std)
+            else:
+                parameter.copy_((1.0 + 0.1 * noise) * _scale(name, len(parameter)))
+    model.save_pretrained(directory)
+    _tokenizer_and_processor(spec, directory)
+
+
+def _scale(name: str, channels: int) -> float:
+    """Gemma 4 does not scale its attention scores, so the weights of the norms of query and key give them the standard
+    deviation 1; at 1 they would have the square root of the head size, a softmax of almost one key, and
+    rounding errors as large as the logits in 16 bits."""
+    scored = "language_model" in name and name.endswith(("q_norm.weight", "k_norm.weight"))
+    return channels**-0.25 if scored else 1.0
+
+
+def _config(spec: ModelSpec):
+    from transformers import Gemma4AudioConfig, Gemma4Config, Gemma4TextConfig, Gemma4VisionConfig
+
+    moe = {"enable_moe_block": True, "num_experts": spec.moe[0], "top_k_experts": spec.moe[1]} if spec.moe else {}
+    if spec.moe:
+        moe["moe_intermediate_size"] = spec.intermediate // 2
+    text = Gemma4TextConfig(
+        vocab_size=spec.vocab,
+        vocab_size_per_layer_input=spec.vocab,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.intermediate,
+        num_hidden_layers=len(spec.layers),
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        global_head_dim=spec.global_head_dim,
+        num_global_key_value_heads=spec.global_kv_heads if spec.k_eq_v else None,
+        layer_types=spec.layer_types,
+        sliding_window=spec.window,
+        use_bidirectional_attention=spec.bidirectional,
+        attention_k_eq_v=spec.k_eq_v,
+        num_kv_shared_layers=spec.kv_shared_layers,
+        hidden_size_per_layer_input=spec.per_layer_input,
+        final_logit_softcapping=spec.softcap,
+        max_position_embeddings=spec.max_length,
+        **moe,
+    )
+    vision = Gemma4VisionConfig(
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        patch_size=PATCH,
+        pooling_kernel_size=POOL,
+        position_embedding_size=4096,
+        default_output_length=70,
+    )
+    audio = None
+    if spec.audio:
+        audio = Gemma4AudioConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=False)
+    return Gemma4Config(
+        text_config=text,
+        vision_config=vision,
+        audio_config=audio,
+        boi_token_id=ID_OF_KIND["boi"],
+        eoi_token_id=ID_OF_KIND["eoi"],
+        image_token_id=ID_OF_KIND["image"],
+        video_token_id=ID_OF_KIND["video"],
+        boa_token_id=ID_OF_KIND["boa"],
+        eoa_token_index=ID_OF_KIND["eoa"],
+        eoa_token_id=ID_OF_KIND["eoa"],
+        audio_token_id=ID_OF_KIND["audio"],
+        tie_word_embeddings=True,
+    )
+
+
+def _tokenizer_and_processor(spec: ModelSpec, directory: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessorPil,
+        Gemma4Processor,
+        Gemma4VideoProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    vocabulary = dict(SPECIAL)
+    for number in range(len(SPECIAL), spec.vocab):
+        vocabulary[f"w{number}"] = number
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens={
+            "image_token": "<|image|>",
+            "boi_token": "<|image>",
+            "eoi_token": "<image|>",
+            "audio_token": "<|audio|>",
+            "boa_token": "<|audio>",
+            "eoa_token": "<audio|>",
+        },
+    )
+    sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL}
+    Gemma4Processor(
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessorPil(**sizes, max_soft_tokens=70),
+        tokenizer=tokenizer,
+        video_processor=Gemma4VideoProcessor(**sizes, max_soft_tokens=70),
+        chat_template=None,
+        image_seq_length=70,
+    ).save_pretrained(directory)

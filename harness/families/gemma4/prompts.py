@@ -1,0 +1,111 @@
+"""From a layout to the prompt that both sides are given: token ids, placeholders and pixels.
+
+The arrays are not stored: each side draws them from the prompt's seed with the functions here, which
+need numpy alone. An image of n soft tokens is a grid of n * POOL by POOL patches, which the vision
+tower pools to exactly n tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.families.gemma4.tokens import FIRST_WORD, ID_OF_KIND
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+
+PATCH = 4
+POOL = 2
+MEL_BINS = 128
+FRAME_SOFT_TOKENS = 70
+"""The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, video or audio clip: its placeholder (``offset``, ``length``) and what fills it.
+
+    ``embedded`` are the offsets, inside the placeholder, of the soft tokens; ``seed`` draws the content.
+    """
+
+    modality: str
+    offset: int
+    length: int
+    embedded: tuple[int, ...]
+    soft: int
+    frames: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its ``images`` stand for all of them where real
+    pictures go through both processors."""
+
+    token_ids: tuple[int, ...]
+    token_types: tuple[int, ...]
+    items: tuple[Item, ...]
+    images: tuple[str, ...] = ()
+    text: str | None = None
+
+    def to_dict(self) -> dict:
+        """As JSON takes it. The fields are not copied one by one: prompts have thousands of tokens."""
+        return {**vars(self), "items": [vars(item) for item in self.items]}
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal prompts."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Prompt:
+        items = tuple(Item(**{**item, "embedded": tuple(item["embedded"])}) for item in data["items"])
+        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, tuple(data["images"]), data["text"])
+
+
+def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0) -> Prompt:
+    """The prompt of a layout; the same arguments give the same prompt, and two seeds other words and pictures.
+
+    Raises:
+        UsageError: the layout is longer than the model, has audio and the model no audio tower, or a frame of
+            more than `FRAME_SOFT_TOKENS`.
+    """
+    if len(layout) > spec.max_length - 1:
+        raise UsageError("layout", f"{len(layout)} tokens", f"the model {spec.name} takes at most {spec.max_length - 1}")
+    if "audio" in layout.kinds and not spec.audio:
+        raise UsageError("layout", str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
+    if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
+        raise UsageError("layout", str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
+    words = np.random.default_rng([seed, 1]).integers(FIRST_WORD, spec.vocab, size=len(layout))
+    texts = iter(words.tolist())
+    token_ids = [ID_OF_KIND[token.kind] if token.kind in ID_OF_KIND else next(texts) for token in layout.tokens]
+    items = []
+    for index, segment in enumerate(layout.segments):
+        if segment.form == "t":
+            continue
+        positions = [token.position for token in layout.tokens if token.segment == index]
+        embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
+        content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
+        items.append(
+            Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content)
+        )
+    return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))
+
+
+def patches(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (frames, soft * POOL**2, 3 * PATCH**2) float32 in 0..1 and (x, y) positions (frames, soft * POOL**2, 2)."""
+    count = item.soft * POOL**2
+    pixels = np.random.default_rng([item.seed, 2]).random((item.frames, count, 3 * PATCH**2), dtype=np.float32)
+    columns = item.soft * POOL
+    grid = np.stack([np.arange(count) % columns, np.arange(count) // columns], axis=-1)
+    return pixels, np.broadcast_to(grid, (item.frames, count, 2)).astype(np.int64).copy()
+
+
+def mel_frames(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """Mel features (4 * soft, MEL_BINS) float32 and their mask; two convolutions of stride 2 make one token of 4."""
+    features = np.random.default_rng([item.seed, 3]).standard_normal((4 * item.soft, MEL_BINS), dtype=np.float32)
+    return features, np.ones(4 * item.soft, dtype=bool)

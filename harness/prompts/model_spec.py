@@ -1,0 +1,89 @@
+"""The shape of a synthetic Gemma 4 checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+from harness.errors import UsageError
+
+BUILD = 4
+"""Counts the changes to `harness.families.gemma4.build` that change what it writes."""
+
+LAYER_TYPES = {"s": "sliding_attention", "f": "full_attention"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a checkpoint is made from; equal specs give equal checkpoints.
+
+    ``layers`` has one letter a layer, ``s`` sliding and ``f`` full attention; transformers forces
+    the last to be full. Sizes are in channels, ``window`` and ``max_length`` in tokens.
+    ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
+    experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`.
+    ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
+    """
+
+    name: str
+    window: int = 8
+    layers: str = "sf"
+    hidden: int = 64
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    global_head_dim: int = 128
+    global_kv_heads: int = 2
+    intermediate: int = 128
+    vocab: int = 256
+    seed: int = 0
+    weight_std: float = 0.3
+    bidirectional: str | None = "vision"
+    k_eq_v: bool = False
+    kv_shared_layers: int = 0
+    per_layer_input: int = 0
+    moe: tuple[int, int] | None = None
+    softcap: float | None = 30.0
+    audio: bool = False
+    max_length: int = 512
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise UsageError("window", self.window, "a window is at least 1 token")
+        if not self.layers or set(self.layers) - set(LAYER_TYPES) or self.layers[-1] != "f":
+            raise UsageError("layers", self.layers, "letters s (sliding) and f (full), the last one f")
+        for heads, kv_heads in ((self.heads, self.kv_heads), (self.heads, self.global_kv_heads)):
+            if kv_heads < 1 or heads % kv_heads:
+                raise UsageError("heads", heads, f"the query heads must be a multiple of the {kv_heads} KV heads")
+        if self.global_kv_heads != self.kv_heads and not self.k_eq_v:
+            raise UsageError("global_kv_heads", self.global_kv_heads, "may differ from kv_heads only with k_eq_v")
+        if self.vocab < 64:
+            raise UsageError("vocab", self.vocab, "at least 64: the special tokens take the first 32")
+
+    @property
+    def layer_types(self) -> list[str]:
+        return [LAYER_TYPES[letter] for letter in self.layers]
+
+    def with_(self, **changes: object) -> ModelSpec:
+        """A changed copy.
+
+        Raises:
+            UsageError: a value is not allowed, or this is a checkpoint that exists already.
+        """
+        if self.source:
+            raise UsageError(", ".join(changes), *map(str, changes.values()), f"nothing of the checkpoint {self.name} can be changed")
+        return replace(self, **changes)
+
+    @property
+    def key(self) -> str:
+        """A hash of everything but the name, and of the builder."""
+        content = {name: value for name, value in asdict(self).items() if name != "name"} | {"build": BUILD}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> ModelSpec:
+        return cls(**{**data, "moe": tuple(data["moe"]) if data.get("moe") else None})

@@ -1,0 +1,1 @@
+"""HF transformers as the reference."""

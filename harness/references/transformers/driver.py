@@ -1,0 +1,303 @@
+"""The reference driver: transformers' Gemma 4, with the mask of every attention call recovered by probing.
+
+Run as ``PYTHON -m harness.references.transformers.driver READ_FD WRITE_FD``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+
+import torch
+
+from harness.captures import capture
+from harness.captures.capture import ATTENTION_VALUES
+from harness.drivers import channel
+from harness.drivers.stopwatch import Stopwatch
+from harness.families.gemma4 import inputs
+from harness.families.gemma4.build import build
+from harness.families.gemma4.prompts import Prompt
+from harness.masks import probe
+from harness.prompts.model_spec import ModelSpec
+from harness.references.transformers import attention, precision, routing
+
+WIDEST = 2048
+"""Channels of an eager probe."""
+PAIRS_TOGETHER = 1 << 22
+"""Query and key pairs of the prompts that are run together: their masks and the outputs of their probes are held at once."""
+TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
+
+
+class Reference:
+    """One loaded checkpoint, in the serving dtype and, as truth, in the next higher precision."""
+
+    def __init__(self) -> None:
+        self.model = None
+        self.truth = None
+
+    def build(self, request: dict) -> dict:
+        return {"checkpoint": str(build(ModelSpec.from_dict(request["spec"]), Path(request["cache"])))}
+
+    def load(self, request: dict) -> dict:
+        """Load ``checkpoint`` with ``attention`` (eager, sdpa, flex_attention) in ``dtype`` on ``device``."""
+        import transformers
+        from transformers import Gemma4ForConditionalGeneration
+
+        start = time.perf_counter()
+        self.attention, self.dtype = request["attention"], getattr(torch, request["dtype"])
+        self.device = torch.device(request["device"])
+        self.checkpoint = request["checkpoint"]
+
+        def load(dtype: torch.dtype, implementation: str, **more: str):
+            model = Gemma4ForConditionalGeneration.from_pretrained(
+                self.checkpoint, dtype=dtype, attn_implementation=implementation, **more
+            )
+            return model.to(self.device, dtype).eval()
+
+        self.model = load(self.dtype, self.attention)
+        self.truth = load(TRUTH[request["dtype"]], "eager", experts_implementation="eager")
+        self.routers, self.routers_of_truth = routing.routers(self.model), routing.routers(self.truth)
+        self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
+        return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+
+    def run(self, request: dict) -> channel.Later:
+        """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all,
+        with ``samples`` of the noise floor: 1, or 2 with another attention implementation.
+
+        ``captures`` of the answer has the directory of each prompt and its place there.
+        """
+        prompts = [Prompt.from_dict(data) for data in request["prompts"]]
+        captures: dict[int, tuple[str, int]] = {}
+        writes = []
+        for number, places in enumerate(together(prompts)):
+            directory = Path(request["out"]) / str(number)
+            group = [prompts[place] for place in places]
+            writes.append(self._capture(group, directory, request["layers"], request["positions"], request["samples"]))
+            captures.update({place: (str(directory), index) for index, place in enumerate(places)})
+        answer = {"captures": [captures[place] for place in range(len(prompts))]}
+        return channel.Later(answer, lambda: [write() for write in writes])
+
+    @torch.no_grad()
+    def _capture(
+        self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int], samples: int
+    ) -> Callable[[], None]:
+        """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
+        arguments = self._arguments(prompts)
+        tokens = arguments["input_ids"].shape[1]
+        rows = capture.chosen(positions, tokens)
+        at = torch.tensor(rows, device=self.device)
+        whole = Stopwatch(self.device)
+        with whole.on(), attention.by_rows():
+            with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.routers) as rounded:
+                tensors = {"logits": _forward(self.model, arguments, at)}
+            if samples > 1:
+                with attention.implemented(self.model, attention.OTHER[self.attention]):
+                    tensors["again.logits"] = _forward(self.model, arguments, at)
+            with precision.kept(self.truth.dtype), attention.unrounded():
+                with routing.recorded(self.routers_of_truth) as exact:
+                    truth = _forward(self.truth, arguments, at)
+                tensors["truth.logits"] = truth.to(torch.float32)
+                if exact:
+                    with routing.swapped(self.routers_of_truth, exact, rounded):
+                        tensors["routed.logits"] = _forward(self.truth, arguments, at).to(torch.float32)
+            if self.device.type == "cuda" and self.dtype == torch.float32:
+                with precision.tf32():
+                    tensors["tf32.logits"] = _forward(self.model, arguments, at)
+        kept = []
+        for index, seen in sorted(observed.layers.items()):
+            tensors[f"mask.{index}"] = seen["mask"].mask
+            if seen["attention"][0].numel() <= ATTENTION_VALUES:
+                tensors[f"attention.{index}"] = seen["attention"]
+            tensors[f"hidden.{index}"] = observed.hidden[index]
+            if seen["declared"] is not None:
+                tensors[f"declared.{index}"] = seen["declared"]
+            kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
+        facts = {
+            "layers": kept,
+            "logits_at": rows,
+            "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
+            "versions": self.versions,
+        }
+        tensors |= {name: arguments[name] for name in ("input_ids", "mm_token_type_ids")}
+        masks = {index: seen["mask"] for index, seen in observed.layers.items()}
+        tensors["doubtful"] = torch.stack([recovered.doubtful for recovered in masks.values()])
+        arrived = capture.to_host(tensors)
+
+        def write() -> None:
+            host = arrived()
+            for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
+                host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
+            each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
+            own = [{"token_ids": ids, "token_types": types} for ids, types in each]
+            probing = observed.probing.seconds()
+            seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
+            capture.write(directory, host, {**facts, "seconds": seconds}, own)
+
+        return write
+
+    def _arguments(self, prompts: list[Prompt]) -> dict:
+        if prompts[0].text is not None:
+            return self._processed(prompts[0])
+        arguments = {
+            "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
+            "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
+        }
+        items = [item for prompt in prompts for item in prompt.items]
+        images = [inputs.vision(item) for item in items if item.modality == "image"]
+        if images:
+            arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
+            arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
+        videos = [inputs.vision(item) for item in items if item.modality == "video"]
+        if videos:
+            frames = [frame for pixels, _ in videos for frame in pixels]
+            positions = [frame for _, places in videos for frame in places]
+            arguments["pixel_values_videos"] = inputs.padded(frames, 0)
+            arguments["video_position_ids"] = inputs.padded(positions, -1)
+            arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
+        clips = [inputs.audio(item) for item in items if item.modality == "audio"]
+        if clips:
+            arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
+            arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
+        return {name: tensor.to(self.device) for name, tensor in arguments.items()}
+
+    def _processed(self, prompt: Prompt) -> dict:
+        """A text with pictures, through transformers' processor."""
+        from PIL import Image
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(self.checkpoint)
+        pictures = [Image.open(path).convert("RGB") for path in prompt.images]
+        batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
+        batch.pop("attention_mask", None)
+        return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
+
+
+def together(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Which prompts are run together: those of one length with text and images only, up to `PAIRS_TOGETHER`."""
+    groups: dict[object, list[list[int]]] = {}
+    for place, prompt in enumerate(prompts):
+        length = len(prompt.token_ids)
+        plain = prompt.text is None and all(item.modality == "image" for item in prompt.items)
+        found = groups.setdefault(length if plain else (place,), [[]])
+        if found[-1] and (len(found[-1]) + 1) * length**2 > PAIRS_TOGETHER:
+            found.append([])
+        found[-1].append(place)
+    return [places for found in groups.values() for places in found]
+
+
+def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
+    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate` does: 5.19.0's forward
+    requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+    dtype = model.dtype
+    given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
+    counts = given.pop("num_frames_per_video", None)
+    if counts is not None and "num_frames_per_video" not in signature(model.model.get_video_features).parameters:
+        # Until 5.16 the frames of all videos are encoded one after another, whatever video they are of.
+        given["pixel_values_videos"] = given["pixel_values_videos"][None]
+        given["video_position_ids"] = given["video_position_ids"][None]
+    elif counts is not None:
+        videos = {"num_frames_per_video": counts, "return_dict": True}
+        videos["video_position_ids"] = given.pop("video_position_ids")
+        features = model.model.get_video_features(given.pop("pixel_values_videos"), **videos)
+        given["mm_encoder_outputs"] = {"video": features}
+        if "pixel_values" in given:
+            images = (given.pop("pixel_values"), given.pop("image_position_ids"))
+            given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
+    return model(**given, use_cache=False, logits_to_keep=rows).logits
+
+
+class _Observed:
+    def __init__(self, device: torch.device) -> None:
+        self.layers: dict[int, dict] = {}
+        self.hidden: dict[int, torch.Tensor] = {}
+        self.probing = Stopwatch(device)
+
+
+@contextmanager
+def _observed(model, implementation: str, layers: list[int]):
+    """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
+    from transformers.models.gemma4 import modeling_gemma4
+
+    original = attention.function(implementation)
+    observed = _Observed(model.device)
+
+    def attend(module, query, key, value, attention_mask, **kwargs):
+        result = original(module, query, key, value, attention_mask, **kwargs)
+        if isinstance(module, modeling_gemma4.Gemma4TextAttention) and (not layers or module.layer_idx in layers):
+            with observed.probing.on():
+                observed.layers[module.layer_idx] = {
+                    "type": module.layer_type,
+                    "window": module.sliding_window,
+                    "attention": result[0].flatten(2).clone(),
+                    "declared": _declared(attention_mask, len(query), query.shape[2]),
+                    "mask": _probe(original, module, query, key, value, attention_mask, implementation == "eager", kwargs),
+                }
+        return result
+
+    decoder_layers = [m for m in model.modules() if isinstance(m, modeling_gemma4.Gemma4TextDecoderLayer)]
+    hooks = []
+    for index, layer in enumerate(decoder_layers):
+        if layers and index not in layers:
+            continue
+
+        def keep(module, args, output, index=index):
+            observed.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        hooks.append(layer.register_forward_hook(keep))
+    try:
+        with attention.replaced(implementation, attend):
+            yield observed
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _probe(original, module, query, key, value, attention_mask, eager: bool, kwargs) -> probe.Recovered:
+    """The mask of one attention call, for prompts (prompts, KV head groups, N, bytes); query is (prompts, heads, N, head
+    size). Eager attention is two matrix products, whatever the head size is: there a pass covers more keys than it."""
+    prompts, kv_heads, keys, channels = value.shape
+    if eager:
+        channels = min(WIDEST, channels * probe.passes_for(keys, channels))
+    positions = torch.arange(keys, device=value.device)
+    decoder = probe.Decoder()
+    for index in range(probe.passes_for(keys, channels)):
+        coded = probe.codes(positions, channels, index, value.dtype).expand(prompts, kv_heads, -1, -1)
+        output = original(
+            module, torch.zeros_like(query), torch.zeros_like(key), coded.contiguous(), attention_mask, **kwargs
+        )
+        decoder.add(output[0])
+    return decoder.recovered(kv_heads)
+
+
+def _checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tokens: int, layer: int) -> torch.Tensor:
+    """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
+    try:
+        if doubtful:
+            recovered.check()
+        return probe.cut(mask, tokens)
+    except probe.ProbeError as error:
+        raise probe.ProbeError(f"reference, layer {layer}: {error}") from error
+
+
+def _declared(attention_mask, prompts: int, tokens: int) -> torch.Tensor | None:
+    """The mask tensor that transformers handed to the attention function, bit-packed (prompts, N, bytes); a flex
+    block mask is not one."""
+    if not torch.is_tensor(attention_mask):
+        return None
+    mask = attention_mask[:, 0, :tokens, :tokens].expand(prompts, -1, -1)
+    return probe.pack(mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    reference = Reference()
+    handlers = {"build": reference.build, "load": reference.load, "run": reference.run}
+    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Which GPU each of several sessions that work beside each other takes."""
+
+from __future__ import annotations
+
+import os
+
+from harness.verification.session import inspect
+
+
+def in_turn(worker: int, python: str) -> str | None:
+    """The GPU of a worker, as in `CUDA_VISIBLE_DEVICES`, when workers take those that ``python`` may use in turn; none
+    where there is no GPU.
+
+    Raises:
+        EnvironmentFailure: ``python`` is not an interpreter.
+    """
+    count = inspect(python)["gpus"]
+    if not count:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(number) for number in range(count)]
+    return gpus[worker % len(gpus)]

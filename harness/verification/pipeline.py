@@ -1,0 +1,136 @@
+"""Many batches one after another: while one is compared, in processes of their own, the next ones are served."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import NamedTuple
+
+from harness.compare.result import CaseResult, Verdict
+from harness.compare.setting import Setting
+from harness.drivers.supervise import die_with
+from harness.errors import DriverFailure
+from harness.prompts.case import Case, Declared
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.verification.session import InFlight, Pair, Session
+from harness.verification.verify import Batch, compared
+
+IN_FLIGHT = 2
+"""Batches that each reference driver has been asked for, so that neither side waits for the other or for a comparison."""
+COMPARING = max(1, min(8, (os.cpu_count() or 1) - 2))
+"""Processes that compare: the drivers keep a core each."""
+
+
+def in_flight(session: Session) -> int:
+    """Batches that are with the drivers at the same time."""
+    return IN_FLIGHT * len(session.references)
+
+
+def verify_stream(
+    session: Session,
+    batches: Iterable[Sequence[Layout]],
+    setting: Setting,
+    spec: ModelSpec,
+    declared: Iterable[Declared] = (),
+    name: str = "generated",
+) -> Iterator[list[CaseResult]]:
+    """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
+    pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them.
+
+    The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
+    masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew, when
+    what is in flight has landed.
+    """
+    declared = list(declared)
+    most = in_flight(session)
+    flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
+    comparing: deque[_Comparing] = deque()
+
+    def take_off(batch: Batch) -> None:
+        try:
+            flying.append((batch, session.begin(spec, setting, batch.prompts, remember=False)))
+        except DriverFailure as error:
+            flying.append((batch, error))
+
+    def land() -> None:
+        batch, flight = flying.popleft()
+        failed = flight if isinstance(flight, DriverFailure) else None
+        try:
+            pairs = [] if failed else session.finish(flight)
+        except DriverFailure as error:
+            failed = error
+            if not flight.engine.alive or not flight.reference.alive:
+                others = [other for other, _ in flying]
+                flying.clear()
+                for other in others:
+                    take_off(other)
+        if failed:
+            found = batch.failed(setting, spec, failed, session, declared)
+            comparing.append(_Comparing(batch, None if flight is failed else flight, [], found))
+        else:
+            comparing.append(_Comparing(batch, flight, pairs, compare(batch, pairs)))
+
+    def compare(batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
+        each = zip(batch.cases, pairs, batch.commands, strict=True)
+        return [pool.submit(_compared, case, spec, setting, pair, declared, command) for case, pair, command in each]
+
+    def results() -> list[CaseResult]:
+        batch, flight, pairs, waiting = comparing.popleft()
+        found = [one.result() if isinstance(one, Future) else one for one in waiting]
+        if any(map(_open, found)):
+            while flying:
+                land()
+            try:
+                both = [one.result() for one in compare(batch, session.sampled_again(spec, setting, flight, pairs))]
+            except DriverFailure as error:
+                both = batch.failed(setting, spec, error, session, declared)
+            found = [again if _open(one) else one for one, again in zip(found, both, strict=True)]
+        if flight:
+            session.discard(flight)
+        return found
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
+        count = 0
+        for layouts in batches:
+            if len(flying) == most:
+                land()
+            batch = Batch.of(layouts, setting, spec, name, seed=count)
+            count += len(layouts)
+            take_off(batch)
+            while len(comparing) >= most:
+                yield results()
+        while flying:
+            land()
+        while comparing:
+            yield results()
+
+
+class _Comparing(NamedTuple):
+    """A batch on its way from captures to results; one that failed has them already."""
+
+    batch: Batch
+    flight: InFlight | None
+    pairs: list[Pair]
+    results: list[Future[CaseResult]] | list[CaseResult]
+
+
+def _open(result: CaseResult) -> bool:
+    """Whether a higher noise floor may change the verdict. A failure, declared or not, has no logits."""
+    return result.logits is not None and result.verdict is not Verdict.PASS and not result.masks_differ
+
+
+def _worker(parent: int) -> None:
+    """Ctrl-C is for the process that started this one, and this one ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
+
+
+def _compared(case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str) -> CaseResult:
+    return compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
+

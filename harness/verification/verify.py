@@ -1,0 +1,240 @@
+"""One case from start to end: prompt, both sides, comparison, verdict."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.captures.capture import Capture
+from harness.compare.comparison import judge
+from harness.compare.result import CaseResult, Verdict
+from harness.compare.setting import Setting
+from harness.errors import DriverFailure
+from harness.families.gemma4.presets import preset
+from harness.families.gemma4.prompts import Prompt, prompt_for
+from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case, Declared
+from harness.prompts.layout import Layout, Segment
+from harness.prompts.model_spec import ModelSpec
+from harness.verification.session import Pair, Session
+
+
+def verify(
+    session: Session, case: Case, setting: Setting, declared: Iterable[Declared] = (), *, spec: ModelSpec | None = None
+) -> CaseResult:
+    """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
+    spec = spec or preset(case.model)
+    layout = Layout.parse(case.layout) if case.layout else None
+    prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
+    mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.mates, start=1)]
+    reproduce = command(case, setting, spec)
+    try:
+        (pair,) = session.observe(spec, setting, [prompt], mates)
+    except DriverFailure as error:
+        known = _failure(error, setting, session, declared)
+        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
+    return compared(case, layout, spec, setting, pair, declared, reproduce)
+
+
+def compared(
+    case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, pair: Pair, declared: Iterable[Declared], reproduce: str
+) -> CaseResult:
+    """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
+    cannot be compared are an ERROR."""
+    start = time.perf_counter()
+    release = pair.serving.facts["versions"]["vllm"]
+    served = setting.with_(**{name: pair.serving.facts["engine"][name] for name in ("backend", "runner")})
+    holds = [d for d in declared if d.holds(served, release)]
+    masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
+    try:
+        result = judge(
+            case=case.name,
+            title=case.title,
+            layout=layout or layout_of(pair.reference),
+            spec=spec,
+            setting=setting,
+            reference=pair.reference,
+            serving=pair.serving,
+            declared=next(masked, None),
+            imprecise=next((d for d in holds if d.precision), None),
+            reproduce=reproduce,
+        )
+    except ValueError as error:
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "")
+    times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
+    return replace(result, seconds=times)
+
+
+def _failure(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
+    """The declaration that this failure of the serving side is, if one holds for what was asked for."""
+    setting = setting.named_on(session.host)
+    ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
+    return next((d for d in ours if d.holds(setting, session.release)), None)
+
+
+def failed(
+    case: Case,
+    layout: Layout | None,
+    spec: ModelSpec,
+    setting: Setting,
+    reproduce: str,
+    stage: str,
+    message: str,
+    log: str,
+    known: Declared | None = None,
+) -> CaseResult:
+    """A case that has no answer: ERROR, or KNOWN where the failure is declared."""
+    why = f"; declared: {known.reason} ({known.link})" if known else ""
+    tokens = layout.tokens if layout else ()
+    return CaseResult(
+        case=case.name,
+        title=case.title,
+        layout=str(layout or case.text or "picture"),
+        verdict=Verdict.KNOWN if known else Verdict.ERROR,
+        diagnosis=f"no answer: {message}{why}",
+        tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
+        layers=[],
+        logits=None,
+        first_diverging_layer=None,
+        setting={**setting.to_dict(), "label": setting.label},
+        model=spec.to_dict(),
+        versions={},
+        seconds={},
+        reproduce=reproduce,
+        declared=known.to_dict() if known else None,
+        error={"stage": stage, "message": message, "log": log},
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Layouts that are served together: for each the case, the prompt and the command that runs it again."""
+
+    layouts: Sequence[Layout]
+    cases: list[Case]
+    prompts: list[Prompt]
+    commands: list[str]
+
+    @classmethod
+    def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0) -> Batch:
+        title = "served together" if len(layouts) > 1 else "generated"
+        cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
+        prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
+        commands = []
+        for index, case in enumerate(cases):
+            mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
+            commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
+        return cls(layouts, cases, prompts, commands)
+
+    def failed(
+        self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
+    ) -> list[CaseResult]:
+        """The ERROR of each of them, or KNOWN where this failure is declared."""
+        failure = (error.kind or error.stage, str(error), error.log, _failure(error, setting, session, declared))
+        each = zip(self.cases, self.layouts, self.commands, strict=True)
+        return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
+
+
+def verify_batch(
+    session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
+) -> list[CaseResult]:
+    """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
+    batch = Batch.of(layouts, setting, spec, name)
+    declared = list(declared)
+    try:
+        pairs = session.observe(spec, setting, batch.prompts)
+    except DriverFailure as error:
+        return batch.failed(setting, spec, error, session, declared)
+    return [
+        compared(case, layout, spec, setting, pair, declared, reproduce)
+        for case, layout, pair, reproduce in zip(batch.cases, layouts, pairs, batch.commands, strict=True)
+    ]
+
+
+def verify_all(
+    session: Session,
+    cases: Iterable[tuple[Case, Setting]],
+    declared: Iterable[Declared],
+    done: Callable[[CaseResult], None] = lambda result: None,
+) -> list[CaseResult]:
+    """Run cases one after another; ``done`` is called after each, so that nothing that is known is lost."""
+    declared = list(declared)
+    results = []
+    for case, setting in cases:
+        results.append(verify(session, case, setting, declared))
+        done(results[-1])
+    return results
+
+
+def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
+    """The command line that runs this case again."""
+    words = ["harness", "run"]
+    words += ["--layout", case.layout] if case.layout else []
+    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
+    words += [word for image in case.images for word in ("--image", image)]
+    words += ["--text", case.text] if case.text is not None else []
+    words += ["--model", case.model]
+    words += ["--window", str(spec.window)] if not spec.source else []
+    words += ["--seed", str(case.seed)] if case.seed else []
+    for option, name in (("--backend", "backend"), ("--runner", "runner"), ("--dtype", "dtype")):
+        words += [option, getattr(setting, name)]
+    default = Setting()
+    for option, name in (
+        ("--kv-dtype", "kv_dtype"),
+        ("--mode", "mode"),
+        ("--chunk", "chunk"),
+        ("--tensor-parallel", "tensor_parallel"),
+        ("--reference", "reference"),
+        ("--block-size", "block_size"),
+    ):
+        if getattr(setting, name) != getattr(default, name):
+            words += [option, str(getattr(setting, name))]
+    words += ["--prefix-caching"] if setting.prefix_caching else []
+    for option, values in (
+        ("--mate", setting.mates),
+        ("--overlay", setting.overlays),
+        ("--observe-layer", setting.layers),
+        ("--logits-at", setting.positions),
+    ):
+        for value in values:
+            words += [option, str(value)]
+    for name, value in setting.arguments:
+        words += ["--serving-arg", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def text_prompt(case: Case, work: Path) -> Prompt:
+    """A prompt whose text and pictures go through both processors; a ``case.picture`` is drawn."""
+    import numpy as np
+    from PIL import Image
+
+    if not case.picture:
+        return Prompt((), (), (), images=case.images, text=case.text)
+    width, height = case.picture
+    path = work / f"picture-{width}x{height}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng([width, height]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return Prompt((), (), (), images=(str(path),), text=DEFAULT_PICTURE_TEXT)
+
+
+def layout_of(capture: Capture) -> Layout:
+    """The layout that the reference's processor made of a text with pictures, read back from its tokens."""
+    kinds = {number: kind for kind, number in capture.facts["special"].items()}
+    segments: list[Segment] = []
+    before = ""
+    for token in capture.facts["token_ids"]:
+        kind = kinds.get(token, "text")
+        form = {"text": "t", "image": "i"}.get(kind)
+        if form and kind == before:
+            segments[-1] = Segment(form, segments[-1].soft + 1)
+        elif form:
+            segments.append(Segment(form, 1))
+        before = kind
+    layout = Layout(tuple(segments))
+    if layout.token_types != capture.facts["token_types"]:
+        raise ValueError("the processor's token types are not those of images wrapped in boi and eoi")
+    return layout

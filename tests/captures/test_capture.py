@@ -1,0 +1,158 @@
+"""A capture is read as it was written, and only if it is whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.captures import capture
+from harness.captures.capture import Capture
+from harness.references.transformers import precision
+
+TOKENS = 11
+OWN = {"token_ids": list(range(TOKENS)), "layers": [{"index": 0}]}
+FACTS = {"versions": {"vllm": "0.32.0"}, "seconds": {"serving": 0.5}}
+
+
+def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(2, TOKENS, TOKENS, generator=generator) < 0.5
+    return {
+        "logits": torch.randn(TOKENS, 7, generator=generator),
+        "mask.0": torch.from_numpy(np.packbits(mask.numpy(), axis=-1)),
+        "declared.0": torch.from_numpy(np.packbits(mask[0].numpy(), axis=-1)),
+        "attention.0": torch.randn(6, TOKENS, generator=generator).T,
+    }
+
+
+def write(directory: Path, tensors: dict[str, torch.Tensor], facts: dict = FACTS) -> None:
+    """A stack of one."""
+    capture.write(directory, {name: tensor[None] for name, tensor in tensors.items()}, facts, [OWN])
+
+
+def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
+    written = tensors()
+    write(tmp_path / "one", written)
+    read = Capture(tmp_path / "one")
+    assert read.tokens == TOKENS
+    assert {name: value for name, value in read.facts.items() if name != "schema"} == FACTS | OWN
+    assert set(read.tensors) == set(written)
+    for name, tensor in written.items():
+        np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+def test_float64_is_stored_as_float32_while_a_model_is_kept_in_float64(tmp_path: Path) -> None:
+    exact = torch.randn(1, TOKENS, 7, dtype=torch.float64)
+    with precision.kept(torch.float64):
+        capture.write(tmp_path, {"truth.logits": exact}, FACTS, [OWN])
+    read = Capture(tmp_path).tensors["truth.logits"]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, exact[0].numpy().astype(np.float32))
+
+
+def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
+    each = [tensors(seed) for seed in range(3)]
+    stacked = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+    capture.write(tmp_path, stacked, FACTS, [{**OWN, "token_types": [seed] * TOKENS} for seed in range(3)])
+    for seed, one in enumerate(each):
+        read = Capture(tmp_path, seed)
+        assert read.facts["token_types"] == [seed] * TOKENS
+        for name, tensor in one.items():
+            np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_mask_that_all_kv_head_groups_share_is_stored_once(tmp_path: Path, alike: bool) -> None:
+    mask = torch.randint(0, 256, (5, 1, TOKENS, 2), dtype=torch.uint8).repeat(1, 8, 1, 1)
+    mask[3, 2, 4, 0] ^= 0 if alike else 1
+    capture.write(tmp_path, {"mask.0": mask}, FACTS, [OWN] * 5)
+    for place in range(5):
+        np.testing.assert_array_equal(Capture(tmp_path, place).masks(0), mask[place].numpy())
+    assert ((tmp_path / "capture.safetensors").stat().st_size < mask.nbytes) == alike
+
+
+def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Path) -> None:
+    whole = {
+        "mask.0": torch.randint(0, 256, (3, 4, TOKENS, 2), dtype=torch.uint8),
+        "attention.0": torch.randn(3, TOKENS, 8, dtype=torch.bfloat16),
+        "logits": torch.randn(3, TOKENS, 7),
+    }
+    for rank in range(2):
+        part = {**whole, "mask.0": whole["mask.0"].chunk(2, 1)[rank], "attention.0": whole["attention.0"].chunk(2, -1)[rank]}
+        capture.save_part(tmp_path / f"rank{rank}.safetensors", part)
+    capture.join(tmp_path, 2)
+    capture.write_facts(tmp_path, FACTS, [OWN] * 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
+    for place in range(3):
+        for name, tensor in whole.items():
+            np.testing.assert_array_equal(Capture(tmp_path, place).tensors[name], tensor[place].float().numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_floats_of_every_dtype_are_read_as_float32_with_every_bit_that_it_has(tmp_path: Path, dtype: torch.dtype) -> None:
+    values = torch.tensor([[1 / 3, -2.5e-6, 0.0, torch.inf, -torch.inf, torch.nan, 3.1e4]]).to(dtype)
+    write(tmp_path, {"logits": values, "mask.0": torch.ones(1, 1, 1, dtype=torch.uint8)})
+    read = Capture(tmp_path).tensors
+    assert read["logits"].dtype == np.float32 and read["mask.0"].dtype == np.uint8
+    np.testing.assert_array_equal(read["logits"], values.float().numpy())
+
+
+def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).random((2, TOKENS, TOKENS)) < 0.5
+    write(tmp_path, {**tensors(), "mask.0": torch.from_numpy(np.packbits(mask, axis=-1))})
+    read = Capture(tmp_path)
+    np.testing.assert_array_equal(read.unpack(read.masks(0)), mask)
+    assert read.unpack(read.declared(0)).shape == (TOKENS, TOKENS)
+    assert Capture(tmp_path).declared(1) is None
+
+
+def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path) -> None:
+    write(tmp_path / "all", tensors())
+    write(
+        tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}
+    )
+    assert Capture(tmp_path / "all").observed.all()
+    assert Capture(tmp_path / "some").observed.tolist() == [False] + [True] * (TOKENS - 1)
+
+
+def test_equal_captures_are_equal_bytes(tmp_path: Path) -> None:
+    written = tensors()
+    write(tmp_path / "one", written)
+    write(tmp_path / "two", dict(reversed(written.items())), dict(reversed(FACTS.items())))
+    for name in ("capture.safetensors", "capture.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_whole_capture_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, tensors())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "left", [["capture.safetensors.part"], ["capture.safetensors"], ["capture.safetensors", "capture.json.part"]]
+)
+def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[str]) -> None:
+    write(tmp_path / "whole", tensors())
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for name in left:
+        (cut / name).write_bytes((tmp_path / "whole" / name.removesuffix(".part")).read_bytes()[:40])
+    with pytest.raises(FileNotFoundError, match="capture.json"):
+        _ = Capture(cut).facts
+
+
+def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write(tmp_path, tensors(), {**FACTS, "versions": object()})
+    with pytest.raises(FileNotFoundError, match="capture.json"):
+        _ = Capture(tmp_path).facts
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, tensors())
+    facts = json.loads((tmp_path / "capture.json").read_text())
+    (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
+    with pytest.raises(ValueError, match=f"schema 99, this harness reads {capture.SCHEMA}"):
+        _ = Capture(tmp_path).facts

@@ -1,0 +1,50 @@
+"""A declared divergence holds where its fields say and nowhere else."""
+
+import pytest
+
+from harness.compare.setting import Setting
+from harness.prompts.case import Declared
+
+BASE = Declared(
+    "drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33"
+)
+
+
+@pytest.mark.parametrize(
+    ("backend", "runner", "release", "holds"),
+    [
+        ("triton", "v2", "0.32.0", True),
+        ("triton", "v2", "0.32.0+cpu", True),
+        ("triton", "v2", "0.32.1rc1", True),
+        ("triton", "v2", "0.25.1", True),
+        ("triton", "v2", "0.24.0", False),
+        ("triton", "v2", "0.33.0", False),
+        ("triton", "v1", "0.32.0", False),
+        ("cpu", "v2", "0.32.0", False),
+    ],
+)
+def test_it_holds_for_its_back_ends_runners_and_releases(backend: str, runner: str, release: str, holds: bool) -> None:
+    assert BASE.holds(Setting(backend=backend, runner=runner), release) is holds
+
+
+def test_fields_left_out_hold_everywhere() -> None:
+    anywhere = Declared("drop", "https://example.org/1", "a reason")
+    assert all(
+        anywhere.holds(Setting(backend=backend, runner=runner), "0.1")
+        for backend in ("triton", "cpu")
+        for runner in ("v1", "v2")
+    )
+
+
+@pytest.mark.parametrize(
+    "kinds", [{}, {"policy": "drop", "failure": "died"}, {"policy": "drop", "precision": "tf32"}, {"precision": "bf8"}]
+)
+def test_a_declaration_is_of_one_kind(kinds: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="policy, precision and failure|precision 'bf8': one of tf32"):
+        Declared(link="https://example.org/1", reason="a reason", **kinds)
+
+
+def test_it_may_hold_for_some_dtypes_only() -> None:
+    coarse = Declared(precision="tf32", link="https://example.org/1", reason="a reason", dtypes=("float32",))
+    assert coarse.holds(Setting(dtype="float32"), "0.25.1")
+    assert not coarse.holds(Setting(dtype="bfloat16"), "0.25.1")

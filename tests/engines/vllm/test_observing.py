@@ -1,0 +1,61 @@
+"""Observing does not change what the engine computes: not one bit of the logits that it returns."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.compare.setting import Setting
+from harness.drivers.process import Driver
+from harness.families.gemma4.presets import preset
+from harness.families.gemma4.prompts import prompt_for
+from harness.prompts.layout import Layout
+from harness.verification.session import Session
+from tests.engines.vllm.raw_logits import TOKENS
+
+pytestmark = pytest.mark.engine
+
+SPEC = preset("tiny")
+LAYOUTS = ["t2 i5 t2 i12 t3", "t9", "t3 i9"]
+RAW = (("logprobs_mode", "raw_logits"), ("max_logprobs", "-1"))
+
+
+def generated(session: Session, setting: Setting, folder: Path, *, observe: bool) -> dict:
+    """What an engine of its own answers to `LAYOUTS` in one batch."""
+    driver = Driver(
+        "tests.engines.vllm.raw_logits",
+        session.serving_python,
+        folder / f"observe-{observe}.log",
+        setting.environment(session.host),
+    )
+    prompts = [prompt_for(Layout.parse(text), SPEC, seed=index).to_dict() for index, text in enumerate(LAYOUTS)]
+    try:
+        driver.ask(
+            "load",
+            timeout=600,
+            checkpoint=session.checkpoint(SPEC),
+            setting={**setting.to_dict(), "host": session.host},
+            arguments=setting.engine_arguments(SPEC, session.host),
+            observe=observe,
+        )
+        return driver.ask("run", timeout=600, prompts=prompts, out=str(folder / str(observe)), layers=[], positions=[])
+    finally:
+        driver.close()
+
+
+@pytest.mark.parametrize(
+    "setting", [Setting(runner="v1", arguments=RAW), Setting(runner="v2", arguments=RAW)], ids=["v1", "v2"]
+)
+def test_the_logits_of_every_sampled_token_are_the_same_bits(
+    session: Session, tmp_path: Path, setting: Setting
+) -> None:
+    session.checkpoint(SPEC)
+    with ThreadPoolExecutor(2) as both:
+        observed, plain = both.map(
+            lambda observe: generated(session, setting, tmp_path, observe=observe), (True, False)
+        )
+    assert observed["sampled"] == plain["sampled"]
+    assert np.shape(plain["logits"]) == (len(LAYOUTS), TOKENS, SPEC.vocab)
+    assert np.array(observed["logits"]).tobytes() == np.array(plain["logits"]).tobytes()
+    assert len(list(tmp_path.glob("True/*/capture.json"))) == len(LAYOUTS) and not (tmp_path / "False").exists()

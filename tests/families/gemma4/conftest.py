@@ -1,0 +1,24 @@
+"""Building in the process that builds: the reference driver."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.drivers.process import Driver
+
+
+@pytest.fixture
+def builders(tmp_path: Path) -> Iterator:
+    """A function that starts one more driver."""
+    started: list[Driver] = []
+
+    def start() -> Driver:
+        log = tmp_path / "logs" / f"{len(started)}.log"
+        started.append(Driver("harness.references.transformers.driver", sys.executable, log, {"HF_HUB_OFFLINE": "1"}))
+        return started[-1]
+
+    yield start
+    for driver in started:
+        driver.close()

@@ -1,0 +1,54 @@
+"""A spec is built to the same bytes by every process, whole or not at all."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from harness.drivers.process import Driver
+from harness.errors import DriverFailure
+from harness.families.gemma4.presets import preset
+from harness.prompts.model_spec import ModelSpec
+from tests.drivers.processes import within
+
+TINY = preset("tiny")
+
+
+def build(driver: Driver, spec: ModelSpec, cache: Path) -> Path:
+    return Path(driver.ask("build", timeout=120, spec=spec.to_dict(), cache=str(cache))["checkpoint"])
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def test_two_processes_build_the_same_bytes(tmp_path: Path, builders) -> None:
+    one, two = (build(builders(), TINY, tmp_path / name) for name in ("one", "two"))
+    assert "model.safetensors" in contents(one)
+    assert one.name == two.name
+    assert contents(one) == contents(two)
+
+
+def test_a_checkpoint_that_is_there_is_not_built_again(tmp_path: Path, builders) -> None:
+    driver = builders()
+    first = build(driver, TINY, tmp_path)
+    before = (first / "model.safetensors").stat().st_mtime_ns
+    assert build(driver, TINY, tmp_path) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == before
+    other = build(driver, TINY.with_(seed=1), tmp_path)
+    assert other != first
+    assert contents(other)["model.safetensors"] != contents(first)["model.safetensors"]
+
+
+def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, builders) -> None:
+    spec = TINY.with_(vocab=16384, hidden=512)
+    driver, cache = builders(), tmp_path / "cache"
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build, driver, spec, cache)
+        assert within(60, lambda: cache.exists() and any(cache.iterdir()))
+        driver.kill()
+        with pytest.raises(DriverFailure, match="died .signal SIGKILL."):
+            building.result()
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
+    again, elsewhere = build(builders(), spec, cache), build(builders(), spec, tmp_path / "elsewhere")
+    assert contents(again) == contents(elsewhere)
