@@ -36,9 +36,9 @@ CASES = [
     Case("shared-kv", "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images", "t3 i5 t4 i12 t3", model="e4b-small"),
 ]
 
-V1 = Setting(backend="triton", runner="v1")
-V2 = Setting(backend="triton", runner="v2")
-CPU_ATTN = Setting(backend="cpu")
+V1 = Setting.of(backend="triton", runner="v1")
+V2 = Setting.of(backend="triton", runner="v2")
+CPU_ATTN = Setting.of(backend="cpu")
 SETTINGS = [V1, V2, CPU_ATTN]
 
 DROP = replace(gpu.DROP, backends=("triton",))

@@ -95,8 +95,8 @@ DECLARED = [
 
 OFFERED = "HARNESS_OFFERED"
 """The environment variable that has the answers to `offered`, by interpreter."""
-V1 = Setting(runner="v1", dtype="bfloat16")
-V2 = Setting(runner="v2", dtype="bfloat16")
+V1 = Setting.of(runner="v1", dtype="bfloat16")
+V2 = Setting.of(runner="v2", dtype="bfloat16")
 
 
 def wanted(markers: str | None) -> bool:

@@ -18,7 +18,7 @@ from harness.verification.session import Pair, Session
 pytestmark = pytest.mark.engine
 
 TINY = PRESETS["tiny"]
-V1 = Setting(runner="v1")
+V1 = Setting.of(runner="v1")
 FEW = max(3, settings.default.max_examples // 8)
 
 

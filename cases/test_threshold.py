@@ -16,7 +16,7 @@ from harness.prompts.layout import Layout
 
 pytestmark = pytest.mark.engine
 
-RIGHT = [Setting(runner="v1"), Setting(runner="v2", overlays=("pr-50539",))]
+RIGHT = [Setting.of(runner="v1"), Setting.of(runner="v2", overlays=("pr-50539",))]
 WINDOWS = {"dev": [], "ci": [3], "nightly": [1, 2, 3, 5, 16, 17, 32]}
 """Besides the preset's 8."""
 FEW = settings.default.max_examples // 4

@@ -20,9 +20,9 @@ from harness.prompts.model_spec import ModelSpec
 TINY = PRESETS["tiny"]
 WITHOUT_FLAG = PRESETS["tiny-causal"]
 
-V1 = Setting(runner="v1")
-V2 = Setting(runner="v2")
-CPU_ATTN = Setting(backend="cpu")
+V1 = Setting.of(runner="v1")
+V2 = Setting.of(runner="v2")
+CPU_ATTN = Setting.of(backend="cpu")
 CHUNKED = V1.with_(chunk=CHUNK)
 CACHING = V1.with_(prefix_caching=True)
 

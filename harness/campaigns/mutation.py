@@ -88,7 +88,7 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: st
         borders = strategies.Borders(chunk=chunk)
         images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
         whole = images.filter(lambda layout: unsplit(layout, chunk))
-        chunked = v1.with_(chunk=chunk, arguments=(*v1.arguments, NO_VIDEO))
+        chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
         return Ground(chunked, whole.map(lambda layout: [layout]), spec)
     if mutant == "ranges-of-another-request":
         return Ground(v1, strategies.batches(near, 3), spec)

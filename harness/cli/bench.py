@@ -15,6 +15,7 @@ from rich.table import Table
 from harness.campaigns.bench import layout_of, stream
 from harness.cli import options
 from harness.cli.parallel import in_parallel
+from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
@@ -23,11 +24,9 @@ from harness.prompts.model_spec import ModelSpec
 TOKENS = (24, 32, 64, 128, 256, 500)
 
 
+@with_setting("backend", "runner", "dtype", runner="v1")
 def bench(
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
-    backend: options.Backend = "triton",
-    runner: options.Runner = "v1",
-    dtype: options.Dtype = "float32",
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
@@ -37,12 +36,13 @@ def bench(
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
     from harness.campaigns.bench import measure
     from harness.verification.session import Session, check_usage
 
-    setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)
     options.at_least("batch", batch, 1)
     options.at_least("step", step or 1, 1)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli import options
-from harness.compare.setting import BACKENDS
+from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
 
 
@@ -42,7 +42,7 @@ def doctor(
                 }
             )
             break
-    backends = list(BACKENDS[host]) if host else []
+    backends = list(attention_backends.on(host)) if host else []
     if format is options.Format.json:
         json.dump({"host": host, "backends": backends, "problems": problems, **facts}, sys.stdout, indent=1)
         print()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
+from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.engines.vllm.overlays import OVERLAYS
@@ -24,36 +25,36 @@ from harness.report import atomic
 from harness.report.terminal import TIGHT
 
 
+@with_setting("backend", "dtype")
 def mutants(
     out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/mutants"),
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
-    backend: options.Backend = "triton",
-    dtype: options.Dtype = "float32",
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
     from harness.report.bundle import write_report
     from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
-    base = Setting(backend=backend, dtype=dtype)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     options.at_least("examples", examples, 1)
     options.at_least("jobs", jobs, 1)
-    check_usage(base, serving_python)
+    check_usage(setting, serving_python)
     chosen = [name for name in names if not only or name in only]
     kills, results = [], []
     console = Console(stderr=True)
-    arguments = [(name, spec, base, examples) for name in chosen]
+    arguments = [(name, spec, setting, examples) for name in chosen]
     for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]

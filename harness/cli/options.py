@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from harness.compare.setting import Setting
 from harness.errors import UsageError
 from harness.families.gemma4.presets import preset
 from harness.prompts.model_spec import ModelSpec
@@ -22,64 +21,8 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
 ServingPython = Annotated[str, typer.Option(help="interpreter that has vllm")]
 ReferencePython = Annotated[str, typer.Option(help="interpreter that has transformers")]
-Backend = Annotated[str, typer.Option(help="attention back end: triton, cpu, flex; on CUDA also flash, auto")]
-Runner = Annotated[str, typer.Option(help="vLLM's model runner: v1, v2, or auto for its own choice")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
-KvDtype = Annotated[str, typer.Option(help="vLLM's kv_cache_dtype")]
-Mode = Annotated[str, typer.Option(help="eager, or compiled with CUDA graphs as production runs it")]
-Chunk = Annotated[int | None, typer.Option(help="vLLM's max_num_batched_tokens: prompts are prefilled in chunks of it")]
-PrefixCaching = Annotated[bool, typer.Option("--prefix-caching", help="serve with the prefix cache on")]
-Mate = Annotated[list[str] | None, typer.Option(help="a layout served in the same batch; repeatable")]
-TensorParallel = Annotated[int, typer.Option(help="number of GPUs")]
-Overlay = Annotated[list[str] | None, typer.Option(help="a named change laid over the serving side; repeatable")]
-Reference = Annotated[str, typer.Option(help="transformers' attention: eager, sdpa or flex_attention")]
-BlockSize = Annotated[int, typer.Option(help="tokens a KV block")]
-ServingArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further argument of vllm.LLM; repeatable")]
 
 THIS_PYTHON = sys.executable
-
-
-def setting_of(
-    backend: str,
-    runner: str,
-    dtype: str,
-    kv_dtype: str,
-    mode: str,
-    chunk: int | None,
-    prefix_caching: bool,
-    mate: list[str] | None,
-    tensor_parallel: int,
-    overlay: list[str] | None,
-    reference: str,
-    block_size: int,
-    serving_arg: list[str] | None,
-) -> Setting:
-    """The setting that the options name.
-
-    Raises:
-        UsageError: some value is not allowed.
-    """
-    arguments = []
-    for text in serving_arg or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError("serving-arg", text, "NAME=VALUE with the name of an argument of vllm.LLM")
-        arguments.append((name, value))
-    return Setting(
-        backend=backend,
-        runner=runner,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        mode=mode,
-        chunk=chunk,
-        prefix_caching=prefix_caching,
-        mates=tuple(mate or ()),
-        tensor_parallel=tensor_parallel,
-        overlays=tuple(overlay or ()),
-        reference=reference,
-        block_size=block_size,
-        arguments=tuple(arguments),
-    )
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:

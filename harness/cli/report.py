@@ -13,18 +13,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from harness.cli import options
 from harness.cli.run import EXIT_CODES
+from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
 from harness.errors import UsageError
 
 
+@with_setting("overlays")
 def report(
     out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/latest"),
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
-    overlay: options.Overlay = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from cases import gpu
@@ -37,12 +41,12 @@ def report(
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a case: {', '.join(names)}")
-    check_names(overlay or ())
+    check_names(setting.overlays)
     host = host_of(serving_python)
     chosen = [
-        (case, setting.with_(overlays=tuple(overlay or ())))
-        for case, setting in entries(host, serving_python)
-        if (not only or case.name in only) and (not backend or setting.backend in backend)
+        (case, entry.with_(overlays=setting.overlays))
+        for case, entry in entries(host, serving_python)
+        if (not only or case.name in only) and (not backend or entry.engine.backend in backend)
     ]
     if not chosen:
         raise UsageError("backend", backend, "no setting of the catalogue has it")

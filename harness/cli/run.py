@@ -15,7 +15,9 @@ from PIL import Image
 from rich.console import Console
 
 from harness.cli import options
+from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult, Verdict
+from harness.compare.setting import Setting
 from harness.errors import UsageError
 from harness.families.gemma4.given import model as checkpoint
 from harness.families.gemma4.prompts import prompt_for
@@ -25,6 +27,7 @@ from harness.prompts.layout import Layout
 EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
 
 
+@with_setting()
 def run(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
@@ -36,39 +39,20 @@ def run(
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
-    backend: options.Backend = "triton",
-    runner: options.Runner = "auto",
-    dtype: options.Dtype = "float32",
-    kv_dtype: options.KvDtype = "auto",
-    mode: options.Mode = "eager",
-    chunk: options.Chunk = None,
-    prefix_caching: options.PrefixCaching = False,
-    mate: options.Mate = None,
-    tensor_parallel: options.TensorParallel = 1,
-    overlay: options.Overlay = None,
-    reference: options.Reference = "eager",
-    block_size: options.BlockSize = 32,
-    serving_arg: options.ServingArg = None,
-    observe_layer: Annotated[list[int] | None, typer.Option(help="only this layer's mask; repeatable")] = None,
-    logits_at: Annotated[
-        list[int] | None, typer.Option(help="only this position's logits, -1 is the last; repeatable")
-    ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
     keep: Annotated[Path | None, typer.Option(help="keep captures and logs in this folder")] = None,
     format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
-    setting = options.setting_of(
-        backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
-        block_size, serving_arg,
-    ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
     options.at_least("seed", seed, 0)
     chosen, declared = _chosen(layout, case, picture, image or [], text, model)
     chosen = replace(chosen, seed=seed)
     spec = checkpoint(chosen.model)
-    for index in setting.layers:
+    for index in setting.selection.layers:
         if not 0 <= index < len(spec.layers):
             raise UsageError("observe-layer", index, f"0 to {len(spec.layers) - 1}, the layers of {spec.name}")
     if spec.source and chosen.layout:
@@ -79,7 +63,7 @@ def run(
         spec = spec.with_(window=window)
     if chosen.layout:
         prompt_for(Layout.parse(chosen.layout), spec)
-    for beside in setting.mates:
+    for beside in setting.scenario.mates:
         prompt_for(Layout.parse(beside), spec)
     from harness.engines.vllm.overlays import check_names
     from harness.verification.session import Session, check_usage

@@ -13,38 +13,39 @@ from rich.console import Console
 from harness.campaigns.soak import BLOCK, SETTINGS, block, summary
 from harness.cli import options
 from harness.cli.parallel import JOBS, in_parallel
+from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic, jsonl
 
 
+@with_setting("backend", "dtype")
 def soak(
     out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path("reports/soak"),
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
-    backend: options.Backend = "triton",
-    dtype: options.Dtype = "float32",
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
     from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
-    base = Setting(backend=backend, dtype=dtype)
     options.at_least("layouts", layouts, 1)
     options.at_least("jobs", jobs, 1)
     options.at_least("batch", batch, 1)
-    check_usage(base, serving_python)
+    check_usage(setting, serving_python)
     out.mkdir(parents=True, exist_ok=True)
-    of = {"model": model, "window": spec.window, "backend": backend, "dtype": dtype}
+    of = {"model": model, "window": spec.window, **setting.to_dict()}
     done = {(each["setting"], each["seed"]): each for each in jsonl.read(out / "blocks.jsonl") if each.get("of") == of}
-    wanted = [(setting, seed) for setting in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
-    todo = [(*key, spec, base, batch) for key in wanted if key not in done]
+    wanted = [(name, seed) for name in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
+    todo = [(*key, spec, setting, batch) for key in wanted if key not in done]
     console = Console(stderr=True)
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
     try:

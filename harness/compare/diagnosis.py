@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.compare.masks import Difference
-from harness.compare.setting import Setting, vllm_name
+from harness.compare.setting import Setting
+from harness.engines.vllm.attention_backends import vllm_name
 from harness.masks import policies
 from harness.prompts.layout import Layout
 
@@ -75,8 +76,8 @@ def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:
         parts.append(f"{inside} pairs inside {', '.join(span.name for span in same[:4])}")
     if inside < len(queries):
         parts.append(f"{len(queries) - inside} pairs outside any one image")
-    if setting.chunk and ((queries // setting.chunk) < (keys // setting.chunk)).all():
-        split = f"all keys lie in a later {setting.chunk}-token chunk than their query"
+    if setting.scenario.chunk and ((queries // setting.scenario.chunk) < (keys // setting.scenario.chunk)).all():
+        split = f"all keys lie in a later {setting.scenario.chunk}-token chunk than their query"
         parts.append(f"{split}: an image split over chunks loses its forward half; vLLM #23969")
     else:
         parts.append(f"queries {queries.min()} to {queries.max()}, keys {keys.min()} to {keys.max()}")

@@ -68,9 +68,9 @@ class Declared:
     def holds(self, setting: Setting, release: str) -> bool:
         """``setting`` has the back end and runner that the engine chose, where "auto" was asked for."""
         return (
-            (not self.backends or setting.backend in self.backends)
-            and (not self.runners or setting.runner in self.runners)
-            and (not self.dtypes or setting.dtype in self.dtypes)
+            (not self.backends or setting.engine.backend in self.backends)
+            and (not self.runners or setting.engine.runner in self.runners)
+            and (not self.dtypes or setting.engine.dtype in self.dtypes)
             and not set(self.mended_by) & set(setting.overlays)
             and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
         )

@@ -57,9 +57,9 @@ class References:
         self._turn = (self._turn + 1) % len(self) if in_turn else 0
         place = self._places[self._turn]
         driver = self._driver(place)
-        wanted = (checkpoint, setting.reference, setting.dtype)
+        wanted = (checkpoint, setting.reference.reference, setting.engine.dtype)
         if place.loaded != wanted:
-            request = {"checkpoint": checkpoint, "attention": setting.reference, "dtype": setting.dtype}
+            request = {"checkpoint": checkpoint, "attention": setting.reference.reference, "dtype": setting.engine.dtype}
             driver.ask("load", timeout=START_TIMEOUT, device=self.device, **request)
             place.loaded = wanted
         return driver

@@ -189,8 +189,8 @@ class Session:
         engine, _ = self.engine(spec, setting)
         reference = self.references.ready(checkpoint, setting, in_turn=not remember)
         started = time.perf_counter() - before
-        focus = {"layers": setting.layers, "positions": setting.positions}
-        alike = (checkpoint, setting.reference, setting.dtype, *focus.values())
+        focus = {"layers": setting.selection.layers, "positions": setting.selection.positions}
+        alike = (checkpoint, setting.reference.reference, setting.engine.dtype, *focus.values())
         keys = [(*alike, prompt.digest) for prompt in prompts]
         known = {key: self._seen[key] for key in keys if key in self._seen} if remember else {}
         data = [prompt.to_dict() for prompt in prompts]
@@ -206,7 +206,7 @@ class Session:
             prompts=data,
             mates=[mate.to_dict() for mate in mates],
             out=str(ours),
-            longest=spec.max_length if setting.prefix_caching else None,
+            longest=spec.max_length if setting.scenario.prefix_caching else None,
             **focus,
         )
         engine_key = (spec.key, setting.engine_key)
@@ -266,7 +266,7 @@ class Session:
 
     def engine(self, spec: ModelSpec, setting: Setting) -> tuple[Driver, dict]:
         """The engine for a spec and setting, started now unless it runs, and the facts that it gave at its start."""
-        setting.check_host(self.host)
+        setting.engine.check_platform(self.host)
         key = (spec.key, setting.engine_key)
         if key in self._engines:
             self._engines.move_to_end(key)
@@ -280,7 +280,7 @@ class Session:
             "harness.engines.vllm.driver",
             self.serving_python,
             self._log("serving"),
-            setting.environment(self.host) | (self._pinned if setting.tensor_parallel == 1 else {}),
+            setting.engine.environment(self.host) | (self._pinned if setting.engine.tensor_parallel == 1 else {}),
         )
         try:
             facts = driver.ask(
@@ -288,7 +288,7 @@ class Session:
                 timeout=START_TIMEOUT,
                 checkpoint=checkpoint,
                 setting={**setting.to_dict(), "host": self.host},
-                arguments=setting.engine_arguments(spec, self.host),
+                arguments=setting.engine.engine_arguments(spec, setting.scenario, self.host),
                 observe=True,
             )
         except BaseException:
@@ -343,7 +343,7 @@ def check_usage(setting: Setting, python: str) -> None:
         EnvironmentFailure: as `host_of`.
     """
     host = host_of(python)
-    setting.check_host(host)
+    setting.engine.check_platform(host)
     most, what = (inspect(python)["gpus"], "GPUs") if host == "cuda" else (os.cpu_count() or 1, "cores")
-    if setting.tensor_parallel > most:
-        raise UsageError("tensor_parallel", setting.tensor_parallel, f"at most {most}, this machine has {most} {what}")
+    if setting.engine.tensor_parallel > most:
+        raise UsageError("tensor_parallel", setting.engine.tensor_parallel, f"at most {most}, this machine has {most} {what}")

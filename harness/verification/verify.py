@@ -28,7 +28,7 @@ def verify(
     spec = spec or preset(case.model)
     layout = Layout.parse(case.layout) if case.layout else None
     prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
-    mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.mates, start=1)]
+    mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.scenario.mates, start=1)]
     reproduce = command(case, setting, spec)
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates)
@@ -69,7 +69,7 @@ def compared(
 
 def _failure(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
-    setting = setting.named_on(session.host)
+    setting = setting.with_(backend=setting.engine.named_on(session.host).backend)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
     return next((d for d in ours if d.holds(setting, session.release)), None)
 
@@ -125,7 +125,7 @@ class Batch:
         commands = []
         for index, case in enumerate(cases):
             mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
-            commands.append(command(case, setting.with_(mates=setting.mates + mates), spec))
+            commands.append(command(case, setting.with_(mates=setting.scenario.mates + mates), spec))
         return cls(layouts, cases, prompts, commands)
 
     def failed(
@@ -178,30 +178,7 @@ def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
     words += ["--model", case.model]
     words += ["--window", str(spec.window)] if not spec.source else []
     words += ["--seed", str(case.seed)] if case.seed else []
-    for option, name in (("--backend", "backend"), ("--runner", "runner"), ("--dtype", "dtype")):
-        words += [option, getattr(setting, name)]
-    default = Setting()
-    for option, name in (
-        ("--kv-dtype", "kv_dtype"),
-        ("--mode", "mode"),
-        ("--chunk", "chunk"),
-        ("--tensor-parallel", "tensor_parallel"),
-        ("--reference", "reference"),
-        ("--block-size", "block_size"),
-    ):
-        if getattr(setting, name) != getattr(default, name):
-            words += [option, str(getattr(setting, name))]
-    words += ["--prefix-caching"] if setting.prefix_caching else []
-    for option, values in (
-        ("--mate", setting.mates),
-        ("--overlay", setting.overlays),
-        ("--observe-layer", setting.layers),
-        ("--logits-at", setting.positions),
-    ):
-        for value in values:
-            words += [option, str(value)]
-    for name, value in setting.arguments:
-        words += ["--serving-arg", f"{name}={value}"]
+    words += setting.words
     return shlex.join(words)
 
 

@@ -20,7 +20,7 @@ from tests.drivers.processes import in_group, within
 
 pytestmark = pytest.mark.engine
 
-V1 = Setting(runner="v1")
+V1 = Setting.of(runner="v1")
 SHORT, LONG = Case("short", "", "t3 i5 t4"), Case("long", "", "t3 i40 t200 i40 t40")
 
 

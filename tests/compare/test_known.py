@@ -24,13 +24,13 @@ BASE = Declared(
     ],
 )
 def test_it_holds_for_its_back_ends_runners_and_releases(backend: str, runner: str, release: str, holds: bool) -> None:
-    assert BASE.holds(Setting(backend=backend, runner=runner), release) is holds
+    assert BASE.holds(Setting.of(backend=backend, runner=runner), release) is holds
 
 
 def test_fields_left_out_hold_everywhere() -> None:
     anywhere = Declared("drop", "https://example.org/1", "a reason")
     assert all(
-        anywhere.holds(Setting(backend=backend, runner=runner), "0.1")
+        anywhere.holds(Setting.of(backend=backend, runner=runner), "0.1")
         for backend in ("triton", "cpu")
         for runner in ("v1", "v2")
     )
@@ -46,5 +46,5 @@ def test_a_declaration_is_of_one_kind(kinds: dict[str, str]) -> None:
 
 def test_it_may_hold_for_some_dtypes_only() -> None:
     coarse = Declared(precision="tf32", link="https://example.org/1", reason="a reason", dtypes=("float32",))
-    assert coarse.holds(Setting(dtype="float32"), "0.25.1")
-    assert not coarse.holds(Setting(dtype="bfloat16"), "0.25.1")
+    assert coarse.holds(Setting.of(dtype="float32"), "0.25.1")
+    assert not coarse.holds(Setting.of(dtype="bfloat16"), "0.25.1")

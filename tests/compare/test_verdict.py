@@ -166,7 +166,7 @@ def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
         judged(reference, serving, short)
 
 
-@pytest.mark.parametrize("asked", [Setting(), Setting(backend="auto", runner="auto")])
+@pytest.mark.parametrize("asked", [Setting(), Setting.of(backend="auto", runner="auto")])
 def test_what_the_engine_chose_counts_not_what_was_asked_for(tmp_path: Path, asked: Setting) -> None:
     layout = Layout.parse(LONG)
     pair = Pair(

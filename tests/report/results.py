@@ -10,7 +10,8 @@ from harness.compare import logits as compare_logits
 from harness.compare.diagnosis import explanations, sentence
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
-from harness.compare.setting import MODES, Setting
+from harness.compare.setting import Setting
+from harness.engines.vllm.options import MODES
 from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.case import Declared
@@ -58,12 +59,12 @@ def result(
         setting={
             **setting.to_dict(),
             "label": setting.label,
-            "engine runner": "v2" if setting.runner == "auto" else setting.runner,
+            "engine runner": "v2" if setting.engine.runner == "auto" else setting.engine.runner,
         },
         model=spec.to_dict(),
         versions={"transformers": "5.19.0", "vllm": "0.32.0", "torch": "2.13.0"},
         seconds={"start": 21.4, "reference": 0.31, "reference probing": 0.52, "serving": 0.9, "comparison": 0.02},
-        reproduce=f"harness run --layout '{layout}' --backend {setting.backend}",
+        reproduce=f"harness run --layout '{layout}' --backend {setting.engine.backend}",
         declared=asdict(declared) if declared else None,
     )
 
@@ -72,7 +73,7 @@ def failed(
     log: str = "Traceback\nRuntimeError: out of blocks", message: str = "the serving driver died (signal 9)"
 ) -> CaseResult:
     """A result without an answer."""
-    setting = Setting(backend="cpu")
+    setting = Setting.of(backend="cpu")
     return CaseResult(
         case="image-last", title="an image at the very end", layout="t9 i6", verdict=Verdict.ERROR,
         diagnosis=f"no answer: {message}", tokens=[asdict(token) for token in Layout.parse("t9 i6").tokens], layers=[],
@@ -86,7 +87,7 @@ def one_of_each() -> list[CaseResult]:
     """PASS, KNOWN, DIVERGED by too much and by too little, DIVERGED in the logits only, FIXED, ERROR."""
     return [
         result(case="image-first", layout="i6 t9", title="an image at the very start"),
-        result(case="two-images", policy="drop", declared=DROP, shift=0.4, setting=Setting(runner="v2")),
+        result(case="two-images", policy="drop", declared=DROP, shift=0.4, setting=Setting.of(runner="v2")),
         result(case="image-far-longer", layout="t3 i40 t4", title="far longer", policy="unclamped", shift=0.1),
         result(
             case="video-and-image",
@@ -94,13 +95,13 @@ def one_of_each() -> list[CaseResult]:
             title="both",
             policy="causal",
             shift=0.7,
-            setting=Setting(backend="cpu"),
+            setting=Setting.of(backend="cpu"),
         ),
         result(
-            case="short-image", layout="t3 i5 t4", title="logits only", shift=-1.0, setting=Setting(mode="compiled")
+            case="short-image", layout="t3 i5 t4", title="logits only", shift=-1.0, setting=Setting.of(mode="compiled")
         ),
         result(
-            case="image-twice-window", layout="t3 i16 t4", title="gone", declared=DROP, setting=Setting(runner="v2")
+            case="image-twice-window", layout="t3 i16 t4", title="gone", declared=DROP, setting=Setting.of(runner="v2")
         ),
         failed(),
     ]
@@ -108,14 +109,14 @@ def one_of_each() -> list[CaseResult]:
 
 def sixty() -> list[CaseResult]:
     """Ten layouts under six settings, as large as a catalogue."""
-    settings = [Setting(backend, runner, mode=mode) for backend, runner, mode in SIX]
+    settings = [Setting.of(backend, runner, mode=mode) for backend, runner, mode in SIX]
     return [
         result(
             case=f"image-of-{soft}",
             title=f"an image of {soft} tokens",
             layout=f"t3 i{soft} t4",
-            policy="drop" if setting.runner == "v2" else "causal" if setting.backend == "cpu" else "clamp",
-            declared=DROP if setting.runner == "v2" and soft > 8 else None,
+            policy="drop" if setting.engine.runner == "v2" else "causal" if setting.engine.backend == "cpu" else "clamp",
+            declared=DROP if setting.engine.runner == "v2" and soft > 8 else None,
             setting=setting,
             shift=0.3,
         )

@@ -63,7 +63,7 @@ def test_a_declared_divergence_brings_its_link() -> None:
 
 
 def test_the_setting_is_spelt_out_last_and_the_runner_is_the_one_that_the_engine_chose() -> None:
-    setting = Setting(runner="auto", prefix_caching=True, mates=("t5 i9", "t3"), chunk=16)
+    setting = Setting.of(runner="auto", prefix_caching=True, mates=("t5 i9", "t3"), chunk=16)
     assert tuple(overview(EACH).columns[-len(SETTING_COLUMNS) :]) == SETTING_COLUMNS
     found = row(result(setting=setting))
     assert {name: found[name] for name in ("runner", "prefix_caching", "mates", "chunk", "overlays")} == {

@@ -16,7 +16,7 @@ from harness.verification.verify import verify
 pytestmark = pytest.mark.engine
 
 SPLIT = Case("split", "an image split over two chunks attends a key that is not there yet", "t14 i2")
-CHUNKED = Setting(runner="v1", chunk=16)
+CHUNKED = Setting.of(runner="v1", chunk=16)
 LINK = "https://github.com/vllm-project/vllm/issues/23969"
 
 

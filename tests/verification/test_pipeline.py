@@ -23,7 +23,7 @@ from harness.verification.verify import verify, verify_batch
 
 pytestmark = pytest.mark.engine
 
-SPEC, V1 = preset("tiny"), Setting(runner="v1")
+SPEC, V1 = preset("tiny"), Setting.of(runner="v1")
 BATCHES = [[Layout.parse(text) for text in batch] for batch in (["t3 i5 t2", "t9"], ["i9 t3"], ["t2 v2x3", "i2 t3", "t4 i1"], ["t30"])]
 
 
@@ -66,12 +66,12 @@ def errors(result: CaseResult) -> dict[str, list[float]]:
 def test_a_declared_divergence_is_known_in_a_stream_too(session: Session) -> None:
     from cases.catalogue import DECLARED
 
-    (results,) = verify_stream(session, [[Layout.parse("t3 i9 t4")]], Setting(runner="v2"), SPEC, DECLARED)
+    (results,) = verify_stream(session, [[Layout.parse("t3 i9 t4")]], Setting.of(runner="v2"), SPEC, DECLARED)
     assert results[0].verdict is Verdict.KNOWN
 
 
 def test_what_does_not_pass_has_two_samples_of_the_noise_floor(session: Session) -> None:
-    capped = Setting(runner="v1", arguments=(("hf_overrides", '{"text_config": {"final_logit_softcapping": 1.0}}'),))
+    capped = Setting.of(runner="v1", arguments=(("hf_overrides", '{"text_config": {"final_logit_softcapping": 1.0}}'),))
     for setting, verdict, samples in ((V1, Verdict.PASS, 1), (capped, Verdict.DIVERGED, 2)):
         streamed = list(verify_stream(session, BATCHES, setting, SPEC))
         assert [len(results) for results in streamed] == list(map(len, BATCHES))

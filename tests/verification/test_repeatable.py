@@ -15,7 +15,7 @@ from harness.verification.session import Session
 
 pytestmark = pytest.mark.engine
 
-SPEC, V1 = preset("tiny"), Setting(runner="v1")
+SPEC, V1 = preset("tiny"), Setting.of(runner="v1")
 PROMPT = prompt_for(Layout.parse("t3 i5 t4 i12 t3"), SPEC)
 
 

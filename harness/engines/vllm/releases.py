@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from harness.compare.setting import vllm_name
-
-RUNNER_VARIABLE = "VLLM_USE_V2_MODEL_RUNNER"
+from harness.engines.vllm.attention_backends import backend, serving_with
 
 
 def version() -> str:
@@ -22,15 +20,6 @@ def version() -> str:
     raise ModuleNotFoundError("vllm is not installed for this interpreter")
 
 
-IMPLEMENTATIONS = {
-    "cpu": "CPUAttentionBackendImpl",
-    "TRITON_ATTN": "TritonAttentionImpl",
-    "FLEX_ATTENTION": "FlexAttentionImpl",
-    "FLASH_ATTN": "FlashAttentionImpl",
-}
-"""The class by which each back end serves; of others nothing is known."""
-
-
 def backend_of(asked: str, found: list[str]) -> str:
     """The back end that an engine serves with by its implementations' classes, by vLLM's own name; as it was ``asked`` for
     where they do not tell.
@@ -38,10 +27,10 @@ def backend_of(asked: str, found: list[str]) -> str:
     Raises:
         RuntimeError: the engine serves with another back end than it was asked for.
     """
-    known = IMPLEMENTATIONS.get(vllm_name(asked))
-    if found and known and set(found) != {known}:
+    wanted = backend(asked)
+    if found and wanted.implementation and set(found) != {wanted.implementation}:
         raise RuntimeError(f"the back end {asked} was asked for, and the engine serves with {', '.join(found)}")
-    return next((name for name, one in IMPLEMENTATIONS.items() if found == [one]), vllm_name(asked))
+    return (serving_with(found) or wanted).vllm_name
 
 
 def model_of(worker):

@@ -27,7 +27,7 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
         "tests.engines.vllm.raw_logits",
         session.serving_python,
         folder / f"observe-{observe}.log",
-        setting.environment(session.host),
+        setting.engine.environment(session.host),
     )
     prompts = [prompt_for(Layout.parse(text), SPEC, seed=index).to_dict() for index, text in enumerate(LAYOUTS)]
     try:
@@ -36,7 +36,7 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
             timeout=600,
             checkpoint=session.checkpoint(SPEC),
             setting={**setting.to_dict(), "host": session.host},
-            arguments=setting.engine_arguments(SPEC, session.host),
+            arguments=setting.engine.engine_arguments(SPEC, setting.scenario, session.host),
             observe=observe,
         )
         return driver.ask("run", timeout=600, prompts=prompts, out=str(folder / str(observe)), layers=[], positions=[])
@@ -45,7 +45,7 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting(runner="v1", arguments=RAW), Setting(runner="v2", arguments=RAW)], ids=["v1", "v2"]
+    "setting", [Setting.of(runner="v1", arguments=RAW), Setting.of(runner="v2", arguments=RAW)], ids=["v1", "v2"]
 )
 def test_the_logits_of_every_sampled_token_are_the_same_bits(
     session: Session, tmp_path: Path, setting: Setting

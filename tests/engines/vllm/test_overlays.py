@@ -14,7 +14,7 @@ from harness.verification.verify import verify_batch
 
 pytestmark = pytest.mark.engine
 
-V1 = Setting(runner="v1")
+V1 = Setting.of(runner="v1")
 LAYOUT = Layout.parse("t3 i5 t2 i12 t2 v2x3 t2")
 
 

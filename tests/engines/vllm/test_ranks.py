@@ -15,7 +15,7 @@ from harness.verification.verify import verify
 pytestmark = pytest.mark.engine
 
 SPEC = preset("tiny").with_(heads=8, kv_heads=4, global_kv_heads=4)
-TWO = Setting(runner="v1", tensor_parallel=2)
+TWO = Setting.of(runner="v1", tensor_parallel=2)
 
 
 def result(session: Session, *overlays: str) -> CaseResult:

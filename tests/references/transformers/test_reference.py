@@ -40,10 +40,10 @@ def test_a_prompt_run_with_others_is_the_prompt_run_alone(session: Session) -> N
     assert {len(layout) for layout in chosen} == {16}
     prompts = [prompt_for(layout, SPEC, seed=index) for index, layout in enumerate(chosen)]
     session.forget_references()
-    batch = [pair.reference for pair in session.observe(SPEC, Setting(runner="v1"), prompts)]
+    batch = [pair.reference for pair in session.observe(SPEC, Setting.of(runner="v1"), prompts)]
     for prompt, beside in zip(prompts, batch, strict=True):
         session.forget_references()
-        alone = session.observe(SPEC, Setting(runner="v1"), [prompt])[0].reference
+        alone = session.observe(SPEC, Setting.of(runner="v1"), [prompt])[0].reference
         assert alone.facts["token_ids"] == beside.facts["token_ids"]
         for layer in range(len(SPEC.layers)):
             np.testing.assert_array_equal(alone.masks(layer), beside.masks(layer))

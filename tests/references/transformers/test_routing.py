@@ -40,7 +40,7 @@ def test_what_counts_is_how_far_apart_rounding_moves_the_two() -> None:
 
 @pytest.mark.engine
 def test_in_bfloat16_a_mixture_of_experts_is_no_false_alarm(session: Session) -> None:
-    spec, setting = preset("26b-a4b-small"), Setting(backend="cpu", runner="v1", dtype="bfloat16")
+    spec, setting = preset("26b-a4b-small"), Setting.of(backend="cpu", runner="v1", dtype="bfloat16")
     ratios, ratios_without = [], []
     for seed, tokens in enumerate((12, 37, 60, 100)):
         (pair,) = session.observe(spec, setting, [prompt_for(Layout.parse(f"t{tokens}"), spec, seed)])

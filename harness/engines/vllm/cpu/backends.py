@@ -8,24 +8,19 @@ from __future__ import annotations
 import os
 from functools import cache
 
-HOSTED = "HARNESS_CPU_BACKEND"
-"""The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
-CPU_BACKENDS = {
-    "triton": "vllm.v1.attention.backends.triton_attn.TritonAttentionBackend",
-    "flex": "vllm.v1.attention.backends.flex_attention.FlexAttentionBackend",
-    "cpu": None,
-}
+from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS
+from harness.engines.vllm.options import CPU_BACKEND
 
 
 @cache
 def host() -> None:
-    """Let CPU_ATTN resolve, in this process, to the back end that `HOSTED` names, if it names one."""
-    backend = os.environ.get(HOSTED)
+    """Let CPU_ATTN resolve, in this process, to the back end that `CPU_BACKEND` names, if it names one."""
+    backend = os.environ.get(CPU_BACKEND)
     if backend is None:
         return
     _contiguous_inputs()
-    path = CPU_BACKENDS[backend]
-    if path is None:
+    path = ATTENTION_BACKENDS[backend].cpu_class
+    if not path:
         return
     from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
 

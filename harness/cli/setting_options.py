@@ -1,0 +1,60 @@
+"""The options of a setting as parameters of a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from harness.compare.setting import PARTS, Setting
+from harness.options import Option, declared
+
+OPTIONS = {
+    field.name: (get_type_hints(owner)[field.name], field.default, option)
+    for owner in (*PARTS.values(), Setting)
+    for field, option in declared(owner)
+}
+"""The type, default and declaration of each option, by its name."""
+
+
+def with_setting(*names: str, **defaults: Any) -> Callable[[Callable], Callable]:
+    """Give a command that takes a ``setting`` the options of these ``names``, or all, with other ``defaults`` than they are
+    declared with.
+
+    The command raises UsageError where a value is not allowed.
+    """
+    chosen = names or tuple(OPTIONS)
+
+    def decorate(command: Callable) -> Callable:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "setting"]
+        taken = [_parameter(name, *OPTIONS[name], defaults) for name in chosen]
+
+        @wraps(command)
+        def called(**values: Any) -> Any:
+            given = {name: _read(values.pop(name), *OPTIONS[name]) for name in chosen}
+            return command(**values, setting=Setting.of(**given))
+
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *taken)]
+        called.__signature__ = inspect.Signature(keyword)
+        called.__annotations__ = {p.name: p.annotation for p in keyword}
+        return called
+
+    return decorate
+
+
+def _parameter(name: str, kind: Any, default: Any, option: Option, defaults: dict[str, Any]) -> inspect.Parameter:
+    """The parameter that typer makes an option of: a repeatable one takes a list, one that is read takes text."""
+    several = get_origin(kind) is tuple
+    one = str if option.read or option.write is not str else get_args(kind)[0] if several else kind
+    annotation = Annotated[list[one] | None if several else one, typer.Option(option.flag, help=option.help)]
+    default = defaults.get(name, None if several else default)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _read(value: Any, kind: Any, default: Any, option: Option) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(map(option.read, value or ())) if option.read else tuple(value or ())
+    return value

@@ -1,0 +1,141 @@
+"""What starts one vLLM engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+
+from harness.engines.vllm import attention_backends
+from harness.engines.vllm.attention_backends import backend
+from harness.errors import UsageError
+from harness.options import check_choices, option
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.scenario import Scenario
+
+RUNNERS = ("auto", "v1", "v2")
+DTYPES = ("float32", "bfloat16", "float16")
+KV_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
+MODES = ("eager", "compiled")
+CPU_BACKEND = "HARNESS_CPU_BACKEND"
+"""The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
+KV_CACHE_BYTES = 32 << 30
+"""On a GPU. With it vLLM does not measure the free memory, which the reference and other engines change meanwhile; how
+much of it is taken says `num_gpu_blocks_override`."""
+FREE_MEMORY = 0.05
+"""The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else
+where the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
+
+
+def _argument(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError("serving-arg", text, "NAME=VALUE with the name of an argument of vllm.LLM")
+    return name, value
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What starts one engine, beside the checkpoint and the scenario. ``arguments`` are further arguments of `vllm.LLM`, as
+    (name, value).
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
+    backend: str = option(
+        "triton", "--backend", "attention back end: triton, cpu, flex; on CUDA also flash, auto", label=str, always=True
+    )
+    runner: str = option(
+        "auto", "--runner", "vLLM's model runner: v1, v2, or auto for its own choice", choices=RUNNERS, label=str, always=True
+    )
+    dtype: str = option("float32", "--dtype", "float32, bfloat16 or float16", choices=DTYPES, label=str, always=True)
+    kv_dtype: str = option("auto", "--kv-dtype", "vLLM's kv_cache_dtype", choices=KV_DTYPES, label=str)
+    mode: str = option(
+        "eager", "--mode", "eager, or compiled with CUDA graphs as production runs it", choices=MODES, label=str
+    )
+    tensor_parallel: int = option(1, "--tensor-parallel", "number of GPUs", label="tp {}".format)
+    block_size: int = option(32, "--block-size", "tokens a KV block")
+    arguments: tuple[tuple[str, str], ...] = option(
+        (), "--serving-arg", "NAME=VALUE, a further argument of vllm.LLM; repeatable", read=_argument, write="=".join
+    )
+
+    def __post_init__(self) -> None:
+        backend(self.backend)
+        check_choices(self)
+        if self.block_size < 1:
+            raise UsageError("block_size", self.block_size, "a KV block is at least 1 token")
+        if self.tensor_parallel < 1:
+            raise UsageError("tensor_parallel", self.tensor_parallel, "at least 1 rank")
+
+    def check_platform(self, platform: str) -> None:
+        """Raise UsageError if ``platform`` (cpu or cuda) cannot run this."""
+        known = backend(self.backend)
+        if platform not in known.platforms:
+            names = ", ".join(attention_backends.on(platform))
+            raise UsageError("backend", self.backend, f"on this machine ({platform}) one of {names}")
+        if platform != "cpu":
+            return
+        if self.kv_dtype != "auto":
+            raise UsageError("kv_dtype", self.kv_dtype, "auto on a CPU: its KV cache has the dtype of the model")
+        if self.dtype not in known.cpu_dtypes:
+            allowed = " or ".join(known.cpu_dtypes)
+            raise UsageError("dtype", self.dtype, f"{allowed} with {self.backend} on a CPU: its interpreter multiplies bfloat16 wrongly")
+        if self.mode not in known.cpu_modes:
+            raise UsageError("mode", self.mode, "on a CPU only the back end cpu can be compiled; eager with the others")
+
+    def named_on(self, platform: str) -> EngineOptions:
+        """With vLLM's own name of the back end, where ``platform`` is cuda; on a CPU back ends have names of the harness."""
+        return replace(self, backend=backend(self.backend).vllm_name) if platform == "cuda" else self
+
+    def environment(self, platform: str) -> dict[str, str]:
+        """The environment variables of the serving process."""
+        variables = {
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+        }
+        if self.runner != "auto":
+            variables["VLLM_USE_V2_MODEL_RUNNER"] = str(int(self.runner == "v2"))
+        if platform == "cpu":
+            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", CPU_BACKEND: self.backend}
+            if self.backend == "triton":
+                variables["TRITON_INTERPRET"] = "1"
+        else:
+            variables["FLASHINFER_DISABLE_VERSION_CHECK"] = "1"
+            # One token is sampled greedily; FlashInfer's sampler would be compiled first, which takes two minutes.
+            variables["VLLM_USE_FLASHINFER_SAMPLER"] = os.environ.get("VLLM_USE_FLASHINFER_SAMPLER", "0")
+        return variables
+
+    def engine_arguments(self, spec: ModelSpec, scenario: Scenario, platform: str) -> dict:
+        """The keyword arguments of `vllm.LLM`."""
+        arguments: dict = {
+            "dtype": self.dtype,
+            "kv_cache_dtype": self.kv_dtype,
+            "max_model_len": spec.max_length,
+            "enforce_eager": self.mode == "eager",
+            "enable_prefix_caching": scenario.prefix_caching,
+            "limit_mm_per_prompt": {"image": 64, "video": 8, **({"audio": 8} if spec.audio else {})},
+            "skip_mm_profiling": True,
+            "block_size": self.block_size,
+            "num_gpu_blocks_override": 16 * spec.max_length // self.block_size,
+            "max_num_batched_tokens": scenario.chunk or max(8192, spec.max_length),
+            "max_num_seqs": min(64, scenario.chunk or 64),
+            "tensor_parallel_size": self.tensor_parallel,
+            "seed": 0,
+            "disable_log_stats": True,
+        }
+        if platform == "cuda":
+            arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES
+            arguments["gpu_memory_utilization"] = FREE_MEMORY
+        if platform == "cuda" and self.backend != "auto":
+            arguments["attention_backend"] = backend(self.backend).vllm_name
+        return arguments | {name: _value(value) for name, value in self.arguments}
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

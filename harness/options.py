@@ -1,0 +1,81 @@
+"""Options that are declared once, as fields of dataclasses: name, type, choices, help, label, and whether a new engine is
+needed. The command line, the label, the command that reproduces a result, and JSON are made from the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a field besides its name, type and default.
+
+    ``flag`` is the option of the command line. ``label`` makes the words of a label from a value that is not the default;
+    without it a label does not show the option. ``always`` says that a label and a command show the default too.
+    ``new_engine`` says that an engine must be started anew for another value. ``read`` and ``write`` turn one value of the
+    command line into one of the field and back.
+    """
+
+    flag: str
+    help: str
+    choices: tuple[str, ...] = ()
+    label: Callable[[Any], str] | None = None
+    always: bool = False
+    new_engine: bool = True
+    read: Callable[[str], Any] | None = None
+    write: Callable[[Any], str] = str
+
+
+def option(default: Any, flag: str, help: str, **more: Any) -> Any:
+    """A field of a dataclass that is an option; ``more`` are fields of `Option`."""
+    return field(default=default, metadata={"option": Option(flag, help, **more)})
+
+
+def declared(owner: Any) -> Iterator[tuple[Field, Option]]:
+    """The options of a dataclass, or of an instance of one, in their order."""
+    for one in fields(owner):
+        if "option" in one.metadata:
+            yield one, one.metadata["option"]
+
+
+def check_choices(owner: Any) -> None:
+    """Raise UsageError where the value of an option is none of its choices."""
+    for one, option in declared(owner):
+        value = getattr(owner, one.name)
+        if option.choices and value not in option.choices:
+            raise UsageError(one.name, value, f"one of {', '.join(option.choices)}")
+
+
+def label(owner: Any) -> list[str]:
+    """The words of a label: options that are shown always, and those whose value is not the default."""
+    shown = ((option, value) for option, value, default in _values(owner) if option.label and (option.always or value != default))
+    return [option.label(value) for option, value in shown]
+
+
+def words(owner: Any) -> list[str]:
+    """The words of a command line that give these values."""
+    found: list[str] = []
+    for option, value, default in _values(owner):
+        if value is True and not default:
+            found.append(option.flag)
+        elif isinstance(value, tuple):
+            found += [word for one in value for word in (option.flag, option.write(one))]
+        elif option.always or value != default:
+            found += [option.flag, option.write(value)]
+    return found
+
+
+def engine_key(owner: Any) -> tuple:
+    """The values for which an engine must be started anew, as something that can be a key."""
+    return tuple((one.name, getattr(owner, one.name)) for one, option in declared(owner) if option.new_engine)
+
+
+def _values(owner: Any) -> Iterator[tuple[Option, Any, Any]]:
+    for one, option in declared(owner):
+        assert one.default is not MISSING
+        yield option, getattr(owner, one.name), one.default
