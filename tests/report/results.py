@@ -109,7 +109,7 @@ def one_of_each() -> list[CaseResult]:
 
 def sixty() -> list[CaseResult]:
     """Ten layouts under six settings, as large as a catalogue."""
-    settings = [Setting.of(backend, runner, mode=mode) for backend, runner, mode in SIX]
+    settings = [Setting.of(backend=backend, runner=runner, mode=mode) for backend, runner, mode in SIX]
     return [
         result(
             case=f"image-of-{soft}",
