@@ -5,55 +5,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import time
+import hashlib
 from pathlib import Path
 
+from harness.checkpoint.cache import kept
 from harness.checkpoint.prompt import PATCH, POOL
 from harness.checkpoint.spec import ModelSpec
 from harness.checkpoint.tokens import ID_OF_KIND, SPECIAL
 
-ABANDONED = 3600.0
-"""Seconds; a build takes less than a minute."""
-
-
-def cache_directory() -> Path:
-    """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
-    return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
-
 
 def build(spec: ModelSpec, cache: Path) -> Path:
-    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there.
-
-    It is written beside and renamed, so that an interrupted build is never taken for whole.
-    """
+    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there: by this code, with this
+    transformers."""
     import transformers
 
-    target = cache / f"{spec.name}-{spec.key}-transformers-{transformers.__version__}"
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(cache)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=cache))
-    try:
-        _write(spec, beside)
-        try:
-            os.rename(beside, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return target
+    name = f"{spec.name}-{spec.key}-{_code()}-transformers-{transformers.__version__}"
+    return kept(cache, name, lambda directory: _write(spec, directory))
 
 
-def _remove_abandoned(cache: Path) -> None:
-    """Builds that were killed leave a hidden folder; one that is an hour old is nobody's any more."""
-    for beside in cache.glob(".*-transformers-*"):
-        if time.time() - beside.stat().st_mtime > ABANDONED:
-            shutil.rmtree(beside, ignore_errors=True)
+def _code() -> str:
+    """What the files that decide a checkpoint's content are, in short: a change of them makes another checkpoint."""
+    content = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:

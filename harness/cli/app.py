@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from harness.cli import bench, doctor, mutants, nightly, report, run, show, soak
+from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 
 app = typer.Typer(
@@ -26,27 +25,35 @@ app.command("soak")(soak.soak)
 app.command("nightly")(nightly.nightly)
 
 
-def main() -> None:
-    """Run a command. Exit codes: 0 as it should be, 1 a divergence, 2 bad input, 3 a driver or the environment."""
+BadCommandLine = typer.BadParameter.__mro__[1]
+"""click's UsageError; typer has a click of its own in some releases."""
+
+
+def run() -> int:
+    """Run the command that the command line names; returns its exit code.
+
+    Raises:
+        Exception: something that nobody foresaw.
+    """
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app()
+        return app(standalone_mode=False) or 0
+    except BadCommandLine as error:
+        if not error.format_message():
+            return error.exit_code
+        errors.print(f"[bold red]error:[/] {_plain(error.format_message())}")
+        return 2
     except UsageError as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
-        sys.exit(2)
+        return 2
     except EnvironmentFailure as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
-        sys.exit(3)
+        return 3
     except DriverFailure as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
         errors.print(error.log, markup=False, style="dim")
-        sys.exit(3)
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        sys.exit(130)
+        return 3
 
 
-def _plain(error: Exception) -> str:
-    from rich.markup import escape
-
+def _plain(error: object) -> str:
     return escape(str(error))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.parallel import JOBS, in_parallel
 from harness.compare.result import CaseResult
 from harness.errors import UsageError
@@ -22,6 +22,7 @@ from harness.overlays import OVERLAYS
 from harness.report import atomic
 from harness.report.terminal import TIGHT
 from harness.setting import Setting
+from harness.timeouts import Timeouts
 
 
 def mutants(
@@ -35,6 +36,8 @@ def mutants(
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
@@ -47,6 +50,7 @@ def mutants(
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
+    timeouts = Timeouts(timeout, start_timeout)
     options.at_least("examples", examples, 1)
     options.at_least("jobs", jobs, 1)
     check_usage(base, serving_python)
@@ -54,7 +58,7 @@ def mutants(
     kills, results = [], []
     console = Console(stderr=True)
     arguments = [(name, spec, base, examples) for name in chosen]
-    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
+    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]
         console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)", highlight=False)

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from harness.cli import options
+from harness.cli.console import Console
+from harness.drivers.orphan import die_with
 from harness.drivers.process import ROOT
 from harness.errors import UsageError
 from harness.night import READERS, Part, ended
@@ -79,5 +81,6 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part
     }[name]
     Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False)
+    tied = partial(die_with, os.getpid())
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False, preexec_fn=tied)
     return ended(name, folder, done.returncode, time.monotonic() - start)

@@ -12,6 +12,7 @@ from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 from harness.errors import UsageError
 from harness.setting import Setting
+from harness.timeouts import Timeouts
 
 
 class Format(StrEnum):
@@ -35,8 +36,11 @@ Overlay = Annotated[list[str] | None, typer.Option(help="a named change laid ove
 Reference = Annotated[str, typer.Option(help="transformers' attention: eager, sdpa or flex_attention")]
 BlockSize = Annotated[int, typer.Option(help="tokens a KV block")]
 ServingArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further argument of vllm.LLM; repeatable")]
+Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
+StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 
 THIS_PYTHON = sys.executable
+TIMEOUTS = Timeouts()
 
 
 def setting_of(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.run import EXIT_CODES
 from harness.compare.result import CaseResult
 from harness.errors import UsageError
+from harness.timeouts import Timeouts
 
 
 def report(
@@ -24,6 +25,8 @@ def report(
     overlay: options.Overlay = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
@@ -33,6 +36,7 @@ def report(
     from harness.report.bundle import write_report
     from harness.session import Session, host_of
 
+    timeouts = Timeouts(timeout, start_timeout)
     names = [case.name for case in (*CASES, *gpu.CASES)]
     for name in only or ():
         if name not in names:
@@ -46,7 +50,7 @@ def report(
     ]
     if not chosen:
         raise UsageError("backend", backend, "no setting of the catalogue has it")
-    with Session(reference_python=reference_python, serving_python=serving_python) as session:
+    with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
         results = run_all(session, chosen, DECLARED)
     index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
     if format is options.Format.json:

@@ -12,15 +12,16 @@ from typing import Annotated
 
 import typer
 from PIL import Image
-from rich.console import Console
 
 from harness.case import IMAGE, Case
 from harness.checkpoint.given import model as checkpoint
 from harness.checkpoint.prompt import prompt_for
 from harness.cli import options
+from harness.cli.console import Console
 from harness.compare.result import CaseResult, Verdict
 from harness.errors import UsageError
 from harness.layout import Layout
+from harness.timeouts import Timeouts
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
 
@@ -55,6 +56,8 @@ def run(
     ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
     keep: Annotated[Path | None, typer.Option(help="keep captures and logs in this folder")] = None,
     format: options.FormatOption = options.Format.text,
@@ -64,6 +67,7 @@ def run(
         backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
         block_size, serving_arg,
     ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
+    timeouts = Timeouts(timeout, start_timeout)
     options.at_least("seed", seed, 0)
     chosen, declared = _chosen(layout, case, picture, image or [], text, model)
     chosen = replace(chosen, seed=seed)
@@ -88,7 +92,7 @@ def run(
     check_names(setting.overlays)
     check_usage(setting, serving_python)
     console = Console(stderr=True)
-    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep) as session:
+    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
         with console.status(f"{chosen.name}: starting both sides, {setting.label}"):
             result = verify(session, chosen, setting, declared, spec=spec)
     if html:

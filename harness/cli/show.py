@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from harness.checkpoint.presets import PRESETS
+from harness.cli.console import Console
 from harness.compare.failure import LETTERS
 from harness.errors import UsageError
 from harness.layout import Layout

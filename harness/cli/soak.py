@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from harness.checkpoint.spec import ModelSpec
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.parallel import JOBS, in_parallel
 from harness.report import atomic, jsonl
 from harness.setting import Setting
 from harness.soak import BLOCK, SETTINGS, block, summary
+from harness.timeouts import Timeouts
 
 
 def soak(
@@ -29,6 +30,8 @@ def soak(
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
@@ -36,6 +39,7 @@ def soak(
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
+    timeouts = Timeouts(timeout, start_timeout)
     options.at_least("layouts", layouts, 1)
     options.at_least("jobs", jobs, 1)
     options.at_least("batch", batch, 1)
@@ -48,7 +52,7 @@ def soak(
     console = Console(stderr=True)
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
     try:
-        for found in in_parallel(_block, todo, jobs, serving_python, reference_python):
+        for found in in_parallel(_block, todo, jobs, serving_python, reference_python, timeouts):
             done[found["setting"], found["seed"]] = found
             jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
             console.print(

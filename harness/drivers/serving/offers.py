@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import sys
 
-from harness.checkpoint.build import build, cache_directory
+from harness.checkpoint.build import build
+from harness.checkpoint.cache import cache_directory
 from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 
