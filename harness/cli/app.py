@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from harness.cli import bench, doctor, mutants, nightly, report, run, show, soak
+from harness.cli import bench, doctor, mutants, nightly, options, report, run, show, soak
 from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.visible import visible
 
 app = typer.Typer(
     help="Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits.",
@@ -15,14 +16,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
-app.command("report")(report.report)
-app.command("show")(show.show)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.command("mutants")(mutants.mutants)
-app.command("soak")(soak.soak)
-app.command("nightly")(nightly.nightly)
+app.command("run", cls=options.Checked)(run.run)
+app.command("report", cls=options.Checked)(report.report)
+app.command("show", cls=options.Checked)(show.show)
+app.command("doctor", cls=options.Checked)(doctor.doctor)
+app.command("bench", cls=options.Checked)(bench.bench)
+app.command("mutants", cls=options.Checked)(mutants.mutants)
+app.command("soak", cls=options.Checked)(soak.soak)
+app.command("nightly", cls=options.Checked)(nightly.nightly)
 
 
 BadCommandLine = typer.BadParameter.__mro__[1]
@@ -56,4 +57,4 @@ def run() -> int:
 
 
 def _plain(error: object) -> str:
-    return escape(str(error))
+    return escape(visible(str(error)))

@@ -51,12 +51,7 @@ def bench(
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)
     timeouts = Timeouts(timeout, start_timeout)
-    options.at_least("batch", batch, 1)
-    options.at_least("step", step or 1, 1)
-    options.at_least("jobs", jobs, 1)
-    options.at_least("seconds", seconds, 1)
     for count in tokens or ():
-        options.at_least("tokens", count, 8)
         prompt_for(layout_of(count, spec.window, 0), spec)
     check_usage(setting, serving_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]

@@ -51,8 +51,6 @@ def mutants(
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
-    options.at_least("examples", examples, 1)
-    options.at_least("jobs", jobs, 1)
     check_usage(base, serving_python)
     chosen = [name for name in names if not only or name in only]
     kills, results = [], []

@@ -68,7 +68,6 @@ def run(
         block_size, serving_arg,
     ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
     timeouts = Timeouts(timeout, start_timeout)
-    options.at_least("seed", seed, 0)
     chosen, declared = _chosen(layout, case, picture, image or [], text, model)
     chosen = replace(chosen, seed=seed)
     spec = checkpoint(chosen.model)

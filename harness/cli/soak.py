@@ -40,9 +40,6 @@ def soak(
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
     timeouts = Timeouts(timeout, start_timeout)
-    options.at_least("layouts", layouts, 1)
-    options.at_least("jobs", jobs, 1)
-    options.at_least("batch", batch, 1)
     check_usage(base, serving_python)
     out.mkdir(parents=True, exist_ok=True)
     of = {"model": model, "window": spec.window, "backend": backend, "dtype": dtype}
