@@ -109,7 +109,7 @@ def test_what_is_not_an_interpreter_is_named() -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["run", "--layout", "t3", "--window", "many"], "--window"),
+        (["run", "--layout", "t3", "--window", "many"], "window"),
         (["frobnicate"], "frobnicate"),
         (["run", "--tall"], "--tall"),
     ],
