@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from harness.checkpoint.cache import kept
+from harness.checkpoint.draw import draw, shared
 from harness.checkpoint.prompt import PATCH, POOL
 from harness.checkpoint.spec import ModelSpec
 from harness.checkpoint.tokens import ID_OF_KIND, SPECIAL
@@ -34,24 +36,29 @@ def _write(spec: ModelSpec, directory: Path) -> None:
     from transformers import Gemma4ForConditionalGeneration
 
     model = Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
-    generator = torch.Generator().manual_seed(spec.seed)
-    with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim >= 2:
-                parameter.copy_(noise * spec.weight_std)
-            else:
-                parameter.copy_((1.0 + 0.1 * noise) * _scale(name, len(parameter)))
+    draw(model, spec)
     model.save_pretrained(directory)
+    if spec.kv_shared_layers:
+        _add(directory / "model.safetensors", shared(spec))
+    _portable(spec, directory / "config.json")
     _tokenizer_and_processor(spec, directory)
 
 
-def _scale(name: str, channels: int) -> float:
-    """Gemma 4 does not scale its attention scores, so the weights of the norms of query and key give them the standard
-    deviation 1; at 1 they would have the square root of the head size, a softmax of almost one key, and
-    rounding errors as large as the logits in 16 bits."""
-    scored = "language_model" in name and name.endswith(("q_norm.weight", "k_norm.weight"))
-    return channels**-0.25 if scored else 1.0
+def _add(path: Path, tensors: dict) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({**load_file(path), **tensors}, path, metadata={"format": "pt"})
+
+
+def _portable(spec: ModelSpec, path: Path) -> None:
+    """Write a config.json as every release of transformers from 5.5 to 5.24 reads it: without `per_layer_config` and the vision
+    tower's `rope_parameters`, which until 5.14 are unknown; what they say follows from the rest."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["text_config"].pop("per_layer_config", None)
+    config["text_config"]["global_head_dim"] = spec.global_head_dim
+    config["text_config"]["num_global_key_value_heads"] = spec.global_kv_heads if spec.k_eq_v else None
+    config["vision_config"].pop("rope_parameters", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _config(spec: ModelSpec):
@@ -92,10 +99,14 @@ def _config(spec: ModelSpec):
         pooling_kernel_size=POOL,
         position_embedding_size=4096,
         default_output_length=70,
+        standardize=spec.standardize,
+        use_clipped_linears=spec.clipped,
     )
     audio = None
     if spec.audio:
-        audio = Gemma4AudioConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=False)
+        audio = Gemma4AudioConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=spec.clipped
+        )
     return Gemma4Config(
         text_config=text,
         vision_config=vision,
