@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
+
+from harness import safe_path
+
+safe_path.keep(os.path.dirname(os.path.abspath(__file__)))
+
+import sys  # noqa: E402  nothing else is imported before the path is safe
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from cases import gpu
+from harness.campaigns.nightly import GRAVITY, state_of
+from harness.drivers.supervise import die_with
 from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
 from harness.report import parts
@@ -48,17 +55,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if _worker(config):
+        die_with(os.getppid())
     settings.load_profile(config.getoption("--profile"))
     try:
         check_names(config.getoption("--overlay"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    if not _worker(config):
+        config.pluginmanager.register(ExitCode(), "harness-exit-code")
     if config.getoption("--report") and not _worker(config):
         parts.clear(Path(config.getoption("--report")))
     if gpu.wanted(config.getoption("markexpr")) and not _worker(config):
         _ask_the_release(config.getoption("--serving-python") or sys.executable)
     if _worker(config) or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class ExitCode:
+    """Ends a run as the command line does: 1 is a divergence and nothing else, 3 that something gave no answer."""
+
+    def __init__(self) -> None:
+        self.worst = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.worst = max(self.worst, GRAVITY[state_of(report.longreprtext, report.when == "call")])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.worst = GRAVITY["ERROR"]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.worst:
+            session.exitstatus = self.worst
 
 
 def _ask_the_release(python: str) -> None:

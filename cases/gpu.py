@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness import safe_path
 from harness.compare.setting import Setting
 from harness.drivers.process import ROOT
 from harness.errors import EnvironmentFailure
@@ -113,7 +114,8 @@ def offered(python: str = sys.executable) -> dict[str, list[dict]]:
     if python in (known := json.loads(os.environ.get(OFFERED, "{}"))):
         return known[python]
     command = [python, "-m", "harness.engines.vllm.offers", MODEL]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    environment = {**os.environ, **safe_path.environment([str(ROOT)])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
     if done.returncode:
         raise EnvironmentFailure(f"vLLM could not be asked for its back ends: {done.stderr.strip().splitlines()[-1:]}")
     known[python] = json.loads(done.stdout.splitlines()[-1])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from harness.visible import quoted
+
 
 class UsageError(ValueError):
     """Bad input: exit code 2, one line that names the field, the value and what is allowed."""
 
     def __init__(self, field: str, value: object, allowed: str):
-        super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
+        super().__init__(f"{field}: {quoted(value)} is not allowed; {allowed}")
         self.field = field
 
     @classmethod

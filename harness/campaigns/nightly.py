@@ -79,16 +79,17 @@ def properties(text: str) -> list[Check]:
     for case in ET.fromstring(text).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
         wrong = [child for child in case if child.tag in ("failure", "error")]
-        checks += [Check(name, _state(child), _shown(child.text or "")) for child in wrong]
+        checks += [Check(name, state_of(child.text or "", child.tag == "failure"), _shown(child.text or "")) for child in wrong]
         if not wrong:
             checks.append(Check(name, "PASS" if case.find("skipped") is None else "SKIPPED"))
     return checks
 
 
-def _state(child: ET.Element) -> str:
-    shown = _shown(child.text or "")
-    answered = child.tag == "failure" and _ANSWER.search(shown) and not _NO_ANSWER.search(shown)
-    return "DIVERGED" if answered else "ERROR"
+def state_of(text: str, failed: bool) -> str:
+    """What a test that is wrong says of serving, from pytest's text of it: DIVERGED if the test itself ``failed`` by an
+    assertion; ERROR if it, or what it needs, gave no answer."""
+    shown = _shown(text)
+    return "DIVERGED" if failed and _ANSWER.search(shown) and not _NO_ANSWER.search(shown) else "ERROR"
 
 
 def _shown(text: str) -> str:

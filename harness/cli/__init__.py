@@ -1,5 +1,9 @@
 """The command line: `harness` and `python -m harness`."""
 
-from harness.cli.app import main
+from harness import safe_path
+
+safe_path.keep()
+
+from harness.cli.ending import main
 
 __all__ = ["main"]

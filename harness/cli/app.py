@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
-from rich.console import Console
+from rich.markup import escape
 
-from harness.cli import bench, doctor, mutants, nightly, report, run, show, soak
+from harness.cli import bench, doctor, mutants, nightly, options, report, run, show, soak
+from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.visible import visible
 
 app = typer.Typer(
     help="Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits.",
@@ -16,37 +16,45 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
-app.command("report")(report.report)
-app.command("show")(show.show)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.command("mutants")(mutants.mutants)
-app.command("soak")(soak.soak)
-app.command("nightly")(nightly.nightly)
+app.command("run", cls=options.Checked)(run.run)
+app.command("report", cls=options.Checked)(report.report)
+app.command("show", cls=options.Checked)(show.show)
+app.command("doctor", cls=options.Checked)(doctor.doctor)
+app.command("bench", cls=options.Checked)(bench.bench)
+app.command("mutants", cls=options.Checked)(mutants.mutants)
+app.command("soak", cls=options.Checked)(soak.soak)
+app.command("nightly", cls=options.Checked)(nightly.nightly)
 
 
-def main() -> None:
-    """Run a command. Exit codes: 0 as it should be, 1 a divergence, 2 bad input, 3 a driver or the environment."""
+BadCommandLine = typer.BadParameter.__mro__[1]
+"""click's UsageError; typer has a click of its own in some releases."""
+
+
+def run() -> int:
+    """Run the command that the command line names; returns its exit code.
+
+    Raises:
+        Exception: something that nobody foresaw.
+    """
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app()
+        return app(standalone_mode=False) or 0
+    except BadCommandLine as error:
+        if not error.format_message():
+            return error.exit_code
+        errors.print(f"[bold red]error:[/] {_plain(error.format_message())}")
+        return 2
     except UsageError as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
-        sys.exit(2)
+        return 2
     except EnvironmentFailure as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
-        sys.exit(3)
+        return 3
     except DriverFailure as error:
         errors.print(f"[bold red]error:[/] {_plain(error)}")
         errors.print(error.log, markup=False, style="dim")
-        sys.exit(3)
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        sys.exit(130)
+        return 3
 
 
-def _plain(error: Exception) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))
+def _plain(error: object) -> str:
+    return escape(visible(str(error)))

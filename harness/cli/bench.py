@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
+from multiprocessing.managers import SyncManager
 from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from harness.campaigns.bench import layout_of, stream
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.parallel import in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
+from harness.drivers.supervise import die_with
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.model_spec import ModelSpec
+from harness.timeouts import Timeouts
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 
@@ -35,6 +39,8 @@ def bench(
     jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
     *,
     setting: Setting,
@@ -44,19 +50,15 @@ def bench(
     from harness.verification.session import Session, check_usage
 
     spec = preset(model)
-    options.at_least("batch", batch, 1)
-    options.at_least("step", step or 1, 1)
-    options.at_least("jobs", jobs, 1)
-    options.at_least("seconds", seconds, 1)
+    timeouts = Timeouts(timeout, start_timeout)
     for count in tokens or ():
-        options.at_least("tokens", count, 8)
         prompt_for(layout_of(count, spec.window, 0), spec)
     check_usage(setting, serving_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
     rows: list[dict] = []
     console = Console(stderr=True)
     try:
-        with Session(reference_python=reference_python, serving_python=serving_python) as session:
+        with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
             for one in specs:
                 for count in tokens or TOKENS:
                     with console.status(f"{count} tokens, layers {one.layers}"):
@@ -65,14 +67,21 @@ def bench(
         for row in rows if jobs > 1 else ():
             with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
                 one = spec.with_(layers=row["layers"])
-                barrier = multiprocessing.Manager().Barrier(jobs)
+                barrier = _manager().Barrier(jobs)
                 work = [(one, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
-                row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python)), 1)
+                row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)), 1)
     except KeyboardInterrupt:
         console.print("interrupted: this is what was measured until now")
         _show(rows, model, setting, format)
         raise typer.Exit(130) from None
     _show(rows, model, setting, format)
+
+
+def _manager() -> SyncManager:
+    """A process for what workers share, which ends with this one."""
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    manager.start(die_with, (os.getpid(),))
+    return manager
 
 
 def _show(rows: list[dict], model: str, setting: Setting, format: options.Format) -> None:

@@ -6,10 +6,10 @@ import json
 import sys
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness.cli import options
+from harness.cli.console import Console
 from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
@@ -23,6 +23,7 @@ from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic
 from harness.report.terminal import TIGHT
+from harness.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")
@@ -35,6 +36,8 @@ def mutants(
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
     *,
     setting: Setting,
@@ -48,14 +51,13 @@ def mutants(
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
-    options.at_least("examples", examples, 1)
-    options.at_least("jobs", jobs, 1)
+    timeouts = Timeouts(timeout, start_timeout)
     check_usage(setting, serving_python)
     chosen = [name for name in names if not only or name in only]
     kills, results = [], []
     console = Console(stderr=True)
     arguments = [(name, spec, setting, examples) for name in chosen]
-    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python):
+    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]
         console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)", highlight=False)

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from harness.campaigns.nightly import READERS, Part, ended
-from harness.cli import options
+from harness.cli.console import Console
 from harness.drivers.process import ROOT
+from harness.drivers.supervise import die_with
 from harness.errors import UsageError
 from harness.report.nightly import write_night
 
@@ -53,7 +54,6 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
-    options.at_least("engines", engines, 1)
     host = host_of(sys.executable)
     out = out.absolute()
     parts = [_run(name, out / name, host, profile, engines) for name in READERS if not only or name in only]
@@ -79,5 +79,6 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part
     }[name]
     Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False)
+    tied = partial(die_with, os.getpid())
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False, preexec_fn=tied)
     return ended(name, folder, done.returncode, time.monotonic() - start)

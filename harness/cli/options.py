@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from harness.errors import UsageError
+from harness import timeouts
+from harness.cli.command import Bounds, Command
 from harness.families.gemma4.presets import preset
+from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
+from harness.timeouts import Timeouts
+
+_CORES = os.cpu_count() or 1
+BOUNDS = {
+    "window": Bounds(1, LONGEST, "tokens, four times the context of the largest Gemma 4"),
+    "seed": Bounds(0, 2**32 - 1, "a seed has 32 bits"),
+    "chunk": Bounds(1, 65536, "tokens of one engine step, for which vLLM takes memory at its start"),
+    "block_size": Bounds(1, LONGEST, "tokens of one KV block"),
+    "tensor_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
+    "observe_layer": Bounds(0, 1023, "a layer, counted from 0"),
+    "logits_at": Bounds(-LONGEST, LONGEST, "a position in the prompt, -1 the last"),
+    "batch": Bounds(1, 64, "requests that one engine step serves"),
+    "step": Bounds(1, 65536, "tokens of one engine step"),
+    "timeout": Bounds(1, timeouts.LONGEST, "seconds, up to a week", whole=False),
+    "start_timeout": Bounds(1, timeouts.LONGEST, "seconds, up to a week", whole=False),
+    "seconds": Bounds(1, 86400, "up to a day", whole=False),
+    "tokens": Bounds(8, LONGEST, "tokens of a layout with text, an image and text"),
+    "jobs": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
+    "engines": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
+    "layouts": Bounds(1, 1_000_000, "at 100 a minute that is a week"),
+    "examples": Bounds(1, 100_000, "layouts for each mutant"),
+}
+"""The numbers of all commands: an option means the same in each."""
+
+
+class Checked(Command):
+    """A command of this harness."""
+
+    bounds = BOUNDS
 
 
 class Format(StrEnum):
@@ -21,8 +53,11 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
 ServingPython = Annotated[str, typer.Option(help="interpreter that has vllm")]
 ReferencePython = Annotated[str, typer.Option(help="interpreter that has transformers")]
+Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
+StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 
 THIS_PYTHON = sys.executable
+TIMEOUTS = Timeouts()
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:
@@ -34,8 +69,3 @@ def preset_with(model: str, window: int | None) -> ModelSpec:
     spec = preset(model)
     return spec if window is None else spec.with_(window=window)
 
-
-def at_least(field: str, value: float, least: int) -> None:
-    """Raise UsageError if ``value`` is below ``least``."""
-    if value < least:
-        raise UsageError(field, value, f"at least {least}")

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.run import EXIT_CODES
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.errors import UsageError
+from harness.timeouts import Timeouts
 
 
 @with_setting("overlays")
@@ -26,6 +27,8 @@ def report(
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
     *,
     setting: Setting,
@@ -37,6 +40,7 @@ def report(
     from harness.report.bundle import write_report
     from harness.verification.session import Session, host_of
 
+    timeouts = Timeouts(timeout, start_timeout)
     names = [case.name for case in (*CASES, *gpu.CASES)]
     for name in only or ():
         if name not in names:
@@ -50,7 +54,7 @@ def report(
     ]
     if not chosen:
         raise UsageError("backend", backend, "no setting of the catalogue has it")
-    with Session(reference_python=reference_python, serving_python=serving_python) as session:
+    with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
         results = run_all(session, chosen, DECLARED)
     index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
     if format is options.Format.json:

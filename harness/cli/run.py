@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 from PIL import Image
-from rich.console import Console
 
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult, Verdict
 from harness.compare.setting import Setting
@@ -23,6 +23,7 @@ from harness.families.gemma4.given import model as checkpoint
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
+from harness.timeouts import Timeouts
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
 
@@ -41,6 +42,8 @@ def run(
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
     keep: Annotated[Path | None, typer.Option(help="keep captures and logs in this folder")] = None,
     format: options.FormatOption = options.Format.text,
@@ -48,7 +51,7 @@ def run(
     setting: Setting,
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
-    options.at_least("seed", seed, 0)
+    timeouts = Timeouts(timeout, start_timeout)
     chosen, declared = _chosen(layout, case, picture, image or [], text, model)
     chosen = replace(chosen, seed=seed)
     spec = checkpoint(chosen.model)
@@ -72,7 +75,7 @@ def run(
     check_names(setting.overlays)
     check_usage(setting, serving_python)
     console = Console(stderr=True)
-    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep) as session:
+    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
         with console.status(f"{chosen.name}: starting both sides, {setting.label}"):
             result = verify(session, chosen, setting, declared, spec=spec)
     if html:

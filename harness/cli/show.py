@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from harness.cli.console import Console
 from harness.compare.failure import LETTERS
 from harness.errors import UsageError
 from harness.families.gemma4.presets import PRESETS

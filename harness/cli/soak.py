@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from harness.campaigns.soak import BLOCK, SETTINGS, block, summary
 from harness.cli import options
+from harness.cli.console import Console
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic, jsonl
+from harness.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")
@@ -29,6 +30,8 @@ def soak(
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
     *,
     setting: Setting,
@@ -37,9 +40,7 @@ def soak(
     from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
-    options.at_least("layouts", layouts, 1)
-    options.at_least("jobs", jobs, 1)
-    options.at_least("batch", batch, 1)
+    timeouts = Timeouts(timeout, start_timeout)
     check_usage(setting, serving_python)
     out.mkdir(parents=True, exist_ok=True)
     of = {"model": model, "window": spec.window, **setting.to_dict()}
@@ -49,7 +50,7 @@ def soak(
     console = Console(stderr=True)
     console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
     try:
-        for found in in_parallel(_block, todo, jobs, serving_python, reference_python):
+        for found in in_parallel(_block, todo, jobs, serving_python, reference_python, timeouts):
             done[found["setting"], found["seed"]] = found
             jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
             console.print(

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 from harness.errors import UsageError
 
-BUILD = 4
-"""Counts the changes to `harness.families.gemma4.build` that change what it writes."""
+BUILD = 5
+"""Counts the changes to `harness.families.gemma4.build` and `harness.families.gemma4.draw` that change what they write."""
 
 LAYER_TYPES = {"s": "sliding_attention", "f": "full_attention"}
 
@@ -21,7 +21,8 @@ class ModelSpec:
     ``layers`` has one letter a layer, ``s`` sliding and ``f`` full attention; transformers forces
     the last to be full. Sizes are in channels, ``window`` and ``max_length`` in tokens.
     ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
-    experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`.
+    experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`. ``standardize`` is the vision tower's flag of that
+    name, ``clipped`` is `use_clipped_linears` of all towers.
     ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
     """
 
@@ -45,6 +46,8 @@ class ModelSpec:
     moe: tuple[int, int] | None = None
     softcap: float | None = 30.0
     audio: bool = False
+    standardize: bool = False
+    clipped: bool = False
     max_length: int = 512
     source: str = ""
 

@@ -11,7 +11,7 @@ from harness.compare.result import SCHEMA, CaseResult
 from harness.report import atomic, markdown
 from harness.report.html import write_html
 from harness.report.junit import write_junit
-from harness.report.tables import overview
+from harness.report.tables import overview, spreadsheet
 from harness.report.text import strict
 
 TITLE = "Gemma 4: reference versus serving"
@@ -26,7 +26,7 @@ def write_report(results: list[CaseResult], directory: Path, command: str) -> Pa
     start = time.perf_counter()
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     index = write_html(results, directory / "index.html", title=TITLE, generated=generated, command=command)
-    atomic.write_text(directory / "results.csv", overview(results).to_csv(index=False, lineterminator="\n"))
+    atomic.write_text(directory / "results.csv", spreadsheet(overview(results)))
     atomic.write_text(directory / "summary.md", markdown.summary(results, command=command, generated=generated))
     write_junit(results, directory / "junit.xml")
     document = {"schema": SCHEMA, "command": command, "generated": generated}

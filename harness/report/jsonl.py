@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.report.atomic import not_following
+
 
 def append(path: Path, values: Iterable[Any]) -> None:
-    """Add values to the end; makes the folder if need be."""
+    """Add values to the end; makes the folder if need be. A symbolic link is not followed: it is an OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", opener=not_following) as file:
         file.writelines(json.dumps(value) + "\n" for value in values)
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from harness.compare.result import CaseResult, Verdict
 from harness.report import atomic
 from harness.report.tables import counts, setting_label, total_seconds
-from harness.report.text import plain
+from harness.report.text import plain, uncoloured
 
 FAILURES = (Verdict.DIVERGED, Verdict.FIXED)
 
@@ -51,7 +51,7 @@ def _testcase(result: CaseResult) -> ET.Element:
         error = result.error or {}
         message = plain(f"{error.get('stage', 'unknown stage')}: {error.get('message', result.diagnosis)}")
         ET.SubElement(case, "error", {"type": "ERROR", "message": message}).text = text
-        ET.SubElement(case, "system-err").text = plain(error.get("log", ""))
+        ET.SubElement(case, "system-err").text = plain(uncoloured(error.get("log", "")))
     elif result.verdict is Verdict.KNOWN:
         ET.SubElement(case, "system-out").text = plain(
             f"declared divergence: {facts.get('link', '')}\n{result.diagnosis}"

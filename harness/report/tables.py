@@ -11,6 +11,8 @@ from harness.compare.result import CaseResult, LayerResult, Verdict
 from harness.report.text import layer_list, plain
 
 SEVERITY = (Verdict.DIVERGED, Verdict.ERROR, Verdict.FIXED, Verdict.KNOWN, Verdict.PASS)
+FORMULA = "=+-@＝＋－＠"
+"""What a cell of a spreadsheet begins with if it is one; blanks before it are passed over."""
 SETTING_COLUMNS = (
     "backend",
     "runner",
@@ -46,6 +48,11 @@ def overview(results: Iterable[CaseResult]) -> pd.DataFrame:
     """
     rows = [_row(result) for result in results]
     return pd.DataFrame(rows, columns=[*_RESULT_COLUMNS, *SETTING_COLUMNS])
+
+
+def spreadsheet(table: pd.DataFrame) -> str:
+    """``table`` as CSV. A text that a spreadsheet would take for a formula is preceded by an apostrophe."""
+    return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
 
 
 def layer_table(results: Iterable[CaseResult]) -> pd.DataFrame:
@@ -118,6 +125,10 @@ def _row(result: CaseResult) -> dict[str, Any]:
 def _setting_fields(setting: dict[str, Any]) -> dict[str, str]:
     fields = {name: _word(setting.get(name)) for name in SETTING_COLUMNS}
     return fields | {"runner": _word(setting.get("engine runner", setting.get("runner")))}
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and (cell[:1] == "\t" or cell.lstrip()[:1] in tuple(FORMULA)) else cell
 
 
 def _word(value: Any) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult, Verdict
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
-from harness.report.text import number, plain
+from harness.report.text import number, plain, uncoloured
 
 STYLES = {
     Verdict.PASS: "green",
@@ -54,7 +54,7 @@ def case_panel(result: CaseResult) -> Panel:
     if result.logits:
         parts.append(_logits(result.logits))
     if result.error:
-        log = plain(result.error.get("log", "")).rstrip().splitlines()[-LOG_LINES:]
+        log = plain(uncoloured(result.error.get("log", ""))).rstrip().splitlines()[-LOG_LINES:]
         parts.append(Text(f"failed in stage {plain(result.error.get('stage', 'unknown'))}", style="bold"))
         parts.append(Text("\n".join(log), style="dim"))
     parts.append(Text.assemble("reproduce  ", (plain(result.reproduce), "bold")))

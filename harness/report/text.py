@@ -6,14 +6,38 @@ import math
 import re
 from typing import Any
 
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
-_FORBIDDEN = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+"""What moves the cursor, turns the direction of text or cannot be seen, and what XML 1.0 forbids."""
 
 
 def plain(text: object) -> str:
-    """``text`` without terminal colours, and with only the characters that XML 1.0 allows."""
-    unified = str(text).replace("\r\n", "\n").replace("\r", "\n")
-    return _FORBIDDEN.sub("\ufffd", _TERMINAL.sub("", unified))
+    """``text`` with line ends as ``\\n``, and what would act instead of being read made visible: an escape character is
+    written ``\\x1b``, a bidirectional control ``<U+202E>``."""
+    return _CONTROL.sub(_visible, str(text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def uncoloured(log: str) -> str:
+    """A log without the colours that a library gave it for a terminal."""
+    return _COLOUR.sub("", log)
+
+
+def one_line(text: object, longest: int = 500) -> str:
+    """`plain` text in one line, cut after so many characters."""
+    return cut(" ".join(plain(text).split()), longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """``text``, or its beginning and how much of it was left out."""
+    return text if len(text) <= longest else f"{text[:longest]} ... ({len(text) - longest} more characters)"
+
+
+def _visible(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0xA0 else f"<U+{code:04X}>"
 
 
 def strict(value: Any) -> Any:

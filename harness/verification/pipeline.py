@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple
 
+from harness import safe_path
 from harness.compare.result import CaseResult, Verdict
 from harness.compare.setting import Setting
 from harness.drivers.supervise import die_with
@@ -53,7 +54,7 @@ def verify_stream(
 
     def take_off(batch: Batch) -> None:
         try:
-            flying.append((batch, session.begin(spec, setting, batch.prompts, remember=False)))
+            flying.append((batch, session.begin(spec, setting, batch.prompts, remember=False, about=batch.about)))
         except DriverFailure as error:
             flying.append((batch, error))
 
@@ -94,6 +95,7 @@ def verify_stream(
             session.discard(flight)
         return found
 
+    safe_path.keep()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
         count = 0

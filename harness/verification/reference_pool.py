@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.compare.setting import Setting
-from harness.drivers.process import START_TIMEOUT, Driver
+from harness.drivers.process import Driver
+from harness.timeouts import Timeouts
 
 AT_WORK = {"cpu": 1, "cuda": 2}
 """Drivers of a stream. One alone leaves a GPU idle where it waits for what its next kernels depend on."""
@@ -35,6 +36,8 @@ class References:
     device: str
     pinned: dict[str, str]
     log: Callable[[], Path]
+    scratch: Callable[[], Path]
+    timeouts: Timeouts
     _places: list[_Place] = field(init=False)
     _turn: int = 0
 
@@ -46,7 +49,7 @@ class References:
 
     def ask(self, op: str, **request: object) -> dict:
         """Ask the first driver; raises as `Driver.ask`."""
-        return self._driver(self._places[0]).ask(op, timeout=START_TIMEOUT, **request)
+        return self._driver(self._places[0]).ask(op, timeout=self.timeouts.start, **request)
 
     def ready(self, checkpoint: str, setting: Setting, *, in_turn: bool) -> Driver:
         """A driver that has the checkpoint loaded as ``setting`` asks: the first, or the next one ``in_turn``.
@@ -60,7 +63,7 @@ class References:
         wanted = (checkpoint, setting.reference.reference, setting.engine.dtype)
         if place.loaded != wanted:
             request = {"checkpoint": checkpoint, "attention": setting.reference.reference, "dtype": setting.engine.dtype}
-            driver.ask("load", timeout=START_TIMEOUT, device=self.device, **request)
+            driver.ask("load", timeout=self.timeouts.start, device=self.device, **request)
             place.loaded = wanted
         return driver
 
@@ -73,5 +76,5 @@ class References:
         if place.driver is None or not place.driver.alive:
             place.clear()
             environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self.pinned}
-            place.driver = Driver("harness.references.transformers.driver", self.python, self.log(), environment)
+            place.driver = Driver("harness.references.transformers.driver", self.python, self.log(), environment, self.scratch())
         return place.driver

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,18 +18,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from harness import safe_path
 from harness.captures.capture import Capture
 from harness.compare.setting import Setting
-from harness.drivers.process import START_TIMEOUT, Driver
+from harness.drivers.process import Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.gemma4.build import cache_directory
+from harness.families.gemma4.cache import cache_directory
 from harness.families.gemma4.prompts import Prompt
 from harness.prompts.model_spec import ModelSpec
+from harness.timeouts import Timeouts
 from harness.verification.reference_pool import References
+from harness.workplace import Workplace
 
 ENGINES_ALIVE = {"cpu": 2, "cuda": 1}
 """Engines that a session keeps: on a GPU several sessions share its memory."""
-RUN_TIMEOUT = 900.0
 _INSPECT = """
 import glob, importlib.metadata as m, json, sys
 def v(n):
@@ -48,8 +50,9 @@ def inspect(python: str) -> dict:
     Raises:
         EnvironmentFailure: it is not an interpreter.
     """
+    safe = {**os.environ, **safe_path.environment()}
     try:
-        done = subprocess.run([python, "-c", _INSPECT], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run([python, "-c", _INSPECT], env=safe, capture_output=True, text=True, timeout=30, check=True)
         return json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EnvironmentFailure(f"{python}: not a Python interpreter that can be run ({error})") from None
@@ -118,6 +121,7 @@ class Session:
         cache: Path | None = None,
         keep: Path | None = None,
         gpu: str | None = None,
+        timeouts: Timeouts = Timeouts(),
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -126,9 +130,13 @@ class Session:
             raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
         self.cache = cache or cache_directory()
         self._pinned = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
-        self.work = Path(keep) if keep else Path(tempfile.mkdtemp(prefix="harness-"))
+        self.timeouts = timeouts
+        self._workplace = Workplace()
+        self.work = Path(keep) if keep else self._workplace.path
         self._temporary = keep is None
-        self.references = References(reference_python, self.host, self._pinned, lambda: self._log("reference"))
+        self.references = References(
+            reference_python, self.host, self._pinned, lambda: self._log("reference"), self._scratch, timeouts
+        )
         self._engines: OrderedDict[tuple, tuple[Driver, dict]] = OrderedDict()
         self._seen: dict[tuple, tuple[str, int]] = {}
         self._checkpoints: dict[str, str] = {}
@@ -146,8 +154,7 @@ class Session:
         for driver, _ in self._engines.values():
             driver.close()
         self._engines.clear()
-        if self._temporary:
-            shutil.rmtree(self.work, ignore_errors=True)
+        self._workplace.close()
 
     @property
     def release(self) -> str:
@@ -165,17 +172,25 @@ class Session:
         return self._checkpoints[spec.key]
 
     def observe(
-        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = ()
+        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (), *, about: str = ""
     ) -> list[Pair]:
-        """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` beside them.
+        """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` beside them. A failure
+        says that it was ``about`` this case.
 
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
         """
-        return self.finish(self.begin(spec, setting, prompts, mates))
+        return self.finish(self.begin(spec, setting, prompts, mates, about=about))
 
     def begin(
-        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (), *, remember: bool = True
+        self,
+        spec: ModelSpec,
+        setting: Setting,
+        prompts: Sequence[Prompt],
+        mates: Sequence[Prompt] = (),
+        *,
+        remember: bool = True,
+        about: str = "",
     ) -> InFlight:
         """Ask both sides, without waiting, for what `observe` returns. Prompts may be in flight already if it is under the
         same setting and they are finished first. Without ``remember`` the reference's captures are this flight's own and
@@ -197,12 +212,13 @@ class Session:
         new = {key: one for key, one in zip(keys, data, strict=True) if key not in known}
         referenced = None
         theirs, ours = self._directory("reference"), self._directory("serving")
-        asked = {"prompts": list(new.values()), "out": str(theirs), "samples": 2 if remember else 1, **focus}
+        asked = {"prompts": list(new.values()), "out": str(theirs), "samples": 2 if remember else 1, "about": about, **focus}
         if new:
-            referenced = reference.send("run", timeout=RUN_TIMEOUT, **asked)
+            referenced = reference.send("run", timeout=self.timeouts.case, **asked)
         served = engine.send(
             "run",
-            timeout=RUN_TIMEOUT,
+            timeout=self.timeouts.case,
+            about=about,
             prompts=data,
             mates=[mate.to_dict() for mate in mates],
             out=str(ours),
@@ -218,12 +234,12 @@ class Session:
         """Wait for prompts that were begun; raises as `observe` does."""
         references = dict(flight.known)
         if flight.referenced is not None:
-            answer = flight.reference.receive(flight.referenced, timeout=RUN_TIMEOUT)
+            answer = flight.reference.receive(flight.referenced, timeout=self.timeouts.case)
             new = dict(zip(flight.new, answer["captures"], strict=True))
             references |= new
             self._seen |= new if flight.remember else {}
         with self._dropping(flight.engine_key, flight.engine):
-            served = flight.engine.receive(flight.served, timeout=RUN_TIMEOUT)["captures"]
+            served = flight.engine.receive(flight.served, timeout=self.timeouts.case)["captures"]
         return [
             Pair(Capture(Path(theirs[0]), theirs[1]), Capture(Path(ours[0]), ours[1]), flight.started)
             for theirs, ours in zip(map(references.__getitem__, flight.keys), served, strict=True)
@@ -238,7 +254,7 @@ class Session:
         """
         asked = {**flight.asked, "out": str(flight.out[0] / "again"), "samples": 2}
         reference = self.references.ready(self.checkpoint(spec), setting, in_turn=True)
-        captures = reference.ask("run", timeout=RUN_TIMEOUT, **asked)["captures"]
+        captures = reference.ask("run", timeout=self.timeouts.case, **asked)["captures"]
         again = {key: Capture(Path(directory), place) for key, (directory, place) in zip(flight.new, captures, strict=True)}
         return [replace(pair, reference=again[key]) for key, pair in zip(flight.keys, pairs, strict=True)]
 
@@ -257,12 +273,12 @@ class Session:
         engine, _ = self.engine(spec, setting)
         data = [prompt.to_dict() for prompt in prompts]
         with self._dropping((spec.key, setting.engine_key), engine):
-            return engine.ask("run", timeout=RUN_TIMEOUT, prompts=data, plain=True)["seconds"]["serving"]
+            return engine.ask("run", timeout=self.timeouts.case, prompts=data, plain=True)["seconds"]["serving"]
 
     def peak_memory(self, spec: ModelSpec, setting: Setting) -> int:
         """The most bytes of GPU memory that tensors of the serving worker have taken; 0 on a CPU."""
         engine, _ = self.engine(spec, setting)
-        return engine.ask("memory", timeout=RUN_TIMEOUT)["bytes"]
+        return engine.ask("memory", timeout=self.timeouts.case)["bytes"]
 
     def engine(self, spec: ModelSpec, setting: Setting) -> tuple[Driver, dict]:
         """The engine for a spec and setting, started now unless it runs, and the facts that it gave at its start."""
@@ -281,11 +297,12 @@ class Session:
             self.serving_python,
             self._log("serving"),
             setting.engine.environment(self.host) | (self._pinned if setting.engine.tensor_parallel == 1 else {}),
+            self._scratch(),
         )
         try:
             facts = driver.ask(
                 "load",
-                timeout=START_TIMEOUT,
+                timeout=self.timeouts.start,
                 checkpoint=checkpoint,
                 setting={**setting.to_dict(), "host": self.host},
                 arguments=setting.engine.engine_arguments(spec, setting.scenario, self.host),
@@ -302,7 +319,7 @@ class Session:
         driver, facts = self._engines[key]
         if [overlay["name"] for overlay in facts["overlays"]] != list(setting.overlays):
             try:
-                answer = driver.ask("overlay", timeout=RUN_TIMEOUT, overlays=setting.overlays)
+                answer = driver.ask("overlay", timeout=self.timeouts.case, overlays=setting.overlays)
             except DriverFailure as failure:
                 if failure.refused:
                     self._engines[key] = (driver, {**facts, "overlays": []})
@@ -329,6 +346,9 @@ class Session:
     def _directory(self, side: str) -> Path:
         self._count += 1
         return self.work / side / f"{self._count:06d}"
+
+    def _scratch(self) -> Path:
+        return self._workplace.folder("t")
 
     def _log(self, side: str) -> Path:
         self._count += 1

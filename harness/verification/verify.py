@@ -31,7 +31,7 @@ def verify(
     mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.scenario.mates, start=1)]
     reproduce = command(case, setting, spec)
     try:
-        (pair,) = session.observe(spec, setting, [prompt], mates)
+        (pair,) = session.observe(spec, setting, [prompt], mates, about=case.name)
     except DriverFailure as error:
         known = _failure(error, setting, session, declared)
         return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
@@ -128,6 +128,11 @@ class Batch:
             commands.append(command(case, setting.with_(mates=setting.scenario.mates + mates), spec))
         return cls(layouts, cases, prompts, commands)
 
+    @property
+    def about(self) -> str:
+        """What a failure says that it was about."""
+        return f"{self.cases[0].name}: {' | '.join(map(str, self.layouts))}"
+
     def failed(
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
@@ -144,7 +149,7 @@ def verify_batch(
     batch = Batch.of(layouts, setting, spec, name)
     declared = list(declared)
     try:
-        pairs = session.observe(spec, setting, batch.prompts)
+        pairs = session.observe(spec, setting, batch.prompts, about=batch.about)
     except DriverFailure as error:
         return batch.failed(setting, spec, error, session, declared)
     return [

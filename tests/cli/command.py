@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 from harness.drivers.process import ROOT
@@ -13,6 +13,8 @@ from harness.drivers.process import ROOT
 
 @dataclass(frozen=True)
 class Done:
+    """How a command ended; ``seconds`` are those that processors worked on it, whatever else they had to do."""
+
     code: int
     out: str
     err: str
@@ -20,7 +22,12 @@ class Done:
 
 
 def harness(*words: str) -> Done:
-    start = time.monotonic()
+    before = _worked()
     command, wide = [sys.executable, "-m", "harness", *words], {**os.environ, "COLUMNS": "200"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=wide, timeout=60)
-    return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+    return Done(done.returncode, done.stdout, done.stderr, _worked() - before)
+
+
+def _worked() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

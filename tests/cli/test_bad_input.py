@@ -12,7 +12,7 @@ from tests.cli.command import Done, harness
 
 def assert_one_line(done: Done, code: int, *said: str) -> None:
     assert (done.code, done.out) == (code, "")
-    assert "Traceback (" not in done.err
+    assert done.err[:-1].isprintable()
     assert done.err.count("\n") == 1 and done.err.startswith("error: ")
     for words in said:
         assert words in done.err
@@ -23,14 +23,22 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
     ("words", "said"),
     [
         (["run", "--layout", "t3 x5"], ("layout segment", "'x5'", "t3 (text), i5 (image)")),
+        (["run", "--layout", ""], ("layout", "''", "an empty value")),
+        (["run", "--layout", "t3", "--keep="], ("keep", "''", "an empty value")),
+        (["report", "--only", "two-images", "--only", ""], ("only", "''", "an empty value")),
+        (["run", "--layout", "t3", "--window", "\u0663"], ("window", "whole number")),
+        (["run", "--layout", "t3", "--window", "4", "--window", "5"], ("window", "given 2 times")),
+        (["run", "--layout", "\x1b[31mt3\u202e"], ("layout", r"\x1b[31mt3\u202e")),
+        (["bench", "--seconds", "nan"], ("seconds", "'nan'", "from 1 to 86400")),
+        (["soak", "--layouts", "99999999999999"], ("layouts", "from 1 to 1000000")),
         (["run", "--layout", " "], ("layout", "segments are t3 (text)")),
         (["run", "--layout", "t512"], ("layout", "512 tokens", "at most 511")),
         (["run", "--layout", "t999999999999"], ("layout", "at most 1048576")),
         (["run", "--layout", "t3 a5"], ("layout", "no audio tower; tiny-audio has one")),
         (["run", "--layout", "t3", "--mate", "i0"], ("layout segment", "'i0'")),
-        (["run", "--layout", "t3", "--window", "0"], ("window", "0", "at least 1 token")),
-        (["run", "--layout", "t3", "--chunk", "0"], ("chunk", "0", "at least 1 token")),
-        (["run", "--layout", "t3", "--block-size", "0"], ("block_size", "0")),
+        (["run", "--layout", "t3", "--window", "0"], ("window", "0", "from 1 to 1048576")),
+        (["run", "--layout", "t3", "--chunk", "0"], ("chunk", "0", "from 1 to")),
+        (["run", "--layout", "t3", "--block-size", "0"], ("block-size", "0")),
         (["run", "--layout", "t3", "--backend", "warp"], ("backend", "'warp'", "cpu", "flex", "triton")),
         (["run", "--layout", "t3", "--backend", "flash"], ("backend", "'flash'", "one of triton, cpu")),
         (["run", "--layout", "t3", "--runner", "v3"], ("runner", "'v3'", "auto, v1, v2")),
@@ -57,9 +65,9 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["show", "--layout", "t3", "--policy", "keep"], ("policy", "'keep'", "clamp, drop")),
         (["mutants", "--only", "no-such"], ("only", "'no-such'", "range-end-exclusive")),
         (["mutants", "--only", "pr-50539"], ("only", "'pr-50539'")),
-        (["mutants", "--examples", "0"], ("examples", "0", "at least 1")),
-        (["soak", "--layouts", "0"], ("layouts", "0", "at least 1")),
-        (["bench", "--tokens", "2"], ("tokens", "2", "at least 8")),
+        (["mutants", "--examples", "0"], ("examples", "0", "from 1 to")),
+        (["soak", "--layouts", "0"], ("layouts", "0", "from 1 to")),
+        (["bench", "--tokens", "2"], ("tokens", "2", "from 8 to")),
         (["bench", "--tokens", "600"], ("layout", "600 tokens", "at most 511")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -101,7 +109,7 @@ def test_what_is_not_an_interpreter_is_named() -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["run", "--layout", "t3", "--window", "many"], "--window"),
+        (["run", "--layout", "t3", "--window", "many"], "window"),
         (["frobnicate"], "frobnicate"),
         (["run", "--tall"], "--tall"),
     ],

@@ -5,10 +5,12 @@ Run as ``PYTHON -m tests.drivers.parent READ_FD WRITE_FD``.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -63,6 +65,29 @@ def hang(request: dict) -> dict:
     return {}
 
 
+def hold(request: dict) -> dict:
+    """Compute for a minute without giving another thread a turn, as a kernel may."""
+    print("hanging", flush=True)
+    ctypes.PyDLL(None).sleep(60)
+    return {}
+
+
+def stop(request: dict) -> dict:
+    print("hanging", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
+
+
+def spill(request: dict) -> dict:
+    """Leave files where temporary ones go, and print much."""
+    place = Path(tempfile.mkdtemp(prefix="torchinductor_"))
+    (place / "kernel").touch()
+    print("x" * request["wide"])
+    for number in range(request["lines"]):
+        print("\x1b[1;36mline\x1b[0m", number)
+    return {"place": str(place)}
+
+
 if __name__ == "__main__":
-    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, later, hang)}
+    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, later, hang, hold, stop, spill)}
     channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))

@@ -9,12 +9,14 @@ import pytest
 
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, UsageError
+from harness.workplace import Workplace
 from tests.drivers.processes import in_group, lives, within
 
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
-    started = Driver("tests.drivers.parent", sys.executable, tmp_path / "logs" / "driver.log")
+    log = tmp_path / "logs" / "driver.log"
+    started = Driver("tests.drivers.parent", sys.executable, log, {"TMPDIR": str(tmp_path)})
     yield started
     if started.alive:
         started.close()
@@ -143,3 +145,50 @@ def test_the_reference_killed_while_it_works_is_a_failure_of_the_reference(tmp_p
     assert "Traceback" in failure.value.log
     driver.close()
     assert within(5, lambda: in_group(driver.process.pid) == [])
+
+
+def test_its_temporary_files_go_with_it(tmp_path: Path) -> None:
+    session = Workplace()
+    scratch = session.folder("t")
+    driver = Driver("tests.drivers.parent", sys.executable, tmp_path / "log", scratch=scratch)
+    place = Path(driver.ask("spill", timeout=20, wide=0, lines=0)["place"])
+    assert place.parent == scratch and (place / "kernel").exists()
+    with pytest.raises(DriverFailure):
+        driver.ask("die", timeout=20, signal="SIGKILL")
+    driver.close()
+    assert not scratch.exists()
+    session.close()
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket_is_not_its_temporary_one(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    driver = Driver("tests.drivers.parent", sys.executable, tmp_path / "log", scratch=long)
+    place = Path(driver.ask("spill", timeout=20, wide=0, lines=0)["place"])
+    assert place.exists() and long not in place.parents
+    place.joinpath("kernel").unlink()
+    place.rmdir()
+    driver.close()
+
+
+def test_of_a_long_log_the_end_is_shown(driver: Driver) -> None:
+    driver.ask("spill", timeout=60, wide=60_000_000, lines=0)
+    start = time.monotonic()
+    assert len(driver.log()) < 10_000
+    driver.ask("spill", timeout=60, wide=60_000_000, lines=100)
+    assert driver.log().splitlines() == [f"line {number}" for number in range(20, 100)]
+    assert time.monotonic() - start < 5
+
+
+def test_a_failure_names_what_was_asked_and_for_which_case(driver: Driver) -> None:
+    driver.ask("say", timeout=20, text="ready")
+    with pytest.raises(DriverFailure, match="did not answer within 1 s and was killed; asked for: hang of two-images"):
+        driver.ask("hang", timeout=1, about="two-images")
+
+
+def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "log").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic"):
+        Driver("tests.drivers.parent", sys.executable, tmp_path / "log")
+    assert (tmp_path / "mine").read_text() == "mine"

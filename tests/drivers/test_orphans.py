@@ -1,6 +1,7 @@
-"""A driver does not outlive its harness, in whatever way that ends."""
+"""A driver does not outlive its harness, in whatever way that ends and whatever the driver does, nor its children either."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.drivers.process import ROOT
+from harness.drivers.process import ROOT, Driver
 from tests.drivers.processes import in_group, interruptible, lives, within
 
 HARNESS = """
@@ -18,14 +19,14 @@ from harness.drivers.process import Driver
 driver = Driver("tests.drivers.parent", sys.executable, Path(sys.argv[1]))
 child = driver.ask("child", timeout=30)["pid"]
 print(json.dumps({"driver": driver.process.pid, "child": child}), flush=True)
-if sys.argv[2] == "working":
-    driver.ask("hang", timeout=60)
+if sys.argv[2] != "idle":
+    driver.ask(sys.argv[2], timeout=60)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("doing", ["idle", "working"])
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("doing", ["idle", "hang", "hold", "stop"])
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
 def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
     harness = subprocess.Popen(
         [sys.executable, "-c", HARNESS, str(tmp_path / "log"), doing],
@@ -39,3 +40,37 @@ def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
     harness.stdout.close()
     assert within(10, lambda: in_group(pids["driver"]) == [])
     assert not lives(pids["driver"]) and not lives(pids["child"])
+
+
+DIES_WITH = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import os, sys, time; from harness.drivers.supervise import die_with; "
+    "time.sleep(float(sys.argv[1])); die_with(int(sys.argv[2])); print('tied', flush=True); time.sleep(60)",
+    sys.argv[1], str(os.getpid())], stdout=subprocess.PIPE, text=True)
+print(child.pid, flush=True)
+if sys.argv[1] == "0":
+    child.stdout.readline()
+    os.kill(child.pid, 19)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("late", ["0", "2"], ids=["that is stopped", "whose parent ends before it looks"])
+def test_a_worker_dies_with_its_parent(late: str) -> None:
+    words = [sys.executable, "-c", DIES_WITH, late]
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    worker = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "ready\n" and lives(worker)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert within(10, lambda: not lives(worker))
+
+
+def test_what_a_driver_started_ends_where_the_driver_is_killed_alone(tmp_path: Path) -> None:
+    driver = Driver("tests.drivers.parent", sys.executable, tmp_path / "log")
+    child = driver.ask("child", timeout=30)["pid"]
+    os.kill(driver.process.pid, signal.SIGKILL)
+    assert within(10, lambda: not lives(child) and in_group(driver.process.pid) == [])
+    driver.close()

@@ -76,7 +76,7 @@ def test_a_log_with_colours_and_control_characters_is_valid_xml(tmp_path: Path) 
     (case,) = written([failed(log="\x1b[31mred\x1b[0m\r\nbell \x07, nul \x00, half \ud800, ]]> & <b>")], tmp_path).iter(
         "testcase"
     )
-    assert case.findtext("system-err") == "red\nbell \ufffd, nul \ufffd, half \ufffd, ]]> & <b>"
+    assert case.findtext("system-err") == "red\nbell \\x07, nul \\x00, half <U+D800>, ]]> & <b>"
 
 
 def test_the_setting_is_the_class_so_that_a_case_under_two_settings_is_two_tests(

@@ -12,6 +12,7 @@ import json
 import sys
 
 from harness.families.gemma4.build import build, cache_directory
+from harness.families.gemma4.cache import cache_directory
 from harness.families.gemma4.presets import preset
 from harness.prompts.model_spec import ModelSpec
 

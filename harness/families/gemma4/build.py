@@ -5,55 +5,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import time
+import hashlib
+import json
 from pathlib import Path
 
+from harness.families.gemma4.cache import kept
+from harness.families.gemma4.draw import draw, shared
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND, SPECIAL
 from harness.prompts.model_spec import ModelSpec
 
-ABANDONED = 3600.0
-"""Seconds; a build takes less than a minute."""
-
-
-def cache_directory() -> Path:
-    """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
-    return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
-
 
 def build(spec: ModelSpec, cache: Path) -> Path:
-    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there.
-
-    It is written beside and renamed, so that an interrupted build is never taken for whole.
-    """
+    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there: by this code, with this
+    transformers."""
     import transformers
 
-    target = cache / f"{spec.name}-{spec.key}-transformers-{transformers.__version__}"
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(cache)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=cache))
-    try:
-        _write(spec, beside)
-        try:
-            os.rename(beside, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return target
+    name = f"{spec.name}-{spec.key}-{_code()}-transformers-{transformers.__version__}"
+    return kept(cache, name, lambda directory: _write(spec, directory))
 
 
-def _remove_abandoned(cache: Path) -> None:
-    """Builds that were killed leave a hidden folder; one that is an hour old is nobody's any more."""
-    for beside in cache.glob(".*-transformers-*"):
-        if time.time() - beside.stat().st_mtime > ABANDONED:
-            shutil.rmtree(beside, ignore_errors=True)
+def _code() -> str:
+    """What the files that decide a checkpoint's content are, in short: a change of them makes another checkpoint."""
+    content = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:
@@ -61,24 +36,29 @@ def _write(spec: ModelSpec, directory: Path) -> None:
     from transformers import Gemma4ForConditionalGeneration
 
     model = Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
-    generator = torch.Generator().manual_seed(spec.seed)
-    with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim >= 2:
-                parameter.copy_(noise * spec.weight_std)
-            else:
-                parameter.copy_((1.0 + 0.1 * noise) * _scale(name, len(parameter)))
+    draw(model, spec)
     model.save_pretrained(directory)
+    if spec.kv_shared_layers:
+        _add(directory / "model.safetensors", shared(spec))
+    _portable(spec, directory / "config.json")
     _tokenizer_and_processor(spec, directory)
 
 
-def _scale(name: str, channels: int) -> float:
-    """Gemma 4 does not scale its attention scores, so the weights of the norms of query and key give them the standard
-    deviation 1; at 1 they would have the square root of the head size, a softmax of almost one key, and
-    rounding errors as large as the logits in 16 bits."""
-    scored = "language_model" in name and name.endswith(("q_norm.weight", "k_norm.weight"))
-    return channels**-0.25 if scored else 1.0
+def _add(path: Path, tensors: dict) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({**load_file(path), **tensors}, path, metadata={"format": "pt"})
+
+
+def _portable(spec: ModelSpec, path: Path) -> None:
+    """Write a config.json as every release of transformers from 5.5 to 5.24 reads it: without `per_layer_config` and the vision
+    tower's `rope_parameters`, which until 5.14 are unknown; what they say follows from the rest."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["text_config"].pop("per_layer_config", None)
+    config["text_config"]["global_head_dim"] = spec.global_head_dim
+    config["text_config"]["num_global_key_value_heads"] = spec.global_kv_heads if spec.k_eq_v else None
+    config["vision_config"].pop("rope_parameters", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _config(spec: ModelSpec):
@@ -119,10 +99,14 @@ def _config(spec: ModelSpec):
         pooling_kernel_size=POOL,
         position_embedding_size=4096,
         default_output_length=70,
+        standardize=spec.standardize,
+        use_clipped_linears=spec.clipped,
     )
     audio = None
     if spec.audio:
-        audio = Gemma4AudioConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=False)
+        audio = Gemma4AudioConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=spec.clipped
+        )
     return Gemma4Config(
         text_config=text,
         vision_config=vision,

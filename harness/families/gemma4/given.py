@@ -69,5 +69,7 @@ def _spec(name: str, config: dict, source: str) -> ModelSpec:
         moe=(text["num_experts"], text["top_k_experts"]) if text.get("enable_moe_block") else None,
         softcap=text.get("final_logit_softcapping"),
         audio=config.get("audio_config") is not None,
+        standardize=bool((config.get("vision_config") or {}).get("standardize")),
+        clipped=bool((config.get("vision_config") or {}).get("use_clipped_linears")),
         max_length=min(text["max_position_embeddings"], LONGEST),
     )

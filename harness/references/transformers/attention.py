@@ -66,11 +66,24 @@ def _by_rows(eager: Callable, module, query, key, value, attention_mask, **kwarg
 def implemented(model, name: str) -> Iterator[None]:
     """Let the model attend with another of transformers' implementations."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(name)
+    _implement(model, name)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        _implement(model, before)
+
+
+def _implement(model, name: str) -> None:
+    model.set_attn_implementation(name)
+    hear_rightly(model)
+
+
+def hear_rightly(model) -> None:
+    """Let the audio tower, if there is one, make its masks for sdpa whatever the rest of the model attends with: those of eager
+    attention are additive, and the tower takes what is not 0 for allowed (docs/findings/transformers-audio-eager-mask.md)."""
+    tower = getattr(model.model, "audio_tower", None)
+    if tower is not None:
+        tower.config._attn_implementation = "sdpa"
 
 
 def unrounded() -> AbstractContextManager[None]:

@@ -56,6 +56,7 @@ class Reference:
             model = Gemma4ForConditionalGeneration.from_pretrained(
                 self.checkpoint, dtype=dtype, attn_implementation=implementation, **more
             )
+            attention.hear_rightly(model)
             return model.to(self.device, dtype).eval()
 
         self.model = load(self.dtype, self.attention)

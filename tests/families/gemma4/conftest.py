@@ -22,3 +22,12 @@ def builders(tmp_path: Path) -> Iterator:
     yield start
     for driver in started:
         driver.close()
+
+
+@pytest.fixture(scope="module")
+def module_builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """One driver for a whole module."""
+    log = tmp_path_factory.mktemp("logs") / "reference.log"
+    driver = Driver("harness.references.transformers.driver", sys.executable, log, {"HF_HUB_OFFLINE": "1"})
+    yield driver
+    driver.close()

@@ -1,5 +1,6 @@
 """A spec is built to the same bytes by every process, whole or not at all."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,3 +53,13 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path:
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
     again, elsewhere = build(builders(), spec, cache), build(builders(), spec, tmp_path / "elsewhere")
     assert contents(again) == contents(elsewhere)
+
+
+def test_a_config_is_one_that_every_release_of_transformers_reads(tmp_path: Path, builders) -> None:
+    driver = builders()
+    for name, key_heads in (("tiny", None), ("26b-a4b-small", 1)):
+        config = json.loads((build(driver, preset(name), tmp_path) / "config.json").read_text())
+        text, vision = config["text_config"], config["vision_config"]
+        assert (text["global_head_dim"], text["num_global_key_value_heads"]) == (128, key_heads)
+        assert "per_layer_config" not in text and "rope_parameters" not in vision
+        assert "axial" not in json.dumps(config)

@@ -29,7 +29,7 @@ def host() -> None:
 
 def _contiguous_inputs() -> None:
     """oneDNN's matrix product refuses the transposed input that Gemma 4's audio tower gives it
-    (docs/findings/vllm-cpu-audio.md); a contiguous copy has the same values."""
+    (docs/findings/transformers-audio-eager-mask.md); a contiguous copy has the same values."""
     from vllm import _custom_ops
 
     if not hasattr(_custom_ops, "onednn_mm"):

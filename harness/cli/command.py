@@ -1,0 +1,70 @@
+"""What every command checks of its options before it looks at any of them closer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typer.core import TyperCommand
+
+from harness.errors import UsageError
+
+_WHOLE = re.compile(r"-?[0-9]+\Z")
+_DIGITS = 20
+"""Digits of the longest number that is read; no bound is near it."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A number from ``least`` to ``most``; ``why`` says what the bounds come from."""
+
+    least: int
+    most: int
+    why: str
+    whole: bool = True
+
+    def check(self, field: str, text: str) -> None:
+        """Raise UsageError unless ``text`` is such a number, in ASCII digits."""
+        number = self._read(text)
+        if number is None or not self.least <= number <= self.most:
+            kind = "a whole number" if self.whole else "a number"
+            raise UsageError(field, text, f"{kind} from {self.least} to {self.most}: {self.why}")
+
+    def _read(self, text: str) -> float | None:
+        if _WHOLE.match(text) and len(text) <= _DIGITS:
+            return int(text)
+        if self.whole or not text.isascii():
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
+
+
+class Command(TyperCommand):
+    """A command whose options are given once, unless they are repeatable, are not empty, and are within their ``bounds``.
+
+    An empty value is what a shell makes of a variable that is not set: it is bad input, and not an option left out.
+    """
+
+    bounds: Mapping[str, Bounds] = {}
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in self.get_params(ctx):
+            if option.name not in given or not isinstance(given[option.name], (str, list, tuple)):
+                continue
+            field, values = option.name.replace("_", "-"), given[option.name]
+            if isinstance(values, str):
+                if order.count(option) > 1:
+                    raise UsageError(field, values, f"it is given {order.count(option)} times; give it once")
+                values = [values]
+            for value in values:
+                if not value:
+                    raise UsageError(field, value, "an empty value; leave the option out, or set the variable that it is made of")
+                if option.name in self.bounds:
+                    self.bounds[option.name].check(field, value)
+        return super().parse_args(ctx, args)

@@ -1,0 +1,52 @@
+"""How a command ends: with the exit code of its verdict, and with 3 whatever unforeseen comes between."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+
+from harness.cli import streams
+from harness.report.text import one_line
+
+INTERRUPTED = 130
+BY_SIGNAL = 128
+"""Exit codes above it say that a signal ended the command."""
+
+
+def main() -> int:
+    """Run a command. The exit code: 0 as it should be, 1 a divergence and nothing else, 2 bad input, 3 a driver, the
+    environment, or anything that nobody foresaw."""
+    output = streams.harden()
+    try:
+        from harness.cli import app
+
+        code = app.run()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) and error.code > BY_SIGNAL else unforeseen(error)
+    except BaseException as error:
+        code = unforeseen(error)
+    sys.stdout.flush()
+    if output.failure:
+        print(f"error: standard output could not be written: {output.failure.strerror}", file=sys.stderr)
+        return 3
+    return code
+
+
+def unforeseen(error: BaseException) -> int:
+    """Say it in one line, with the log that has the traceback; the exit code."""
+    said = one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+    text = "".join(traceback.format_exception(error))
+    try:
+        handle, log = tempfile.mkstemp(prefix="harness-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as failure:
+        print(f"error: {said}; no log could be written ({failure.strerror})\n{text}", file=sys.stderr)
+    else:
+        print(f"error: {said}; the traceback is in {log}", file=sys.stderr)
+    return 3

@@ -1,0 +1,89 @@
+"""Checkpoints that are kept between runs: each is written once, by one process, and used only while it is whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+"""The file of an entry that is written last: by name the size and the SHA-256 of each other one."""
+
+
+def cache_directory() -> Path:
+    """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
+    return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
+
+
+def kept(cache: Path, name: str, write: Callable[[Path], None]) -> Path:
+    """The directory ``name`` in ``cache``, written by ``write(directory)`` unless it is there and has all its files as they were.
+
+    It is written beside and renamed, so that an interrupted build is never taken for whole. Others who use the cache may
+    read it, as far as the umask lets them.
+    """
+    target = cache / name
+    if whole(target):
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(cache)
+    with _locked(cache, name):
+        if not whole(target):
+            _build(cache, name, write)
+    return target
+
+
+def whole(entry: Path) -> bool:
+    """Whether it has every file of its manifest, each with its content."""
+    try:
+        files = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        return bool(files) and all(_facts(entry / name) == facts for name, facts in files.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _build(cache: Path, name: str, write: Callable[[Path], None]) -> None:
+    """Write an entry that this process has locked, in the place of one that is not whole."""
+    target, building = cache / name, _building(cache, name)
+    for left in (building, target):
+        if left.exists():
+            shutil.rmtree(left)
+    building.mkdir()
+    try:
+        write(building)
+        files = {str(path.relative_to(building)): _facts(path) for path in sorted(building.rglob("*")) if path.is_file()}
+        (building / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
+        os.rename(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _facts(path: Path) -> dict:
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _building(cache: Path, name: str) -> Path:
+    return cache / f".{name}.building"
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove builds that were killed: nobody has their entry locked."""
+    for building in cache.glob(".*.building"):
+        with suppress(OSError), _locked(cache, building.name[1 : -len(".building")], fcntl.LOCK_NB):
+            shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def _locked(cache: Path, name: str, more: int = 0) -> Iterator[None]:
+    """Hold the lock of an entry, which the kernel takes away from a process that ends; raises BlockingIOError with LOCK_NB."""
+    lock = os.open(cache / f".{name}.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | more)
+        yield
+    finally:
+        os.close(lock)

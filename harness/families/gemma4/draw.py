@@ -1,0 +1,133 @@
+"""The tensors of a synthetic checkpoint, each with values that a fault would show: nothing is left as the model's class makes
+it, nothing is 1 or 0, no two channels are equal, soft caps and clipping bounds are reached.
+
+What is called a model here is transformers' `Gemma4ForConditionalGeneration` in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from harness.families.gemma4.prompts import POOL, Item, mel_frames, patches
+from harness.prompts.model_spec import ModelSpec
+
+BOUNDS = ("input_min", "input_max", "output_min", "output_max")
+FAR, NEAR = 0.5, 0.1
+"""How far from 1 a factor is: between e**0.1 and e**0.5, or their inverses."""
+FAINT = 1e-3
+"""The last layer's scalar multiplies all that the final norm sees, which a norm takes back, but for its epsilon of 1e-6: at this
+scale that is a tenth of the mean square, so that both the scalar and the epsilon count."""
+CAPPED = 3.0
+"""Standard deviations of the logits in one soft cap: the largest of a prompt lie beyond it."""
+CLIPPED = (0.02, 0.1)
+"""The share of what a linear layer of a tower takes or gives that lies beyond each of its bounds."""
+NOISE = 24
+"""Soft tokens of the picture and the sound that the bounds are taken from."""
+
+
+def draw(model, spec: ModelSpec) -> None:
+    """Give every parameter and persistent buffer of ``model`` its values; equal specs give equal ones.
+
+    Raises:
+        ValueError: the model has a buffer that nothing is known of.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(spec.seed)
+    with torch.no_grad():
+        for name, tensor in sorted(stored(model)):
+            if not name.endswith(BOUNDS):
+                tensor.copy_(_values(name, tensor.shape, spec, generator))
+        if spec.clipped:
+            _draw_bounds(model, spec, generator)
+
+
+def stored(model) -> Iterator[tuple[str, object]]:
+    """Names and tensors of what a checkpoint of ``model`` holds; what is tied is given once."""
+    saved = set(model.state_dict())
+    yield from model.named_parameters()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
+
+
+def shared(spec: ModelSpec) -> dict:
+    """The tensors of layers that take keys and values from an earlier one. The published checkpoints hold them, as releases of
+    transformers until 5.5 expect; no later one and no release of vLLM loads them."""
+    import torch
+
+    generator = torch.Generator().manual_seed(spec.seed + 1)
+    tensors = {}
+    for index in range(len(spec.layers) - spec.kv_shared_layers, len(spec.layers)):
+        sliding = spec.layers[index] == "s"
+        heads, size = (spec.kv_heads, spec.head_dim) if sliding else (spec.global_kv_heads, spec.global_head_dim)
+        shapes = {"k_norm": (size,), "k_proj": (heads * size, spec.hidden), "v_proj": (heads * size, spec.hidden)}
+        if spec.k_eq_v and not sliding:
+            del shapes["v_proj"]
+        for part, shape in shapes.items():
+            name = f"model.language_model.layers.{index}.self_attn.{part}.weight"
+            tensors[name] = _values(name, shape, spec, generator)
+    return tensors
+
+
+def _values(name: str, shape: tuple[int, ...], spec: ModelSpec, generator):
+    import torch
+
+    noise = torch.randn(shape, generator=generator)
+    if name.endswith("std_bias"):
+        return noise * math.sqrt(shape[0])
+    if len(shape) >= 2 or name.endswith(".bias"):
+        return noise * spec.weight_std
+    if name.endswith("layer_scalar"):
+        last = f".layers.{len(spec.layers) - 1}." in name
+        return _factors(noise, generator) * (FAINT if last else 1.0)
+    if name.endswith(("std_scale", ".weight", ".scale", "per_expert_scale", "per_dim_scale")):
+        return _factors(noise, generator) * _scale(name, shape[0], spec)
+    raise ValueError(f"{name}: nothing says what a checkpoint holds here")
+
+
+def _factors(noise, generator):
+    """Factors of either side of 1, none of them near it."""
+    import torch
+
+    return torch.exp(noise.sign() * (NEAR + (FAR - NEAR) * torch.rand(noise.shape, generator=generator)))
+
+
+def _scale(name: str, channels: int, spec: ModelSpec) -> float:
+    """Gemma 4 does not scale its attention scores, so the weights of the norms of query and key give them the standard
+    deviation 1; at 1 they would have the square root of the head size, a softmax of almost one key, and
+    rounding errors as large as the logits in 16 bits. The weight of the final norm lets the logits reach their soft cap."""
+    if "language_model" in name and name.endswith(("q_norm.weight", "k_norm.weight")):
+        return channels**-0.25
+    if name.endswith("language_model.norm.weight") and spec.softcap:
+        return spec.softcap / (CAPPED * spec.weight_std * math.sqrt(spec.hidden))
+    return 1.0
+
+
+def _draw_bounds(model, spec: ModelSpec, generator) -> None:
+    """Clipping bounds, from what the towers make of a picture and a sound of noise, layer by layer. They are exact in 16 bits."""
+    import torch
+    from transformers.models.gemma4.modeling_gemma4 import Gemma4ClippableLinear
+
+    def bound(values, least, most) -> None:
+        low, high = (CLIPPED[0] + (CLIPPED[1] - CLIPPED[0]) * torch.rand(2, generator=generator)).tolist()
+        for buffer, share in ((least, low), (most, 1.0 - high)):
+            buffer.copy_(values.flatten().quantile(share).to(torch.bfloat16))
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, Gemma4ClippableLinear):
+                taken = lambda layer, args: bound(args[0], layer.input_min, layer.input_max)
+                given = lambda linear, args, output, layer=module: bound(output, layer.output_min, layer.output_max)
+                hooks.callback(module.register_forward_pre_hook(taken).remove)
+                hooks.callback(module.linear.register_forward_hook(given).remove)
+        pixels, places = (torch.from_numpy(array) for array in patches(_noise("image", spec)))
+        assert pixels.shape[1] == NOISE * POOL**2
+        model.model.vision_tower(pixels, places)
+        if spec.audio:
+            features, mask = (torch.from_numpy(array) for array in mel_frames(_noise("audio", spec)))
+            model.model.audio_tower(features[None], mask[None])
+
+
+def _noise(modality: str, spec: ModelSpec) -> Item:
+    return Item(modality, 0, NOISE, tuple(range(NOISE)), soft=NOISE, frames=1, seed=spec.seed)
