@@ -23,7 +23,6 @@ from harness.captures.capture import Capture
 from harness.compare.setting import Setting
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
-from harness.families.gemma4.build import cache_directory
 from harness.families.gemma4.cache import cache_directory
 from harness.families.gemma4.prompts import Prompt
 from harness.prompts.model_spec import ModelSpec

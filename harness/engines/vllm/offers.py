@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 
-from harness.families.gemma4.build import build, cache_directory
+from harness.families.gemma4.build import build
 from harness.families.gemma4.cache import cache_directory
 from harness.families.gemma4.presets import preset
 from harness.prompts.model_spec import ModelSpec
