@@ -9,8 +9,9 @@ import sys
 from dataclasses import replace
 
 from cases import gpu
+from harness.compare.known import Declared
 from harness.compare.setting import Setting
-from harness.prompts.case import Case, Declared
+from harness.prompts.case import Case
 
 CASES = [
     Case("no-image", "text only, longer than the window", "t24"),

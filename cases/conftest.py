@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from harness.campaigns.mutation import AS_EXPECTED
 from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
@@ -29,7 +28,7 @@ def served_right(session: Session, recorded: Recorder, request: pytest.FixtureRe
 
     def check(layouts: Sequence[Layout], setting: Setting, spec: ModelSpec) -> None:
         results = verify_batch(session, layouts, setting.with_(overlays=(*setting.overlays, *overlays)), spec)
-        wrong = [result for result in results if result.verdict not in AS_EXPECTED]
+        wrong = [result for result in results if not result.verdict.as_expected]
         failed[:] = wrong or failed
         assert not wrong, failure.text(wrong[0])
 

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 from harness import safe_path
+from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.drivers.process import ROOT
 from harness.errors import EnvironmentFailure
-from harness.prompts.case import Case, Declared
+from harness.prompts.case import Case
 
 MODEL = "31b-shape"
 CASES = [

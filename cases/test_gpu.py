@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import gpu
-from harness.campaigns.mutation import AS_EXPECTED
 from harness.compare import failure
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import PRESETS
@@ -39,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_gpu_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:
     result = verify(session, case, setting, gpu.DECLARED)
     recorded.append(result)
-    if result.verdict not in AS_EXPECTED:
+    if not result.verdict.as_expected:
         pytest.fail(failure.text(result), pytrace=False)
 
 
@@ -62,5 +61,5 @@ def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, recorded: Recor
     case = Case("two-ranks", "each rank holds half of the KV heads", "t40 i280 t60 i1120 t9", model=gpu.MODEL)
     result = verify(session, case, gpu.V1.with_(backend=backend, tensor_parallel=2))
     recorded.append(result)
-    assert result.verdict in AS_EXPECTED, failure.text(result)
+    assert result.verdict.as_expected, failure.text(result)
     assert {layer.kv_head_groups for layer in result.layers} == {SMALL.kv_heads, SMALL.global_kv_heads}

@@ -10,9 +10,10 @@ from harness.captures.capture import Capture
 from harness.compare.logits import FACTOR
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import PRESETS
-from harness.families.gemma4.prompts import Prompt, prompt_for
+from harness.families.gemma4.prompts import prompt_for
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
+from harness.prompts.prompt import Prompt
 from harness.verification.session import Pair, Session
 
 pytestmark = pytest.mark.engine

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ import pytest
 from cases.history.corpus import CORPUS, Bug
 from cases.history.observed import NOTHING, Shown, shown, told
 from harness.compare import failure
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
-from harness.families.gemma4.prompts import Prompt, prompt_for
+from harness.compare.verdict import Verdict
+from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.layout import Layout
+from harness.prompts.prompt import Prompt
 from harness.report.parts import Recorder
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec

@@ -10,18 +10,19 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
+from harness.engines.vllm.overlays.overlay import Needs
 from harness.errors import DriverFailure
 from harness.prompts import strategies
-from harness.prompts.case import Declared
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 
-AS_EXPECTED = (Verdict.PASS, Verdict.KNOWN)
 CHUNK = 16
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
@@ -80,21 +81,23 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: st
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
     v1 = base.with_(runner="v1")
-    if mutant.startswith("guard-"):
-        anything = Declared(drop.policy, drop.link, drop.reason)
-        return Ground(base.with_(runner="v2"), one, spec, (anything,))
-    if mutant in ("ranges-shifted-by-context", "query-index-local-to-chunk"):
-        chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
-        borders = strategies.Borders(chunk=chunk)
-        images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
-        whole = images.filter(lambda layout: unsplit(layout, chunk))
-        chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
-        return Ground(chunked, whole.map(lambda layout: [layout]), spec)
-    if mutant == "ranges-of-another-request":
-        return Ground(v1, strategies.batches(near, 3), spec)
-    if mutant == "ranges-without-the-flag":
-        return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
-    return Ground(v1, one, spec)
+    match OVERLAYS[mutant].needs:
+        case Needs.RANGE_GUARD:
+            anything = Declared(drop.policy, drop.link, drop.reason)
+            return Ground(base.with_(runner="v2"), one, spec, (anything,))
+        case Needs.CHUNKS:
+            chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
+            borders = strategies.Borders(chunk=chunk)
+            images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
+            whole = images.filter(lambda layout: unsplit(layout, chunk))
+            chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
+            return Ground(chunked, whole.map(lambda layout: [layout]), spec)
+        case Needs.BATCH:
+            return Ground(v1, strategies.batches(near, 3), spec)
+        case Needs.NO_FLAG:
+            return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
+        case Needs.NOTHING:
+            return Ground(v1, one, spec)
 
 
 def unsplit(layout: Layout, chunk: int) -> bool:
@@ -122,7 +125,7 @@ def hunt(
             _find(place.layouts, counter, examples)
     except DriverFailure as failure:
         error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
-    wrong = next((result for result in counter.smallest if result.verdict not in AS_EXPECTED), None)
+    wrong = next((result for result in counter.smallest if not result.verdict.as_expected), None)
     kill = Kill(
         mutant=mutant,
         sentence=overlay.sentence,
@@ -185,7 +188,7 @@ class _Counter:
             if result.verdict is Verdict.ERROR and result.error["stage"] != PROBE:
                 raise DriverFailure(result.error["message"], stage=result.error["stage"], log=result.error["log"])
             self.logits_alone |= result.logits is not None and not result.logits.within
-        found = any(result.verdict not in AS_EXPECTED for result in results)
+        found = any(not result.verdict.as_expected for result in results)
         if found:
             self.first = self.first or self.count
             self.smallest = results

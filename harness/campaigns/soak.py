@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from harness.campaigns.mutation import AS_EXPECTED
 from harness.compare.setting import Setting
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
@@ -32,7 +31,7 @@ def block(session: Session, name: str, number: int, spec: ModelSpec, base: Setti
         for result in results:
             found["layouts"] += 1
             found["tokens"] += len(result.tokens)
-            if result.verdict not in AS_EXPECTED:
+            if not result.verdict.as_expected:
                 failure = {"layout": result.layout, "verdict": result.verdict, "diagnosis": result.diagnosis}
                 found["failures"].append({**failure, "reproduce": result.reproduce})
             if result.logits:

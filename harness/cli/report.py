@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from harness.cli import options
 from harness.cli.console import Console
-from harness.cli.run import EXIT_CODES
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
@@ -67,7 +66,7 @@ def report(
         console.print(summary_table(results))
         console.print(f"report: {index}", soft_wrap=True)
     interrupted = len(results) < len(chosen)
-    raise typer.Exit(130 if interrupted else max(EXIT_CODES[result.verdict] for result in results))
+    raise typer.Exit(130 if interrupted else max(result.verdict.exit_code for result in results))
 
 
 def run_all(session, chosen, declared) -> list[CaseResult]:

@@ -16,7 +16,7 @@ from PIL import Image
 from harness.cli import options
 from harness.cli.console import Console
 from harness.cli.setting_options import with_setting
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.errors import UsageError
 from harness.families.gemma4.given import model as checkpoint
@@ -24,8 +24,6 @@ from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
 from harness.timeouts import Timeouts
-
-EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
 
 
 @with_setting()
@@ -83,7 +81,7 @@ def run(
 
         console.print(f"report: {write_report([result], html, command=result.reproduce)}")
     show(result, format)
-    raise typer.Exit(EXIT_CODES[result.verdict])
+    raise typer.Exit(result.verdict.exit_code)
 
 
 def show(result: CaseResult, format: options.Format) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 
 from harness.captures.capture import Capture
 from harness.compare import diagnosis, logits
+from harness.compare.known import PRECISIONS, Declared
 from harness.compare.masks import Difference
-from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
+from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.masks.policies import POLICIES
-from harness.prompts.case import PRECISIONS, Declared
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 

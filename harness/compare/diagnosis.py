@@ -12,22 +12,6 @@ from harness.engines.vllm.attention_backends import vllm_name
 from harness.masks import policies
 from harness.prompts.layout import Layout
 
-FULL = ("causal", "everywhere", "bidirectional")
-CAUSES = {
-    "drop": "the range guard of PR #40534 skips them; vLLM #50539",
-    "causal": "no image range reaches the kernel: is the model an mm-prefix model, does the back end know ranges? vLLM #40106",
-    "unclamped": "the kernel lets image ranges override the window: `mm_prefix_clamp_sliding_window` is not heeded; vLLM PR #47217",
-    "everywhere": "the ranges of full layers are not cleared: `_clear_mm_prefix_for_full_attn_layers`; vLLM PR #40534",
-    "symmetric": "the window bounds later tokens of the image too; vLLM #49202",
-    "no-window": "the sliding window is not applied; vLLM #17180",
-    "full-causal": "neither window nor ranges are applied; vLLM #17180",
-    "window-plus-one": "the window is one token too wide; transformers #29623, vLLM #3385",
-    "bidirectional": "the attention is not causal at all; transformers #46077",
-    "causal-blocks": "FlexAttention's block mask is pruned causally before image ranges are looked at: `_build_block_mask_direct`; vLLM PR #27938",
-    "causal-blocks-drop": "FlexAttention's block mask is pruned causally (vLLM PR #27938), and the range guard skips long images (#50539)",
-    "clamp": "the window and the image ranges are both applied",
-}  # fmt: skip
-
 
 def explanations(
     mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None
@@ -35,8 +19,8 @@ def explanations(
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
     ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    possible = {name for name, policy in policies.POLICIES.items() if policy.backend in ("", vllm_name(backend))}
-    names = [name for name in policies.POLICIES if name in possible and (sliding or name in FULL)]
+    possible = (policy for policy in policies.POLICIES.values() if policy.backend in ("", vllm_name(backend)))
+    names = [policy.name for policy in possible if sliding or policy.on_full]
     names.sort(key=lambda name: name != first)
     return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)
 
@@ -57,14 +41,9 @@ def sentence(
     concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
     named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
     named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
-    effect = {
-        "drop": f"{named} longer than the window ({window}) left causal",
-        "causal-blocks": f"{named} without the later tokens of other blocks",
-        "causal-blocks-drop": f"{named} without the later tokens of other blocks, or left causal",
-        "causal": f"{named} left causal",
-        "unclamped": f"{named} seen beyond the window ({window})",
-    }.get(policy, f"{named or 'text'} concerned")
-    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {CAUSES[policy]}"
+    found = policies.POLICIES[policy]
+    effect = found.effect.format(images=named or "text", window=window)
+    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {found.cause}"
 
 
 def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:

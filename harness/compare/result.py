@@ -5,24 +5,14 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from harness.compare.verdict import Verdict
+
 SCHEMA = 3
-
-
-class Verdict(StrEnum):
-    """PASS: equal. KNOWN: exactly the declared divergence. FIXED: a declared divergence is gone.
-    DIVERGED: any other difference. ERROR: there is no answer, because a driver failed."""
-
-    PASS = "PASS"
-    KNOWN = "KNOWN"
-    FIXED = "FIXED"
-    DIVERGED = "DIVERGED"
-    ERROR = "ERROR"
 
 
 def encode_mask(mask: np.ndarray) -> str:

@@ -7,7 +7,7 @@ one span. Sources: transformers `masking_utils.py` and `models/gemma4/modeling_g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,23 +47,39 @@ class Grid:
         return self.q - self.k < self.window
 
 
+Formula = Callable[[Grid], np.ndarray]
+
+
+def _causal(g: Grid) -> np.ndarray:
+    return g.causal
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A named formula: what sliding layers and full layers let through."""
+    """A named formula: what ``sliding`` layers and ``full`` layers let through, and all that is said of it.
+
+    ``sentence`` says what it does, ``cause`` where a side that follows it goes wrong, with the change that brought or mended
+    it, and ``effect`` what then happens to ``images`` (named) under ``window``. ``guarded``: a span longer than the window
+    counts as text. ``backend`` is the only attention back end of vLLM that masks so; ``on_full`` says that full layers
+    have a formula of their own.
+    """
 
     name: str
     sentence: str
+    sliding: Formula
+    cause: str
+    effect: str = "{images} concerned"
+    full: Formula = _causal
     guarded: bool = False
-    """A span longer than the window counts as text."""
     backend: str = ""
-    """The only attention back end of vLLM that masks so."""
+    on_full: bool = False
 
     def mask(self, tokens: int, spans: Spans, window: int, *, sliding: bool) -> np.ndarray:
         """The boolean (tokens, tokens) mask; ``spans`` are inclusive ranges, ``window`` is in tokens."""
         if self.guarded:
             spans = [(start, end) for start, end in spans if end - start + 1 <= window]
         grid = Grid.of(tokens, spans, window)
-        return _SLIDING[self.name](grid) if sliding else _FULL.get(self.name, lambda g: g.causal)(grid)
+        return self.sliding(grid) if sliding else self.full(grid)
 
 
 def _blocks(g: Grid) -> np.ndarray:
@@ -74,42 +90,80 @@ def _blocks(g: Grid) -> np.ndarray:
     return (g.causal & g.past) | (g.same & (first <= block) & (block <= tile))
 
 
-_SLIDING = {
-    "clamp": lambda g: (g.causal | g.same) & g.past,
-    "drop": lambda g: (g.causal | g.same) & g.past,
-    "unclamped": lambda g: (g.causal & g.past) | g.same,
-    "symmetric": lambda g: (g.causal | g.same) & g.past & (g.k - g.q < g.window),
-    "causal": lambda g: g.causal & g.past,
-    "no-window": lambda g: g.causal | g.same,
-    "full-causal": lambda g: g.causal & True,
-    "everywhere": lambda g: (g.causal & g.past) | g.same,
-    "window-plus-one": lambda g: (g.causal | g.same) & (g.q - g.k <= g.window),
-    "bidirectional": lambda g: g.past & (g.k - g.q < g.window),
-    "causal-blocks": _blocks,
-    "causal-blocks-drop": _blocks,
-}
-_FULL = {
-    "everywhere": lambda g: g.causal | g.same,
-    "bidirectional": lambda g: np.ones_like(g.same),
-}
-
 POLICIES = {
     policy.name: policy
     for policy in (
-        Policy("clamp", "the tokens of one image see each other, within the window"),
-        Policy("drop", "as clamp, but an image longer than the window is left causal", guarded=True),
-        Policy("causal", "the image ranges are ignored"),
-        Policy("unclamped", "the tokens of one image see each other however far"),
-        Policy("everywhere", "as unclamped, and on full layers too"),
-        Policy("symmetric", "as clamp, but the window bounds the later tokens of the image too"),
-        Policy("no-window", "as unclamped, and text is not bounded by the window either"),
-        Policy("full-causal", "neither window nor image ranges: plain causal"),
-        Policy("window-plus-one", "as clamp with a window one token too wide"),
-        Policy("bidirectional", "every token sees later tokens, text as well"),
-        Policy("causal-blocks", "as unclamped, but without the blocks of 16 keys that the causal window leaves out", backend=FLEX),
-        Policy("causal-blocks-drop", "as causal-blocks, but an image longer than the window is left causal", True, FLEX),
+        Policy(
+            "clamp", "the tokens of one image see each other, within the window",
+            lambda g: (g.causal | g.same) & g.past,
+            "the window and the image ranges are both applied",
+        ),
+        Policy(
+            "drop", "as clamp, but an image longer than the window is left causal",
+            lambda g: (g.causal | g.same) & g.past,
+            "the range guard of PR #40534 skips them; vLLM #50539",
+            "{images} longer than the window ({window}) left causal", guarded=True,
+        ),
+        Policy(
+            "causal", "the image ranges are ignored",
+            lambda g: g.causal & g.past,
+            "no image range reaches the kernel: is the model an mm-prefix model, does the back end know ranges? vLLM #40106",
+            "{images} left causal", on_full=True,
+        ),
+        Policy(
+            "unclamped", "the tokens of one image see each other however far",
+            lambda g: (g.causal & g.past) | g.same,
+            "the kernel lets image ranges override the window: `mm_prefix_clamp_sliding_window` is not heeded; vLLM PR #47217",
+            "{images} seen beyond the window ({window})",
+        ),
+        Policy(
+            "everywhere", "as unclamped, and on full layers too",
+            lambda g: (g.causal & g.past) | g.same,
+            "the ranges of full layers are not cleared: `_clear_mm_prefix_for_full_attn_layers`; vLLM PR #40534",
+            full=lambda g: g.causal | g.same, on_full=True,
+        ),
+        Policy(
+            "symmetric", "as clamp, but the window bounds the later tokens of the image too",
+            lambda g: (g.causal | g.same) & g.past & (g.k - g.q < g.window),
+            "the window bounds later tokens of the image too; vLLM #49202",
+        ),
+        Policy(
+            "no-window", "as unclamped, and text is not bounded by the window either",
+            lambda g: g.causal | g.same,
+            "the sliding window is not applied; vLLM #17180",
+        ),
+        Policy(
+            "full-causal", "neither window nor image ranges: plain causal",
+            _causal,
+            "neither window nor ranges are applied; vLLM #17180",
+        ),
+        Policy(
+            "window-plus-one", "as clamp with a window one token too wide",
+            lambda g: (g.causal | g.same) & (g.q - g.k <= g.window),
+            "the window is one token too wide; transformers #29623, vLLM #3385",
+        ),
+        Policy(
+            "bidirectional", "every token sees later tokens, text as well",
+            lambda g: g.past & (g.k - g.q < g.window),
+            "the attention is not causal at all; transformers #46077",
+            full=lambda g: np.ones_like(g.same), on_full=True,
+        ),
+        Policy(
+            "causal-blocks", "as unclamped, but without the blocks of 16 keys that the causal window leaves out",
+            _blocks,
+            "FlexAttention's block mask is pruned causally before image ranges are looked at: `_build_block_mask_direct`; "
+            "vLLM PR #27938",
+            "{images} without the later tokens of other blocks", backend=FLEX,
+        ),
+        Policy(
+            "causal-blocks-drop", "as causal-blocks, but an image longer than the window is left causal",
+            _blocks,
+            "FlexAttention's block mask is pruned causally (vLLM PR #27938), and the range guard skips long images (#50539)",
+            "{images} without the later tokens of other blocks, or left causal", guarded=True, backend=FLEX,
+        ),
     )
-}
+}  # fmt: skip
+"""In the order in which an observed mask is compared with them."""
 
 
 def explanations(

@@ -1,16 +1,10 @@
-"""A case: a layout under a setting, and the divergence that is declared for it."""
+"""A case: a layout, or a text with pictures, for a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from packaging.specifiers import SpecifierSet
-
-from harness.compare.setting import Setting
-
 IMAGE = "<|image|>"
-PRECISIONS = {"tf32": "TF32"}
-"""Precisions of matrix products that the reference can be run in beside its own, on a GPU in float32."""
 DEFAULT_PICTURE_TEXT = "w40 w41 <|image|> w42 w43 w44"
 
 
@@ -28,53 +22,3 @@ class Case:
     images: tuple[str, ...] = ()
     text: str | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A divergence that is known. One of three says what is seen:
-
-    - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``);
-    - ``precision``: every mask is equal, and the logits are within the bound whose floor is the error of the reference with
-      products in this precision, one of `PRECISIONS`, measured in the same run;
-    - ``failure``: the serving side fails with this in its message.
-
-    It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``
-    and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
-    them. ``link`` is the issue or pull request.
-
-    Raises:
-        ValueError: not exactly one of the three is given.
-    """
-
-    policy: str = ""
-    link: str = ""
-    reason: str = ""
-    backends: tuple[str, ...] = ()
-    runners: tuple[str, ...] = ()
-    releases: str = ""
-    full_policy: str = "causal"
-    mended_by: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ()
-    precision: str = ""
-    failure: str = ""
-
-    def __post_init__(self) -> None:
-        if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
-            raise ValueError("a declaration has exactly one of policy, precision and failure")
-        if self.precision and self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
-
-    def holds(self, setting: Setting, release: str) -> bool:
-        """``setting`` has the back end and runner that the engine chose, where "auto" was asked for."""
-        return (
-            (not self.backends or setting.engine.backend in self.backends)
-            and (not self.runners or setting.engine.runner in self.runners)
-            and (not self.dtypes or setting.engine.dtype in self.dtypes)
-            and not set(self.mended_by) & set(setting.overlays)
-            and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
-        )
-
-    def to_dict(self) -> dict[str, str]:
-        """What a report says of it."""
-        return {"policy": self.policy, "link": self.link, "reason": self.reason}

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
 from harness.masks.policies import POLICIES
 from harness.report import atomic
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, overview
@@ -23,13 +24,6 @@ from harness.report.text import number, sortable, strict
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("dom.js", "tokens.js", "masks.js", "mask_views.js", "logits.js", "case.js", "overview.js")
-MEANINGS = {
-    Verdict.DIVERGED: "the two sides differ and no declaration covers it",
-    Verdict.ERROR: "no answer, because a driver failed",
-    Verdict.FIXED: "a declared divergence is gone",
-    Verdict.KNOWN: "exactly the declared divergence",
-    Verdict.PASS: "masks equal, logits within the noise floor",
-}
 _FACETS = ("model", *SETTING_COLUMNS)
 _NO_DIFFERENCE = "no layer"
 
@@ -60,7 +54,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
         | {
             "entries": entries,
             "counts": counts(results),
-            "meanings": MEANINGS,
+            "meanings": {verdict: verdict.meaning for verdict in Verdict},
             "facets": facets(table),
             "policies": POLICIES.values(),
             "css": Markup(_asset("report.css")),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
 from harness.report import atomic
 from harness.report.tables import counts, setting_label, total_seconds
 from harness.report.text import plain, uncoloured
-
-FAILURES = (Verdict.DIVERGED, Verdict.FIXED)
 
 
 def write_junit(results: list[CaseResult], path: Path) -> Path:
@@ -22,7 +21,7 @@ def write_junit(results: list[CaseResult], path: Path) -> Path:
     found = counts(results)
     totals = {
         "tests": str(len(results)),
-        "failures": str(sum(found[verdict] for verdict in FAILURES)),
+        "failures": str(sum(count for verdict, count in found.items() if verdict.diverges)),
         "errors": str(found[Verdict.ERROR]),
         "skipped": "0",
         "time": f"{sum(map(total_seconds, results)):.3f}",
@@ -45,7 +44,7 @@ def _testcase(result: CaseResult) -> ET.Element:
     for name, value in facts.items():
         ET.SubElement(properties, "property", {"name": name, "value": plain(value)})
     text = plain(f"{result.diagnosis}\n\nreproduce: {result.reproduce}")
-    if result.verdict in FAILURES:
+    if result.verdict.diverges:
         ET.SubElement(case, "failure", {"type": result.verdict.value, "message": plain(result.diagnosis)}).text = text
     elif result.verdict is Verdict.ERROR:
         error = result.error or {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from harness.compare.logits import FACTOR
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, setting_label
 from harness.report.text import number, plain
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.compare.result import CaseResult, LayerResult, Verdict
+from harness.compare.result import CaseResult, LayerResult
+from harness.compare.verdict import Verdict
 from harness.report.text import layer_list, plain
 
-SEVERITY = (Verdict.DIVERGED, Verdict.ERROR, Verdict.FIXED, Verdict.KNOWN, Verdict.PASS)
 FORMULA = "=+-@＝＋－＠"
 """What a cell of a spreadsheet begins with if it is one; blanks before it are passed over."""
 SETTING_COLUMNS = (
@@ -64,12 +64,12 @@ def layer_table(results: Iterable[CaseResult]) -> pd.DataFrame:
 def counts(results: Iterable[CaseResult]) -> dict[Verdict, int]:
     """How many results have each verdict, the gravest first; verdicts that did not occur have 0."""
     found = [result.verdict for result in results]
-    return {verdict: found.count(verdict) for verdict in SEVERITY}
+    return {verdict: found.count(verdict) for verdict in Verdict}
 
 
 def gravest_first(results: Iterable[CaseResult]) -> list[CaseResult]:
     """By verdict, and in the order given within a verdict."""
-    return sorted(results, key=lambda result: SEVERITY.index(result.verdict))
+    return sorted(results, key=lambda result: result.verdict.severity)
 
 
 def setting_label(result: CaseResult) -> str:

@@ -11,17 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.compare.logits import FACTOR
-from harness.compare.result import CaseResult, LogitsResult, Verdict
+from harness.compare.result import CaseResult, LogitsResult
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import number, plain, uncoloured
 
-STYLES = {
-    Verdict.PASS: "green",
-    Verdict.KNOWN: "cyan",
-    Verdict.FIXED: "magenta",
-    Verdict.DIVERGED: "bold red",
-    Verdict.ERROR: "bold yellow",
-}
 LOG_LINES = 20
 TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 """How tables are drawn: one blank between columns, so that 80 of them hold the most."""
@@ -59,11 +52,11 @@ def case_panel(result: CaseResult) -> Panel:
         parts.append(Text("\n".join(log), style="dim"))
     parts.append(Text.assemble("reproduce  ", (plain(result.reproduce), "bold")))
     title = Text.assemble(_verdict(result), f" {plain(result.case)} [{setting_label(result)}]")
-    return Panel(Group(*parts), title=title, title_align="left", border_style=STYLES[result.verdict])
+    return Panel(Group(*parts), title=title, title_align="left", border_style=result.verdict.style)
 
 
 def _verdict(result: CaseResult) -> Text:
-    return Text(result.verdict.value, style=STYLES[result.verdict])
+    return Text(result.verdict.value, style=result.verdict.style)
 
 
 def _sentences(result: CaseResult) -> Iterable[str]:

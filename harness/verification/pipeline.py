@@ -11,11 +11,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple
 
 from harness import safe_path
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.drivers.supervise import die_with
 from harness.errors import DriverFailure
-from harness.prompts.case import Case, Declared
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.session import InFlight, Pair, Session

@@ -24,8 +24,8 @@ from harness.compare.setting import Setting
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.gemma4.cache import cache_directory
-from harness.families.gemma4.prompts import Prompt
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
 from harness.timeouts import Timeouts
 from harness.verification.reference_pool import References
 from harness.workplace import Workplace

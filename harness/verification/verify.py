@@ -10,14 +10,17 @@ from pathlib import Path
 
 from harness.captures.capture import Capture
 from harness.compare.comparison import judge
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure
 from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import Prompt, prompt_for
-from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case, Declared
+from harness.families.gemma4.prompts import prompt_for
+from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
 from harness.verification.session import Pair, Session
 
 

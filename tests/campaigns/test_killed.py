@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.compare.result import Verdict
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.gemma4.presets import preset
 from harness.prompts.case import Case
 from harness.verification.session import Session

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harness.campaigns.nightly import Check, Part, ended
-from harness.compare.result import Verdict
+from harness.compare.verdict import Verdict
 from harness.report.bundle import write_report
 from harness.report.nightly import SHOWN, summary, write_night
 from tests.cli.command import harness

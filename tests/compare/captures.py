@@ -10,11 +10,11 @@ import torch
 from harness.captures import capture
 from harness.captures.capture import Capture
 from harness.compare.comparison import judge
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
-from harness.prompts.case import Declared
 from harness.prompts.layout import Layout
 
 SPEC = preset("tiny").with_(layers="ssf")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.compare.known import Declared
 from harness.compare.setting import Setting
-from harness.prompts.case import Declared
 
 BASE = Declared(
     "drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33"

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.masks.policies import POLICIES
-from harness.prompts.case import Case, Declared
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.strategies import threshold_layouts
 from harness.verification.session import Pair

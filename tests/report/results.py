@@ -8,13 +8,14 @@ import numpy as np
 
 from harness.compare import logits as compare_logits
 from harness.compare.diagnosis import explanations, sentence
+from harness.compare.known import Declared
 from harness.compare.masks import Difference
-from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
+from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.engines.vllm.options import MODES
 from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
-from harness.prompts.case import Declared
 from harness.prompts.layout import Layout
 
 LINK = "https://github.com/vllm-project/vllm/pull/50539"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.result import SCHEMA, CaseResult, Verdict
+from harness.compare.result import SCHEMA, CaseResult
+from harness.compare.verdict import Verdict
 from harness.report import atomic
 from harness.report.bundle import read_results, write_report
 from harness.report.text import strict

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
 from harness.report.markdown import ROWS, summary
 from harness.report.tables import gravest_first
 from harness.report.text import plain

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compare.result import CaseResult, LayerResult, Verdict, decode_mask
+from harness.compare.result import CaseResult, LayerResult, decode_mask
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import layer_list
 from tests.report.results import LINK, one_of_each, result

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.compare.result import Verdict
+from harness.compare.known import Declared
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.gemma4.presets import preset
-from harness.prompts.case import Case, Declared
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification.pipeline import verify_stream
 from harness.verification.session import Session

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import Case

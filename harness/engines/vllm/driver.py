@@ -18,8 +18,9 @@ from harness.drivers import channel
 from harness.engines.vllm import releases
 from harness.engines.vllm.cpu import backends
 from harness.families.gemma4 import inputs
-from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL, Prompt
+from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL
 from harness.masks.probe import ProbeError
+from harness.prompts.prompt import Prompt
 
 
 class Engine:

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from harness.families.gemma4.prompts import POOL, Item, mel_frames, patches
+from harness.families.gemma4.prompts import POOL, mel_frames, patches
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Item
 
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
 FAR, NEAR = 0.5, 0.1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.families.gemma4.prompts import Item, mel_frames, patches
+from harness.families.gemma4.prompts import mel_frames, patches
+from harness.prompts.prompt import Item
 
 
 def vision(item: Item) -> tuple[torch.Tensor, torch.Tensor]:

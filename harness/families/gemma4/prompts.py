@@ -7,9 +7,7 @@ tower pools to exactly n tokens.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,54 +15,13 @@ from harness.errors import UsageError
 from harness.families.gemma4.tokens import FIRST_WORD, ID_OF_KIND
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Item, Prompt
 
 PATCH = 4
 POOL = 2
 MEL_BINS = 128
 FRAME_SOFT_TOKENS = 70
 """The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image, video or audio clip: its placeholder (``offset``, ``length``) and what fills it.
-
-    ``embedded`` are the offsets, inside the placeholder, of the soft tokens; ``seed`` draws the content.
-    """
-
-    modality: str
-    offset: int
-    length: int
-    embedded: tuple[int, ...]
-    soft: int
-    frames: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its ``images`` stand for all of them where real
-    pictures go through both processors."""
-
-    token_ids: tuple[int, ...]
-    token_types: tuple[int, ...]
-    items: tuple[Item, ...]
-    images: tuple[str, ...] = ()
-    text: str | None = None
-
-    def to_dict(self) -> dict:
-        """As JSON takes it. The fields are not copied one by one: prompts have thousands of tokens."""
-        return {**vars(self), "items": [vars(item) for item in self.items]}
-
-    @property
-    def digest(self) -> str:
-        """Equal for equal prompts."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
-
-    @classmethod
-    def from_dict(cls, data: dict) -> Prompt:
-        items = tuple(Item(**{**item, "embedded": tuple(item["embedded"])}) for item in data["items"])
-        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, tuple(data["images"]), data["text"])
 
 
 def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0) -> Prompt:

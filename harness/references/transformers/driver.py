@@ -20,9 +20,9 @@ from harness.drivers import channel
 from harness.drivers.stopwatch import Stopwatch
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.build import build
-from harness.families.gemma4.prompts import Prompt
 from harness.masks import probe
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
 from harness.references.transformers import attention, precision, routing
 
 WIDEST = 2048

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.families.gemma4.presets import preset
 from harness.prompts.layout import Layout

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.compare.result import CaseResult, Verdict
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure
 from harness.families.gemma4.presets import preset
 from harness.prompts.case import Case

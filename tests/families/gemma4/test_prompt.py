@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.families.gemma4.presets import PRESETS
-from harness.families.gemma4.prompts import PATCH, POOL, Prompt, patches, prompt_for
+from harness.families.gemma4.prompts import PATCH, POOL, patches, prompt_for
 from harness.families.gemma4.tokens import FIRST_WORD, ID_OF_KIND
 from harness.prompts.layout import Layout
+from harness.prompts.prompt import Prompt
 from harness.prompts.strategies import layouts
 
 SPEC = PRESETS["tiny-audio"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.engines.vllm.overlays.changes import Ledger
-from harness.engines.vllm.overlays.overlay import Overlay
+from harness.engines.vllm.overlays.overlay import Needs, Overlay
 from harness.engines.vllm.overlays.targets import (
     Batch,
     Ranges,
@@ -20,12 +20,13 @@ KERNEL = "triton_unified_attention"
 BUILD = ("AttentionMetadataBuilder.build",)
 
 
-def _ranges(name: str, sentence: str, change, source: str = "", equivalent: str = "") -> Overlay:
-    return Overlay(name, "mutant", sentence, BUILD, change_ranges(change), source, equivalent=equivalent)
+def _ranges(name: str, sentence: str, change, source: str = "", **more) -> Overlay:
+    return Overlay(name, "mutant", sentence, BUILD, change_ranges(change), source, **more)
 
 
-def _kernel(name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "") -> Overlay:
-    return Overlay(name, "mutant", sentence, (f"v1.attention.ops.{module}.{function}",), change_kernel(function, old, new), source)
+def _kernel(name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more) -> Overlay:
+    changes = (f"v1.attention.ops.{module}.{function}",)
+    return Overlay(name, "mutant", sentence, changes, change_kernel(function, old, new), source, **more)
 
 
 def _each(change):
@@ -142,7 +143,7 @@ def _guard(keep):
 
 def _guard_mutant(name: str, sentence: str, keep) -> Overlay:
     changes = ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",)
-    return Overlay(name, "mutant", sentence, changes, _guard(keep), "vllm PR #40534")
+    return Overlay(name, "mutant", sentence, changes, _guard(keep), "vllm PR #40534", needs=Needs.RANGE_GUARD)
 
 
 _PAIR_WINDOW = "mm_mask = mm_mask & ((query_abs_pos - seq_offset) < SLIDING_WINDOW)"
@@ -162,8 +163,10 @@ MUTANTS = [
     _ranges("range-start-plus-one", "the first soft token is outside its range", _each(lambda s, e: (s + 1, e))),
     _ranges("range-start-minus-one", "the range begins at boi", _each(lambda s, e: (max(s - 1, 0), e))),
     _ranges("range-end-plus-one", "the range ends at eoi", _each(lambda s, e: (s, e + 1))),
-    _ranges("ranges-shifted-by-context", "ranges are shifted by the tokens computed before the chunk", _shift_by_context, "vllm #47332"),
-    _ranges("ranges-of-another-request", "each request gets the ranges of the next in the batch", _of_the_next_request, "sglang-jax #1023"),
+    _ranges("ranges-shifted-by-context", "ranges are shifted by the tokens computed before the chunk", _shift_by_context, "vllm #47332",
+            needs=Needs.CHUNKS),
+    _ranges("ranges-of-another-request", "each request gets the ranges of the next in the batch", _of_the_next_request, "sglang-jax #1023",
+            needs=Needs.BATCH),
     _ranges("only-the-first-image", "later images have no range", lambda i, r, b: r[:1], "vllm #20543"),
     _ranges("only-the-last-image", "earlier images have no range", lambda i, r, b: r[-1:], "vllm #20543"),
     _ranges("images-merged", "one range from the first image to the last", _merged),
@@ -185,7 +188,7 @@ MUTANTS = [
     Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
             ("AttentionImpl.sliding_window",), _window_everywhere, "vllm #21863"),
     Overlay("ranges-without-the-flag", "mutant", "image ranges whatever `use_bidirectional_attention` says",
-            ("ModelArchConfig.is_mm_prefix_lm",), _registered, "quic efficient-transformers #1159"),
+            ("ModelArchConfig.is_mm_prefix_lm",), _registered, "quic efficient-transformers #1159", needs=Needs.NO_FLAG),
     Overlay("prefix-keys-without-images", "mutant", "a block's prefix-cache key is made of its tokens alone",
             ("v1.core.kv_cache_utils._gen_mm_extra_hash_keys",), _keys_without_images, "vllm #20261",
             equivalent="without prefix caching no key is compared; cases/history shows it with prefix caching"),
@@ -207,7 +210,7 @@ MUTANTS = [
             "tl.where(intersects_query_block, last_allowed_key, last_allowed_key)", "vllm #30386"),
     _kernel("query-index-local-to-chunk", "the query's position is counted from the start of the chunk", KERNEL,
             "kernel_unified_attention", "query_abs_pos = context_len + query_pos[:, None]",
-            "query_abs_pos = query_pos[:, None]", "vllm #47332"),
+            "query_abs_pos = query_pos[:, None]", "vllm #47332", needs=Needs.CHUNKS),
     _kernel("one-kv-head-group-causal", "KV head 1 does not get the ranges", KERNEL, "kernel_unified_attention",
             "        # S : (BLOCK_M, TILE_SIZE)\n",
             "        seq_mask = seq_mask & ((kv_head_idx != 1) | (seq_offset[None, :] <= query_abs_pos))\n"),

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from packaging.specifiers import SpecifierSet
 
 from harness.engines.vllm.overlays.changes import Ledger
 
 TRIED = ">=0.25.1,<0.33"
+
+
+class Needs(Enum):
+    """What a mutant needs to show, beside an image on the V1 runner."""
+
+    NOTHING = "nothing more"
+    RANGE_GUARD = "the V2 runner's guard of image ranges"
+    CHUNKS = "chunked prefill"
+    BATCH = "several requests in one batch"
+    NO_FLAG = "a model that does not ask for bidirectional images"
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Overlay:
 
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
-    ``equivalent`` says, for a mutant that cannot be told apart, why.
+    ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show.
     """
 
     name: str
@@ -30,6 +41,7 @@ class Overlay:
     source: str = ""
     releases: str = TRIED
     equivalent: str = ""
+    needs: Needs = Needs.NOTHING
 
     def check(self, release: str) -> None:
         """Raise ValueError if this release is none that the overlay fits."""

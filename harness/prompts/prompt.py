@@ -1,0 +1,48 @@
+"""What one request is: the prompt that both sides are given."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, video or audio clip: its placeholder (``offset``, ``length``) and what fills it.
+
+    ``embedded`` are the offsets, inside the placeholder, of the soft tokens; ``seed`` draws the content.
+    """
+
+    modality: str
+    offset: int
+    length: int
+    embedded: tuple[int, ...]
+    soft: int
+    frames: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its ``images`` stand for all of them where real
+    pictures go through both processors."""
+
+    token_ids: tuple[int, ...]
+    token_types: tuple[int, ...]
+    items: tuple[Item, ...]
+    images: tuple[str, ...] = ()
+    text: str | None = None
+
+    def to_dict(self) -> dict:
+        """As JSON takes it. The fields are not copied one by one: prompts have thousands of tokens."""
+        return {**vars(self), "items": [vars(item) for item in self.items]}
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal prompts."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Prompt:
+        items = tuple(Item(**{**item, "embedded": tuple(item["embedded"])}) for item in data["items"])
+        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, tuple(data["images"]), data["text"])
