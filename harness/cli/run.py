@@ -92,7 +92,7 @@ def run(
     check_usage(setting, serving_python)
     console = Console(stderr=True)
     with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
-        with console.status(f"{chosen.name}: starting both sides, {setting.label}"):
+        with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
             result = verify(session, chosen, setting, declared, spec=spec)
     if html:
         from harness.report.bundle import write_report

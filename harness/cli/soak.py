@@ -54,8 +54,7 @@ def soak(
             jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
             console.print(
                 f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
-                f"failures, {found['seconds']:.0f} s",
-                highlight=False,
+                f"failures, {found['seconds']:.0f} s"
             )
     except KeyboardInterrupt:
         console.print("interrupted; the next run goes on from here")
