@@ -7,6 +7,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from harness import safe_path
 from harness.drivers.process import ROOT, SITE
 from harness.errors import EnvironmentFailure
 from harness.session import host_of, inspect
@@ -73,8 +74,7 @@ def examine(serving_python: str, reference_python: str) -> Examined:
 
 def _start(python: str, side: str, host: str | None) -> subprocess.Popen:
     """The trial of a side, in the surroundings that its driver has, and without the working directory on its path."""
-    paths = [str(SITE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, **safe_path.environment([str(SITE), str(ROOT)]), "HF_HUB_OFFLINE": "1"}
     if side == "serving" and host == "cpu":
         env["TRITON_INTERPRET"] = "1"
     words = [python, "-m", "harness.drivers.trial", side]
