@@ -29,6 +29,10 @@ class EnvironmentFailure(RuntimeError):
     """Something that this machine lacks: exit code 3, one line that says how to mend it."""
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint whose tensors are not those of its model: nothing that is computed from it means anything."""
+
+
 class DriverFailure(RuntimeError):
     """A driver process failed or died: exit code 3, the log is kept.
 

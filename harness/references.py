@@ -62,8 +62,8 @@ class References:
         driver = self._driver(place)
         wanted = (checkpoint, setting.reference, setting.dtype)
         if place.loaded != wanted:
-            request = {"checkpoint": checkpoint, "attention": setting.reference, "dtype": setting.dtype}
-            driver.ask("load", timeout=self.timeouts.start, device=self.device, **request)
+            place.loaded = None
+            driver.ask("load", timeout=self.timeouts.start, device=self.device, **wanted_of(checkpoint, setting))
             place.loaded = wanted
         return driver
 
@@ -78,3 +78,8 @@ class References:
             environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self.pinned}
             place.driver = Driver("harness.drivers.reference", self.python, self.log(), environment, self.scratch())
         return place.driver
+
+
+def wanted_of(checkpoint: str, setting: Setting) -> dict[str, str]:
+    """What must be loaded for a setting, as requests to a driver name it."""
+    return {"checkpoint": checkpoint, "attention": setting.reference, "dtype": setting.dtype}

@@ -25,7 +25,7 @@ from harness.checkpoint.spec import ModelSpec
 from harness.drivers.capture import Capture
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
-from harness.references import References
+from harness.references import References, wanted_of
 from harness.setting import Setting
 from harness.timeouts import Timeouts
 from harness.workplace import Workplace
@@ -200,8 +200,8 @@ class Session:
         """
         before = time.perf_counter()
         checkpoint = self.checkpoint(spec)
+        reference = self.references.ready(checkpoint, setting, in_turn=not remember)  # refuses a bad checkpoint in seconds
         engine, _ = self.engine(spec, setting)
-        reference = self.references.ready(checkpoint, setting, in_turn=not remember)
         started = time.perf_counter() - before
         focus = {"layers": setting.layers, "positions": setting.positions}
         alike = (checkpoint, setting.reference, setting.dtype, *focus.values())
@@ -212,6 +212,7 @@ class Session:
         referenced = None
         theirs, ours = self._directory("reference"), self._directory("serving")
         asked = {"prompts": list(new.values()), "out": str(theirs), "samples": 2 if remember else 1, "about": about, **focus}
+        asked |= wanted_of(checkpoint, setting)
         if new:
             referenced = reference.send("run", timeout=self.timeouts.case, **asked)
         served = engine.send(

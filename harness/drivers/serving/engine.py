@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
+from harness.checkpoint.content import content
 from harness.checkpoint.prompt import FRAME_SOFT_TOKENS, POOL, Prompt
 from harness.drivers import capture, channel, inputs
 from harness.drivers.hosting import backends
-from harness.drivers.serving import releases
+from harness.drivers.serving import releases, weights
 from harness.masks.probe import ProbeError
 
 
@@ -40,6 +41,7 @@ class Engine:
         from vllm import LLM
 
         self.setting = setting
+        known = content(request["checkpoint"])
         self.llm = LLM(
             model=request["checkpoint"],
             worker_extension_cls="harness.drivers.serving.worker.ObserverExtension",
@@ -49,6 +51,7 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
+        self.loaded = {"checkpoint": known, "weights": weights.joined([rank.pop("weights") for rank in installed])}
         self.facts = installed[0] if installed else {}
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
@@ -130,6 +133,7 @@ class Engine:
         probing = max(rank["probing"] for rank in ranks)
         seconds = {"serving": served - probing, "serving probing": probing}
         facts = {"engine": dict(self.facts), "versions": self.versions, "seconds": seconds}
+        facts |= {"loaded": self.loaded, **ranks[0]["logits"]}
         where = {name: (directory, place) for directory, names in stacks.items() for place, name in enumerate(names)}
 
         def finish() -> None:

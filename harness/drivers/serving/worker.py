@@ -7,10 +7,11 @@ import os
 import torch
 
 from harness.drivers.hosting import backends
-from harness.drivers.serving import releases
+from harness.drivers.serving import releases, weights
 from harness.drivers.serving.observer import Observer
 
 backends.host()
+weights.note_before_processing()
 
 
 class ObserverExtension:
@@ -24,6 +25,7 @@ class ObserverExtension:
             "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
             "layers": len(observer.layers),
             "process": os.getpid(),
+            "weights": getattr(observer.model, "harness_weights", []),
         }
 
     def harness_memory(self) -> int:
