@@ -62,7 +62,7 @@ def run(driver: Driver, checkpoint: Path, out: Path) -> Capture:
     ("change", "said"),
     [
         (lambda tensors: tensors.pop(QUERY), f"1 missing: {QUERY}"),
-        (lambda tensors: [tensors.pop(name) for name in list(tensors) if ".mlp." in name], "9 missing: model.language_model.layers.0.mlp.down_proj.weight, "),
+        (lambda tensors: [tensors.pop(name) for name in list(tensors) if "language_model" in name and ".mlp." in name], "6 missing: model.language_model.layers.0.mlp.down_proj.weight, "),
         (lambda tensors: tensors.update({f"{QUERY}s": tensors[QUERY] + 0}), f"1 unexpected: {QUERY}s"),
         (lambda tensors: tensors.update({QUERY: tensors[QUERY][:8] + 0}), f"1 of another shape: {QUERY} 8x64 instead of 256x64"),
     ],
