@@ -11,13 +11,15 @@ ENGINES ?= 3
 
 setup: $(STAMP)
 
-# torch is pip's, which finds the CPU build wherever an index or a folder of wheels is configured; the rest is uv's.
+# torch is pip's, which finds the CPU build wherever an index or a folder of wheels is configured; the rest is uv's. Where no
+# folder or index has torchvision built for a CPU, the .pth file makes it importable here, as it is in every driver.
 $(STAMP): pyproject.toml requirements/cpu.lock
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep -E '^(uv|setuptools)==' requirements/cpu.lock)
 	$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements/cpu.lock)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/cpu.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	echo "$(CURDIR)/harness/engines/vllm/cpu/site" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/harness-drivers.pth"
 	touch $@
 
 # After a change of the dependencies in pyproject.toml, or to take newer releases.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from harness import safe_path
+from harness.drivers import safe_path
 
 safe_path.keep(os.path.dirname(os.path.abspath(__file__)))
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import safe_path
+from harness.drivers import safe_path
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.drivers.process import ROOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from harness.visible import quoted
+from harness.text import quoted
 
 
 class UsageError(ValueError):
@@ -27,6 +27,10 @@ class UsageError(ValueError):
 
 class EnvironmentFailure(RuntimeError):
     """Something that this machine lacks: exit code 3, one line that says how to mend it."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint whose tensors are not those of its model: nothing that is computed from it means anything."""
 
 
 class DriverFailure(RuntimeError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as ET
 
-from harness.report.text import plain
+from harness.text import plain
 
 GRAVITY = {"ERROR": 3, "DIVERGED": 1, "FIXED": 1, "SURVIVED": 1, "NOT EQUIVALENT": 1}
 """The exit code of a check in this state; every other state is as it should be."""

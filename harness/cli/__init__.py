@@ -1,6 +1,6 @@
 """The command line: `harness` and `python -m harness`."""
 
-from harness import safe_path
+from harness.drivers import safe_path
 
 safe_path.keep()
 

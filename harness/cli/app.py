@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from harness.cli import bench, doctor, mutants, nightly, options, report, run, show, soak
 from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
-from harness.visible import visible
+from harness.text import visible
 
 app = typer.Typer(
     help="Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits.",
@@ -36,25 +36,26 @@ def run() -> int:
     Raises:
         Exception: something that nobody foresaw.
     """
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True)
     try:
         return app(standalone_mode=False) or 0
     except BadCommandLine as error:
         if not error.format_message():
             return error.exit_code
-        errors.print(f"[bold red]error:[/] {_plain(error.format_message())}")
+        errors.print(said(error.format_message()))
         return 2
     except UsageError as error:
-        errors.print(f"[bold red]error:[/] {_plain(error)}")
+        errors.print(said(error))
         return 2
     except EnvironmentFailure as error:
-        errors.print(f"[bold red]error:[/] {_plain(error)}")
+        errors.print(said(error))
         return 3
     except DriverFailure as error:
-        errors.print(f"[bold red]error:[/] {_plain(error)}")
-        errors.print(error.log, markup=False, style="dim")
+        errors.print(said(error))
+        errors.print(error.log, style="dim")
         return 3
 
 
-def _plain(error: object) -> str:
-    return escape(visible(str(error)))
+def said(error: object) -> Text:
+    """An error as its one line."""
+    return Text.assemble(("error:", "bold red"), f" {visible(str(error))}")

@@ -23,7 +23,7 @@ from harness.drivers.supervise import die_with
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.model_spec import ModelSpec
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 
@@ -61,11 +61,11 @@ def bench(
         with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
             for one in specs:
                 for count in tokens or TOKENS:
-                    with console.status(f"{count} tokens, layers {one.layers}"):
+                    with console.working(f"{count} tokens, layers {one.layers}"):
                         rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch, seconds))
-                    console.print(f"{count} tokens: {rows[-1].get('layouts a minute', 'ERROR')} layouts a minute", highlight=False)
+                    console.print(f"{count} tokens: {rows[-1].get('layouts a minute', 'ERROR')} layouts a minute")
         for row in rows if jobs > 1 else ():
-            with console.status(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
+            with console.working(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
                 one = spec.with_(layers=row["layers"])
                 barrier = _manager().Barrier(jobs)
                 work = [(one, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs

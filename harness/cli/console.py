@@ -1,19 +1,51 @@
-"""A terminal that shows what a text has in it, and does not do what the text says."""
+"""A terminal that shows what a text has in it, and does not do what the text says.
+
+Rich takes square brackets for markup, ``:name:`` for a picture and colours what looks like a number or a path; paths, layouts,
+settings and requirements have all of that. Here a string is shown as it stands, and style is given as an argument or a `Text`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
+from rich.status import Status
+from rich.text import Text
 
-from harness.report.text import plain
+from harness.text import plain
 
 
 class Console(rich.console.Console):
-    """rich's, but for control characters: those in a text are made visible, its own colours and movements stay."""
+    """rich's, but for markup and control characters: those in a text are shown, its own colours and movements stay."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, markup=False, emoji=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """A line of words stays a line, so that it can be copied; tables and panels keep to the terminal's width."""
+        options.setdefault("soft_wrap", all(isinstance(one, str | Text) for one in objects))
+        super().print(*objects, **options)
+
+    def working(self, what: str) -> Status:
+        """A spinner beside ``what`` is being done, as a context manager."""
+        return self.status(Text(what))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else plain(text), style, control)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error whose tasks' descriptions are shown as they stand."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
 from harness.cli import options
 from harness.cli.console import Console
-from harness.engines.vllm import attention_backends
-from harness.errors import EnvironmentFailure
+
+if TYPE_CHECKING:
+    from harness.verification.trials import Examined
 
 
 def doctor(
@@ -19,42 +22,31 @@ def doctor(
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     format: options.FormatOption = options.Format.text,
 ) -> None:
-    """Say what can be run here, without starting an engine."""
-    from harness.verification.session import host_of, inspect
+    """Say what can be run here: both sides are imported, no engine is started."""
+    from harness.verification.trials import examine
 
-    facts = {"serving": inspect(serving_python), "reference": inspect(reference_python)}
-    problems: list[dict[str, str]] = []
-    try:
-        host = host_of(serving_python)
-    except EnvironmentFailure as error:
-        host = None
-        problems.append({"problem": str(error), "mend": "make setup"})
-    if not facts["reference"]["transformers"]:
-        problems.append({"problem": "transformers is not installed", "mend": "make setup"})
-    if host == "cpu" and not facts["serving"]["triton"]:
-        problems.append({"problem": "triton is not installed: the back end triton cannot be interpreted", "mend": "pip install 'triton>=3.7,<3.8'"})
-    for side in facts.values():
-        if "+cpu" in (side["torch"] or "") and (side["torchaudio"] or side["torchcodec"]):
-            problems.append(
-                {
-                    "problem": "torchaudio or torchcodec, built for CUDA, is beside a CPU torch and breaks the import of transformers",
-                    "mend": "pip uninstall -y torchaudio torchcodec",
-                }
-            )
-            break
-    backends = list(attention_backends.on(host)) if host else []
+    found = examine(serving_python, reference_python)
     if format is options.Format.json:
-        json.dump({"host": host, "backends": backends, "problems": problems, **facts}, sys.stdout, indent=1)
+        facts = asdict(found)
+        sides = facts.pop("sides")
+        json.dump({**facts, **sides}, sys.stdout, indent=1)
         print()
     else:
-        console = Console()
-        table = Table("", *facts, title="versions")
-        for name in facts["serving"]:
-            table.add_row(name, *(str(side[name]) for side in facts.values()))
-        console.print(table)
-        console.print(f"serving runs on: {host or 'nothing here'}; back ends to try: {', '.join(backends) or 'none'}")
-        for problem in problems:
-            console.print(f"[bold red]{problem['problem']}[/]\n  mend it with: {problem['mend']}", soft_wrap=True)
-        if not problems:
-            console.print("[green]nothing is missing[/]")
-    raise typer.Exit(3 if problems else 0)
+        _show(found)
+    raise typer.Exit(3 if found.problems else 0)
+
+
+def _show(found: Examined) -> None:
+    console = Console()
+    table = Table("", *found.sides, title="versions")
+    for name in found.sides["serving"]:
+        table.add_row(name, *(str(side[name]) for side in found.sides.values()))
+    console.print(table)
+    console.print(f"serving runs on: {found.host or 'nothing here'}; back ends: {', '.join(found.backends) or 'none'}")
+    for name, why in found.unavailable.items():
+        console.print(f"not {name}: {why}")
+    for problem in found.problems:
+        console.print(problem.problem, style="bold red")
+        console.print(f"  mend it with: {problem.mend}")
+    if not found.problems:
+        console.print("nothing is missing", style="green")

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 
 from harness.cli import streams
-from harness.report.text import one_line
+from harness.text import one_line
 
 INTERRUPTED = 130
 BY_SIGNAL = 128

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli import options
 from harness.cli.console import Console
@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic
 from harness.report.terminal import TIGHT
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")
@@ -60,7 +60,7 @@ def mutants(
     for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
         kills.append(kill)
         results += [CaseResult.from_dict(result) for result in found]
-        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)", highlight=False)
+        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)")
     kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
     index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
     atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
@@ -68,10 +68,11 @@ def mutants(
         json.dump(kills, sys.stdout, indent=1)
         print()
     else:
-        Console().print(_matrix(kills))
+        shown = Console()
+        shown.print(_matrix(kills))
         for name, why in _reasons(kills):
-            Console().print(f"{name}: {why}", soft_wrap=True, markup=False, highlight=False)
-        Console().print(f"report: {index}", soft_wrap=True)
+            shown.print(f"{name}: {why}")
+        shown.print(f"report: {index}")
     raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
 
 
@@ -94,10 +95,10 @@ def _matrix(kills: list[dict]) -> Table:
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[-1].overflow = "fold"
     for kill in kills:
-        left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else "[bold red]survived[/]"
-        by = "[bold red]no answer[/]" if kill["error"] else kill["caught_by"] or left
+        left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else Text("survived", "bold red")
+        by = Text("no answer", "bold red") if kill["error"] else kill["caught_by"] or left
         alone = "yes" if kill["logits_alone"] else "no"
-        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, escape(" | ".join(kill["layouts"])))
+        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, " | ".join(kill["layouts"]))
     return table
 
 

@@ -58,7 +58,7 @@ def nightly(
     out = out.absolute()
     parts = [_run(name, out / name, host, profile, engines) for name in READERS if not only or name in only]
     index = write_night(parts, out, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     for part in parts:
         console.print(f"{part.name}: " + ", ".join(f"{count} {state}" for state, count in part.counts.items()))
     console.print(f"report: {index}")
@@ -77,7 +77,7 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part
         "catalogue": ["pytest", *CATALOGUE, *tested] if host == "cuda" else ["harness", "report", "--out", where],
         "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host], *(["--jobs", str(engines)] if many else [])],
     }[name]
-    Console(stderr=True, highlight=False, soft_wrap=True).print(shlex.join(words), markup=False, style="bold")
+    Console(stderr=True).print(shlex.join(words), style="bold")
     start = time.monotonic()
     tied = partial(die_with, os.getpid())
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False, preexec_fn=tied)

@@ -10,9 +10,9 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.util import Finalize
 from typing import Any
 
-from harness import safe_path
+from harness.drivers import safe_path
 from harness.drivers.supervise import die_with
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 from harness.verification import gpus
 from harness.verification.session import Session
 

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness.cli import options
-from harness.cli.console import Console
+from harness.cli.console import Console, progress_bar
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 
 @with_setting("overlays")
@@ -64,7 +63,7 @@ def report(
 
         console = Console()
         console.print(summary_table(results))
-        console.print(f"report: {index}", soft_wrap=True)
+        console.print(f"report: {index}")
     interrupted = len(results) < len(chosen)
     raise typer.Exit(130 if interrupted else max(result.verdict.exit_code for result in results))
 
@@ -74,18 +73,14 @@ def run_all(session, chosen, declared) -> list[CaseResult]:
     from harness.verification.verify import verify_all
 
     results: list[CaseResult] = []
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("starting both sides", total=len(chosen))
 
         def done(result: CaseResult) -> None:
             results.append(result)
             progress.update(task, advance=1, description=f"{result.verdict:8} {result.case} [{result.setting['label']}]")
             if not progress.console.is_terminal:
-                progress.console.print(
-                    f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})",
-                    highlight=False,
-                )
+                progress.console.print(f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})")
 
         try:
             verify_all(session, chosen, declared, done)

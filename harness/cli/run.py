@@ -23,7 +23,7 @@ from harness.families.gemma4.given import model as checkpoint
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 
 @with_setting()
@@ -74,7 +74,7 @@ def run(
     check_usage(setting, serving_python)
     console = Console(stderr=True)
     with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
-        with console.status(f"{chosen.name}: starting both sides, {setting.label}"):
+        with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
             result = verify(session, chosen, setting, declared, spec=spec)
     if html:
         from harness.report.bundle import write_report

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli.console import Console
 from harness.compare.failure import LETTERS
@@ -37,8 +38,8 @@ def show(
             raise UsageError("policy", name, f"one of {', '.join(POLICIES)}")
         for sliding in (True, False):
             kind = "sliding" if sliding else "full"
-            console.print(f"[bold]{name}[/] on {kind} layers: {POLICIES[name].sentence}", highlight=False)
-            console.print(picture(parsed, window, name, sliding=sliding), highlight=False, soft_wrap=True)
+            console.print(Text.assemble((name, "bold"), f" on {kind} layers: {POLICIES[name].sentence}"))
+            console.print(picture(parsed, window, name, sliding=sliding))
 
 
 def picture(layout: Layout, window: int, name: str, *, sliding: bool) -> str:

@@ -17,7 +17,7 @@ from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic, jsonl
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")
@@ -55,8 +55,7 @@ def soak(
             jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
             console.print(
                 f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
-                f"failures, {found['seconds']:.0f} s",
-                highlight=False,
+                f"failures, {found['seconds']:.0f} s"
             )
     except KeyboardInterrupt:
         console.print("interrupted; the next run goes on from here")

@@ -10,7 +10,9 @@ import numpy as np
 
 from harness.captures.capture import Capture
 from harness.compare import diagnosis, logits
+from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
+from harness.compare.loaded import Weights, check_checkpoints
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
@@ -21,6 +23,10 @@ from harness.prompts.model_spec import ModelSpec
 
 FLOOR = ("logits", "again.logits")
 """The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
+ROUNDING = 0.5
+"""The largest share of the spread of the logits that the reference's own error may have at the median position. Logits of
+another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
+0.1 was measured, in float16 (docs/measurements.md)."""
 Compared = list[tuple[LayerResult, Difference]]
 Meaning = tuple[Verdict, list[str], Declared | None]
 """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
@@ -42,7 +48,7 @@ def judge(
     """Compare the captures layer by layer and say what it means. ``declared`` is of masks, ``imprecise`` of logits.
 
     Raises:
-        ValueError: the captures are not of the same prompt or model.
+        ValueError: the captures are not of the same prompt, checkpoint or model.
     """
     both = _Both(layout, spec, setting, reference, serving)
     differences = both.differences()
@@ -55,13 +61,18 @@ def judge(
     else:
         verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise)
         first = None if found.within else _first_hidden(layers, reference)
+    weights, head = Weights.of(reference, serving), Head(reference, serving)
+    if beyond := [*weights.sentences, *both.widths, *head.sentences]:
+        verdict, words = Verdict.DIVERGED, [*beyond, *words]
+    if not found.within:
+        words = [*words, *head.causes]
     engine = serving.facts["engine"]
     return CaseResult(
         case=case,
         title=title,
         layout=str(layout),
         verdict=verdict,
-        diagnosis="; ".join([*words, *_notes(reference, serving)]),
+        diagnosis="; ".join([*words, *weights.notes, *head.notes, *_notes(reference, serving)]),
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in layout.tokens],
         layers=layers,
         logits=found,
@@ -77,6 +88,7 @@ def judge(
         seconds={**reference.facts["seconds"], **serving.facts["seconds"]},
         reproduce=reproduce,
         declared=meant.to_dict() if meant else None,
+        error={"stage": "comparison", "message": words[0], "log": ""} if verdict is Verdict.ERROR else None,
     )
 
 
@@ -94,6 +106,7 @@ class _Both:
         theirs, ours = self.reference.facts, self.serving.facts
         if theirs["token_ids"] != ours["token_ids"]:
             raise ValueError("the two sides were not given the same tokens")
+        check_checkpoints(self.reference, self.serving)
         if {layer["index"] for layer in theirs["layers"]} != {layer["index"] for layer in ours["layers"]}:
             raise ValueError(f"{len(theirs['layers'])} layers in the reference, {len(ours['layers'])} in serving")
 
@@ -119,10 +132,21 @@ class _Both:
         return self._against_truth(self.serving.tensors["logits"], *floor)
 
     def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
-        samples = [self.reference.tensors[name] for name in floor or FLOOR if name in self.reference.tensors]
+        theirs, width = self.reference.tensors, min(self._widths)
+        samples = [theirs[name][:, :width] for name in floor or FLOOR if name in theirs]
         at = self.reference.facts["logits_at"]
-        routed = self.reference.tensors.get("routed.logits")
-        return logits.compare(self.reference.tensors["truth.logits"], samples, ours, self.rows, at, routed)
+        routed = theirs["routed.logits"][:, :width] if "routed.logits" in theirs else None
+        return logits.compare(theirs["truth.logits"][:, :width], samples, ours[:, :width], self.rows, at, routed)
+
+    @property
+    def _widths(self) -> tuple[int, int]:
+        return tuple(side.tensors["logits"].shape[-1] for side in (self.reference, self.serving))
+
+    @property
+    def widths(self) -> list[str]:
+        """A sentence where one side has logits of more tokens; those that both have are compared."""
+        theirs, ours = self._widths
+        return [f"serving computes logits of {ours} tokens, the reference of {theirs}"] if theirs != ours else []
 
     def layer(self, facts: dict, difference: Difference, declared: Declared | None) -> LayerResult:
         index = facts["index"]
@@ -160,12 +184,17 @@ class _Both:
         self, compared: Compared, found: LogitsResult, declared: Declared | None, imprecise: Declared | None
     ) -> Meaning:
         """What it means that all masks are equal, with these logits."""
+        if nothing := self._no_answer(found):
+            return Verdict.ERROR, [f"no answer: every layer's mask is equal, but {nothing}"], None
         if declared and not self._follows(compared, "reference", declared):
             return Verdict.FIXED, [_gone(declared)], declared
         if found.within and self._shows(imprecise):
             return Verdict.FIXED, [_gone(imprecise)], imprecise
         if found.within:
             return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
+        if alone := found.not_finite.get("serving"):
+            words = f"serving's logits {_no_numbers(alone)}, the reference's are"
+            return Verdict.DIVERGED, [f"every layer's mask is equal, but {words}"], imprecise or declared
         off = (
             f"every layer's mask is equal, but the logits at position {found.position_of_worst} are off by "
             f"{found.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
@@ -179,6 +208,30 @@ class _Both:
         if imprecise and imprecise.precision == explained:
             return Verdict.KNOWN, [off, _declared(imprecise)], imprecise
         return Verdict.DIVERGED, [f"{off}: serving multiplies in {PRECISIONS[explained]}"], imprecise or declared
+
+    def _no_answer(self, found: LogitsResult) -> str:
+        """Why these logits are nothing to judge serving by, if they are not and what can be judged is within the bound."""
+        if found.floor_share > ROUNDING:
+            return (
+                f"the noise floor cannot be rounding: at the median position the reference in {self.setting.engine.dtype} is off the truth by "
+                f"{found.floor_share:.3g} of the spread of the logits themselves"
+            )
+        if found.ratio > logits.FACTOR:
+            return ""
+        lost = self.reference.facts.get("loaded", {}).get("not_finite") or []
+        cause = f", and neither is the checkpoint's own {', '.join(lost[:3])}" if lost else ""
+        if both := found.not_finite.get("both"):
+            return f"the logits of both sides {_no_numbers(both)}, which is no divergence of serving: {self._source(both)}{cause}"
+        if alone := found.not_finite.get("reference"):
+            return f"the reference's logits {_no_numbers(alone)}, serving's are: {self._source(alone)}{cause}"
+        return ""
+
+    def _source(self, positions: list[int]) -> str:
+        """Whether the precision or the model is what has no numbers there."""
+        rows = [self.reference.facts["logits_at"].index(position) for position in positions]
+        if np.isfinite(self.reference.tensors["truth.logits"][rows]).all():
+            return f"{self.setting.engine.dtype} overflows, a higher precision does not"
+        return "neither are those of the reference in a higher precision"
 
     def masks_differ(self, compared: Compared, declared: Declared | None) -> Meaning:
         """What it means that some masks differ."""
@@ -216,6 +269,11 @@ class _Both:
             names = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
             words.append(diagnosis.sentence(kind, indices, difference, names, self.layout, self.spec.window, self.setting))
         return words
+
+
+def _no_numbers(positions: list[int]) -> str:
+    more = f" and {len(positions) - 5} more" if len(positions) > 5 else ""
+    return f"are not finite at position{'s' if len(positions) > 1 else ''} {', '.join(map(str, positions[:5]))}{more}"
 
 
 def _gone(declared: Declared) -> str:

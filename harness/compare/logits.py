@@ -35,18 +35,33 @@ def compare(
 
     At each position serving may be off by `FACTOR` times the floor of that position or, where that is smaller, the
     median floor: how far rounding reaches differs between positions, in long prompts by an order of magnitude, but a
-    single floor may be small by chance. Only positions that are ``observed`` (N,) count; the others have an error of 0."""
+    single floor may be small by chance. Only positions that are ``observed`` (N,) count; the others have an error of 0.
+
+    Where the reference has no number, NaN or infinite, there is nothing to be judged by; where serving alone has none its error is
+    infinite. Neither is ``within``."""
     at = np.asarray(positions)
-    counts = observed[at]
-    error = np.abs(serving - truth).max(axis=-1) * counts
+    sides = {"reference": [truth, references[0], *([] if routed is None else [routed])], "serving": [serving]}
+    lost = {side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0) for side, every in sides.items()}
+    not_finite = {
+        "both": lost["reference"] & lost["serving"],
+        "reference": lost["reference"] & ~lost["serving"],
+        "serving": lost["serving"] & ~lost["reference"],
+    }
+    number = ~(lost["reference"] | lost["serving"])[:, None]
+    truth, serving = (np.where(number, one, 0.0) for one in (truth, serving))
+    references = [np.where(number, one, 0.0) for one in references]
+    counts = observed[at] & ~lost["reference"]
+    error = np.where(not_finite["serving"], np.inf, np.abs(serving - truth).max(axis=-1) * counts)
     samples = [np.abs(reference - truth).max(axis=-1) * counts for reference in references]
     rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
-    ties = [] if routed is None else [np.abs(routed - truth).max(axis=-1) * counts]
+    ties = [] if routed is None else [np.abs(np.where(number, routed, 0.0) - truth).max(axis=-1) * counts]
     floor = np.max([samples[0], *rounding, *ties], axis=0)
     kl = _kl(truth, serving) * counts
-    base = np.maximum(floor, np.median(floor[counts])) * counts
+    judged = counts & number[:, 0]
+    base = np.maximum(floor, _median(floor[judged])) * counts
     ratio = np.divide(error, base, out=np.where(error == 0, 0.0, np.inf), where=base > 0)
     worst = int(ratio.argmax())
+    spread = np.abs(truth - truth.mean(axis=-1, keepdims=True)).max(axis=-1)
 
     def by_position(values: np.ndarray) -> list[float]:
         every = np.zeros(len(observed))
@@ -55,14 +70,14 @@ def compare(
 
     return LogitsResult(
         max_abs_diff=float(error.max()),
-        kl_mean=float(kl[counts].mean()),
+        kl_mean=float(kl[judged].mean()) if judged.any() else 0.0,
         kl_max=float(kl.max()),
-        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[counts].mean()),
+        top1_agreement=float((truth.argmax(-1) == serving.argmax(-1))[judged].mean()) if judged.any() else 0.0,
         noise_floor=float(floor.max()),
         samples=len(references),
         ratio=float(ratio[worst]),
         bound=float(FACTOR * base[worst]),
-        within=bool(np.isfinite(base).all() and ratio[worst] <= FACTOR),
+        within=bool(number[observed[at]].all() and ratio[worst] <= FACTOR),
         position_of_max=int(at[error.argmax()]),
         position_of_worst=int(at[worst]),
         by_position={
@@ -71,7 +86,14 @@ def compare(
             "floor": by_position(floor),
             "bound": by_position(FACTOR * base),
         },
+        floor_share=_median(samples[0][judged] / spread[judged]) if judged.any() and spread[judged].all() else 0.0,
+        not_finite={side: at[places].tolist() for side, places in not_finite.items() if places.any()},
     )
+
+
+def _median(values: np.ndarray) -> float:
+    """The median; 0 of none."""
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def _kl(reference: np.ndarray, serving: np.ndarray) -> np.ndarray:

@@ -73,7 +73,9 @@ class LogitsResult:
     ``noise_floor`` is the largest absolute error of the reference in the serving dtype, of which ``samples`` were taken,
     ``ratio`` how many times the floor serving's error is at the worst position (`harness.compare.logits`), ``bound``
     what it may be there, ``within`` whether it is no more. ``by_position`` has lists over positions: max_abs_diff, kl
-    (nats, KL(reference || serving)), floor, bound.
+    (nats, KL(reference || serving)), floor, bound. ``floor_share`` is how much of the spread of the logits themselves the
+    reference's own error is at the median position; ``not_finite`` has the positions at which the logits of "both" sides, of the
+    "reference" or of "serving" alone are no numbers.
     """
 
     max_abs_diff: float
@@ -88,6 +90,8 @@ class LogitsResult:
     position_of_max: int
     position_of_worst: int
     by_position: dict[str, list[float]]
+    floor_share: float = 0.0
+    not_finite: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

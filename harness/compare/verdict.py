@@ -21,7 +21,7 @@ class Verdict(StrEnum):
         return member
 
     DIVERGED = "DIVERGED", "the two sides differ and no declaration covers it", 1, "bold red"
-    ERROR = "ERROR", "no answer, because a driver failed", 3, "bold yellow"
+    ERROR = "ERROR", "no answer: a driver failed, or there is nothing to judge by", 3, "bold yellow"
     FIXED = "FIXED", "a declared divergence is gone", 1, "magenta"
     KNOWN = "KNOWN", "exactly the declared divergence", 0, "cyan"
     PASS = "PASS", "masks equal, logits within the noise floor", 0, "green"

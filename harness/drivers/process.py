@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import harness
-from harness import safe_path
-from harness.errors import DriverFailure, UsageError
+from harness.drivers import safe_path
+from harness.errors import CheckpointError, DriverFailure, UsageError
 from harness.report.atomic import not_following
-from harness.report.text import cut, uncoloured
+from harness.text import cut, uncoloured
 
 ROOT = Path(harness.__file__).parent.parent
 SITE = ROOT / "harness" / "drivers" / "site"
@@ -175,4 +175,5 @@ class Driver:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def _failure(self, message: str, kind: str = "") -> DriverFailure:
-        return DriverFailure(message, stage=self.stage, log=self.log(), kind=kind)
+        log = "" if kind == CheckpointError.__name__ else self.log()  # that message says all
+        return DriverFailure(message, stage=self.stage, log=log, kind=kind)

@@ -9,7 +9,7 @@ from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.report import atomic
 from harness.report.tables import counts, setting_label, total_seconds
-from harness.report.text import plain, uncoloured
+from harness.text import plain, uncoloured
 
 
 def write_junit(results: list[CaseResult], path: Path) -> Path:

@@ -8,7 +8,8 @@ from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, setting_label
-from harness.report.text import number, plain
+from harness.report.text import number
+from harness.text import plain
 
 ROWS = 100
 """Rows of the table and commands below it; a job page holds 1 MiB, the rest is in index.html."""

@@ -12,7 +12,7 @@ from harness.campaigns.nightly import Check, Part
 from harness.report import atomic
 from harness.report.html import TEMPLATES
 from harness.report.markdown import fence_for
-from harness.report.text import plain
+from harness.text import plain
 
 NOTES = {
     "properties": "Its report shows what these tests keep; the bugs of `cases/history` differ there because they are laid over on purpose.",

@@ -9,7 +9,8 @@ import pandas as pd
 
 from harness.compare.result import CaseResult, LayerResult
 from harness.compare.verdict import Verdict
-from harness.report.text import layer_list, plain
+from harness.report.text import layer_list
+from harness.text import plain
 
 FORMULA = "=+-@＝＋－＠"
 """What a cell of a spreadsheet begins with if it is one; blanks before it are passed over."""

@@ -13,7 +13,8 @@ from rich.text import Text
 from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
-from harness.report.text import number, plain, uncoloured
+from harness.report.text import number
+from harness.text import plain, uncoloured
 
 LOG_LINES = 20
 TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple
 
-from harness import safe_path
+from harness.drivers import safe_path
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.compare.setting import Setting
 from harness.drivers.process import Driver
-from harness.timeouts import Timeouts
+from harness.drivers.timeouts import Timeouts
 
 AT_WORK = {"cpu": 1, "cuda": 2}
 """Drivers of a stream. One alone leaves a GPU idle where it waits for what its next kernels depend on."""
@@ -62,8 +62,8 @@ class References:
         driver = self._driver(place)
         wanted = (checkpoint, setting.reference.reference, setting.engine.dtype)
         if place.loaded != wanted:
-            request = {"checkpoint": checkpoint, "attention": setting.reference.reference, "dtype": setting.engine.dtype}
-            driver.ask("load", timeout=self.timeouts.start, device=self.device, **request)
+            place.loaded = None
+            driver.ask("load", timeout=self.timeouts.start, device=self.device, **wanted_of(checkpoint, setting))
             place.loaded = wanted
         return driver
 
@@ -78,3 +78,8 @@ class References:
             environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self.pinned}
             place.driver = Driver("harness.references.transformers.driver", self.python, self.log(), environment, self.scratch())
         return place.driver
+
+
+def wanted_of(checkpoint: str, setting: Setting) -> dict[str, str]:
+    """What must be loaded for a setting, as requests to a driver name it."""
+    return {"checkpoint": checkpoint, "attention": setting.reference.reference, "dtype": setting.engine.dtype}

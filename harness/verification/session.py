@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from harness import safe_path
+from harness.drivers import safe_path
 from harness.captures.capture import Capture
 from harness.compare.setting import Setting
 from harness.drivers.process import Driver
@@ -26,9 +26,9 @@ from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.gemma4.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
-from harness.timeouts import Timeouts
-from harness.verification.reference_pool import References
-from harness.workplace import Workplace
+from harness.drivers.timeouts import Timeouts
+from harness.verification.reference_pool import References, wanted_of
+from harness.verification.workplace import Workplace
 
 ENGINES_ALIVE = {"cpu": 2, "cuda": 1}
 """Engines that a session keeps: on a GPU several sessions share its memory."""
@@ -200,8 +200,8 @@ class Session:
         """
         before = time.perf_counter()
         checkpoint = self.checkpoint(spec)
+        reference = self.references.ready(checkpoint, setting, in_turn=not remember)  # refuses a bad checkpoint in seconds
         engine, _ = self.engine(spec, setting)
-        reference = self.references.ready(checkpoint, setting, in_turn=not remember)
         started = time.perf_counter() - before
         focus = {"layers": setting.selection.layers, "positions": setting.selection.positions}
         alike = (checkpoint, setting.reference.reference, setting.engine.dtype, *focus.values())
@@ -212,6 +212,7 @@ class Session:
         referenced = None
         theirs, ours = self._directory("reference"), self._directory("serving")
         asked = {"prompts": list(new.values()), "out": str(theirs), "samples": 2 if remember else 1, "about": about, **focus}
+        asked |= wanted_of(checkpoint, setting)
         if new:
             referenced = reference.send("run", timeout=self.timeouts.case, **asked)
         served = engine.send(

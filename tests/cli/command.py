@@ -24,7 +24,7 @@ class Done:
 def harness(*words: str) -> Done:
     before = _worked()
     command, wide = [sys.executable, "-m", "harness", *words], {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=wide, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=wide, timeout=180)
     return Done(done.returncode, done.stdout, done.stderr, _worked() - before)
 
 

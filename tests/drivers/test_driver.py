@@ -9,7 +9,7 @@ import pytest
 
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, UsageError
-from harness.workplace import Workplace
+from harness.verification.workplace import Workplace
 from tests.drivers.processes import in_group, lives, within
 
 

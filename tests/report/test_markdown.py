@@ -15,7 +15,7 @@ from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.report.markdown import ROWS, summary
 from harness.report.tables import gravest_first
-from harness.report.text import plain
+from harness.text import plain
 from tests.report.results import LINK, one_of_each, result
 
 READER = MarkdownIt("commonmark").enable("table")

@@ -15,9 +15,10 @@ import torch
 
 from harness.captures import capture
 from harness.drivers import channel
-from harness.engines.vllm import releases
+from harness.engines.vllm import releases, weights
 from harness.engines.vllm.cpu import backends
 from harness.families.gemma4 import inputs
+from harness.families.gemma4.content import content
 from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL
 from harness.masks.probe import ProbeError
 from harness.prompts.prompt import Prompt
@@ -43,6 +44,7 @@ class Engine:
         from vllm import LLM
 
         self.setting = setting
+        known = content(request["checkpoint"])
         self.llm = LLM(
             model=request["checkpoint"],
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
@@ -52,6 +54,7 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
+        self.loaded = {"checkpoint": known, "weights": weights.joined([rank.pop("weights") for rank in installed])}
         self.facts = installed[0] if installed else {}
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
@@ -133,6 +136,7 @@ class Engine:
         probing = max(rank["probing"] for rank in ranks)
         seconds = {"serving": served - probing, "serving probing": probing}
         facts = {"engine": dict(self.facts), "versions": self.versions, "seconds": seconds}
+        facts |= {"loaded": self.loaded, **ranks[0]["logits"]}
         where = {name: (directory, place) for directory, names in stacks.items() for place, name in enumerate(names)}
 
         def finish() -> None:

@@ -19,6 +19,7 @@ from harness.captures import capture
 from harness.captures.capture import ATTENTION_VALUES
 from harness.drivers.stopwatch import Stopwatch
 from harness.engines.vllm import releases
+from harness.engines.vllm.head import Head
 from harness.masks import probe
 
 _LAYER = re.compile(r"language_model.*\.layers\.(\d+)\.")
@@ -51,6 +52,7 @@ class Observer:
         self.runner = worker.model_runner
         self.rank = worker.rank
         self.model = releases.model_of(worker)
+        self.head = Head(self.model)
         self.requests: dict[str, int] = {}
         self.chosen: list[int] = []
         self.logits_at: dict[str, torch.Tensor] = {}
@@ -89,6 +91,7 @@ class Observer:
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
         self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, []
+        self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 
     def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
@@ -110,7 +113,7 @@ class Observer:
             saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
             answer["stacks"][directory] = {"missing": missing}
         answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
-        answer |= {"ranges": self.ranges, "collected": self.collected}
+        answer |= {"ranges": self.ranges, "collected": self.collected, "logits": self.head.facts()}
         self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, []
         return answer
 
@@ -210,7 +213,7 @@ class Observer:
         if not any(some.any() for some in kept):
             return
         index = torch.cat([rows.index[some] for rows, some in zip(batch, kept, strict=True)])
-        logits = self.model.compute_logits(output[index.to(output.device)])
+        logits = self.head.logits(output[index.to(output.device)])
         if logits is None:
             return
         owners = [(rows.name, rows.positions[some]) for rows, some in zip(batch, kept, strict=True)]

@@ -33,6 +33,21 @@ def backend_of(asked: str, found: list[str]) -> str:
     return (serving_with(found) or wanted).vllm_name
 
 
+def unavailable() -> dict[str, str]:
+    """Why a back end of the harness cannot run with this release, by the back end's name, asked in a process that has
+    `TRITON_INTERPRET` set where there is no GPU."""
+    import torch
+    from vllm.platforms import current_platform
+    from vllm.triton_utils import HAS_TRITON
+
+    found = {} if HAS_TRITON else {"triton": f"vllm {version()} has switched Triton off here"}
+    if current_platform.is_cpu():
+        current_platform.import_kernels()
+        if not hasattr(torch.ops._C_cache_ops, "reshape_and_cache_flash"):
+            found["flex"] = f"vllm {version()} lacks the operator that its cache writer calls (reshape_and_cache_flash)"
+    return found
+
+
 def model_of(worker):
     """A worker's model, under the names that releases give it."""
     runner = worker.model_runner

@@ -6,11 +6,12 @@ import os
 
 import torch
 
-from harness.engines.vllm import releases
+from harness.engines.vllm import releases, weights
 from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import Observer
 
 backends.host()
+weights.note_before_processing()
 
 
 class ObserverExtension:
@@ -24,6 +25,7 @@ class ObserverExtension:
             "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
             "layers": len(observer.layers),
             "process": os.getpid(),
+            "weights": getattr(observer.model, "harness_weights", []),
         }
 
     def harness_memory(self) -> int:

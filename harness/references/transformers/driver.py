@@ -5,6 +5,7 @@ Run as ``PYTHON -m harness.references.transformers.driver READ_FD WRITE_FD``.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import torch
 from harness.captures import capture
 from harness.captures.capture import ATTENTION_VALUES
 from harness.drivers import channel
+from harness.drivers.loading import Loaded, load
 from harness.drivers.stopwatch import Stopwatch
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.build import build
@@ -29,85 +31,75 @@ WIDEST = 2048
 """Channels of an eager probe."""
 PAIRS_TOGETHER = 1 << 22
 """Query and key pairs of the prompts that are run together: their masks and the outputs of their probes are held at once."""
-TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 
 
 class Reference:
-    """One loaded checkpoint, in the serving dtype and, as truth, in the next higher precision."""
+    """Answers for the checkpoint that is loaded, which is replaced whole or not at all."""
 
     def __init__(self) -> None:
-        self.model = None
-        self.truth = None
+        self.loaded: Loaded | None = None
 
     def build(self, request: dict) -> dict:
         return {"checkpoint": str(build(ModelSpec.from_dict(request["spec"]), Path(request["cache"])))}
 
     def load(self, request: dict) -> dict:
-        """Load ``checkpoint`` with ``attention`` (eager, sdpa, flex_attention) in ``dtype`` on ``device``."""
-        import transformers
-        from transformers import Gemma4ForConditionalGeneration
-
+        """Load ``checkpoint`` with ``attention`` (eager, sdpa, flex_attention) in ``dtype`` on ``device``. What was loaded goes
+        first, since there may be no room for both; after a failure nothing is."""
         start = time.perf_counter()
-        self.attention, self.dtype = request["attention"], getattr(torch, request["dtype"])
-        self.device = torch.device(request["device"])
-        self.checkpoint = request["checkpoint"]
-
-        def load(dtype: torch.dtype, implementation: str, **more: str):
-            model = Gemma4ForConditionalGeneration.from_pretrained(
-                self.checkpoint, dtype=dtype, attn_implementation=implementation, **more
-            )
-            attention.hear_rightly(model)
-            return model.to(self.device, dtype).eval()
-
-        self.model = load(self.dtype, self.attention)
-        self.truth = load(TRUTH[request["dtype"]], "eager", experts_implementation="eager")
-        self.routers, self.routers_of_truth = routing.routers(self.model), routing.routers(self.truth)
-        self.versions = {"transformers": transformers.__version__, "reference torch": torch.__version__}
-        return {"versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+        self.loaded = None
+        gc.collect()
+        self.loaded = load(request["checkpoint"], request["attention"], request["dtype"], request["device"])
+        return {"versions": self.loaded.facts["versions"], "seconds": {"start": time.perf_counter() - start}}
 
     def run(self, request: dict) -> channel.Later:
         """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all,
-        with ``samples`` of the noise floor: 1, or 2 with another attention implementation.
+        with ``samples`` of the noise floor: 1, or 2 with another attention implementation. ``checkpoint``, ``attention`` and
+        ``dtype`` are what must be loaded.
 
         ``captures`` of the answer has the directory of each prompt and its place there.
         """
+        wanted = tuple(request[name] for name in ("checkpoint", "attention", "dtype"))
+        loaded = self.loaded and (self.loaded.checkpoint, self.loaded.attention, str(self.loaded.dtype).removeprefix("torch."))
+        if loaded != wanted:
+            raise RuntimeError(f"{' '.join(wanted)} was asked for, and {' '.join(loaded or ['nothing'])} is loaded")
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
         captures: dict[int, tuple[str, int]] = {}
         writes = []
         for number, places in enumerate(together(prompts)):
             directory = Path(request["out"]) / str(number)
             group = [prompts[place] for place in places]
-            writes.append(self._capture(group, directory, request["layers"], request["positions"], request["samples"]))
+            asked = (request["layers"], request["positions"], request["samples"])
+            writes.append(self._capture(self.loaded, group, directory, *asked))
             captures.update({place: (str(directory), index) for index, place in enumerate(places)})
         answer = {"captures": [captures[place] for place in range(len(prompts))]}
         return channel.Later(answer, lambda: [write() for write in writes])
 
     @torch.no_grad()
     def _capture(
-        self, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int], samples: int
+        self, loaded: Loaded, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int], samples: int
     ) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = self._arguments(prompts)
         tokens = arguments["input_ids"].shape[1]
         rows = capture.chosen(positions, tokens)
-        at = torch.tensor(rows, device=self.device)
-        whole = Stopwatch(self.device)
+        at = torch.tensor(rows, device=loaded.device)
+        whole = Stopwatch(loaded.device)
         with whole.on(), attention.by_rows():
-            with _observed(self.model, self.attention, layers) as observed, routing.recorded(self.routers) as rounded:
-                tensors = {"logits": _forward(self.model, arguments, at)}
+            with _observed(loaded.model, loaded.attention, layers) as observed, routing.recorded(loaded.routers) as rounded:
+                tensors = {"logits": _forward(loaded.model, arguments, at)}
             if samples > 1:
-                with attention.implemented(self.model, attention.OTHER[self.attention]):
-                    tensors["again.logits"] = _forward(self.model, arguments, at)
-            with precision.kept(self.truth.dtype), attention.unrounded():
-                with routing.recorded(self.routers_of_truth) as exact:
-                    truth = _forward(self.truth, arguments, at)
+                with attention.implemented(loaded.model, attention.OTHER[loaded.attention]):
+                    tensors["again.logits"] = _forward(loaded.model, arguments, at)
+            with precision.kept(loaded.truth.dtype), attention.unrounded():
+                with routing.recorded(loaded.routers_of_truth) as exact:
+                    truth = _forward(loaded.truth, arguments, at)
                 tensors["truth.logits"] = truth.to(torch.float32)
                 if exact:
-                    with routing.swapped(self.routers_of_truth, exact, rounded):
-                        tensors["routed.logits"] = _forward(self.truth, arguments, at).to(torch.float32)
-            if self.device.type == "cuda" and self.dtype == torch.float32:
+                    with routing.swapped(loaded.routers_of_truth, exact, rounded):
+                        tensors["routed.logits"] = _forward(loaded.truth, arguments, at).to(torch.float32)
+            if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
                 with precision.tf32():
-                    tensors["tf32.logits"] = _forward(self.model, arguments, at)
+                    tensors["tf32.logits"] = _forward(loaded.model, arguments, at)
         kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = seen["mask"].mask
@@ -120,8 +112,7 @@ class Reference:
         facts = {
             "layers": kept,
             "logits_at": rows,
-            "special": {name: getattr(self.model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
-            "versions": self.versions,
+            **loaded.facts,
         }
         tensors |= {name: arguments[name] for name in ("input_ids", "mm_token_type_ids")}
         masks = {index: seen["mask"] for index, seen in observed.layers.items()}
@@ -163,18 +154,18 @@ class Reference:
         if clips:
             arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
             arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
-        return {name: tensor.to(self.device) for name, tensor in arguments.items()}
+        return {name: tensor.to(self.loaded.device) for name, tensor in arguments.items()}
 
     def _processed(self, prompt: Prompt) -> dict:
         """A text with pictures, through transformers' processor."""
         from PIL import Image
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self.checkpoint)
+        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint)
         pictures = [Image.open(path).convert("RGB") for path in prompt.images]
         batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
         batch.pop("attention_mask", None)
-        return {name: value.to(self.device) for name, value in batch.items() if torch.is_tensor(value)}
+        return {name: value.to(self.loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
 
 
 def together(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.drivers.process import ROOT
-from harness.workplace import LOCK, Workplace
+from harness.verification.workplace import LOCK, Workplace
 
 SESSION = """
 import sys
-from harness.workplace import Workplace
+from harness.verification.workplace import Workplace
 place = Workplace()
 (place.folder("t") / "socket").touch()
 print(place.path, flush=True)

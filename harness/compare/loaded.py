@@ -1,0 +1,64 @@
+"""What each side loaded: the same checkpoint, and the same weights out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.captures.capture import Capture
+
+NAMED = 3
+"""Tensors that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Names of tensors of the reference: those of which serving holds ``other`` values, those that it holds in another ``form``,
+    so that there is nothing to compare, and those that were not ``found`` in its model."""
+
+    other: list[str]
+    form: list[str]
+    lost: list[str]
+    compared: int
+
+    @classmethod
+    def of(cls, reference: Capture, serving: Capture) -> Weights:
+        """From the checksums that captures carry; those of a capture without any are not compared."""
+        theirs, ours = (side.facts.get("loaded", {}).get("weights", {}) for side in (reference, serving))
+        if not theirs or not ours:
+            return cls([], [], [], 0)
+        both = [name for name in theirs if name in ours]
+        form = [name for name in both if ours[name][1] is None or ours[name][0] != theirs[name][0]]
+        comparable = [name for name in both if name not in set(form)]
+        lost = [name for name in theirs if name not in ours and not _tied(name, theirs)]
+        return cls([name for name in comparable if list(ours[name]) != list(theirs[name])], form, lost, len(comparable))
+
+    @property
+    def sentences(self) -> list[str]:
+        """What makes it a divergence."""
+        if not self.other:
+            return []
+        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {_named(self.other)}"]
+
+    @property
+    def notes(self) -> list[str]:
+        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {_named(self.form)}"]
+        lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {_named(self.lost)}"]
+        return form * bool(self.form) + lost * bool(self.lost)
+
+
+def check_checkpoints(reference: Capture, serving: Capture) -> None:
+    """Raise ValueError if the captures were made from two checkpoints."""
+    theirs, ours = (side.facts.get("loaded", {}).get("checkpoint") for side in (reference, serving))
+    if theirs and ours and theirs != ours:
+        raise ValueError(
+            f"the reference was made from a checkpoint with the content {theirs[:16]}, serving from one with {ours[:16]}"
+        )
+
+
+def _tied(name: str, theirs: dict) -> bool:
+    """The head is the table of embeddings."""
+    return name == "lm_head.weight" and list(theirs[name]) in [list(held) for other, held in theirs.items() if other != name]
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

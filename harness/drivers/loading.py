@@ -1,0 +1,132 @@
+"""Loading a checkpoint with transformers, in the serving dtype and, as truth, one precision up: whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from harness.drivers import checksum
+from harness.errors import CheckpointError
+from harness.families.gemma4.content import content
+from harness.references.transformers import attention, routing
+
+TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
+NAMED = 3
+"""Tensors that a message names."""
+VESTIGES = ("embed_vision.embedding.", "embed_audio.embedding.")
+"""Tensors that published checkpoints have from Gemma 3n and neither side has a place for
+(vLLM `gemma4_mm.py`, `load_weights`)."""
+OF_CONFIG = {"vision_config": ("vision_tower.", "embed_vision."), "audio_config": ("audio_tower.", "embed_audio.")}
+"""What neither side builds where the configuration lacks it."""
+PROCESSORS = {
+    "begin_suppress_tokens": None, "bad_words_ids": None, "sequence_bias": None, "forced_bos_token_id": None,
+    "forced_eos_token_id": None, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0,
+    "min_new_tokens": None, "exponential_decay_length_penalty": None,
+}  # fmt: skip
+"""What else a generation_config.json may do to logits, with the values that do nothing. It depends on what was generated
+before, so neither side does it to the logits of a prompt."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint with one attention implementation in one dtype, and what its captures say of it."""
+
+    checkpoint: str
+    attention: str
+    dtype: torch.dtype
+    device: torch.device
+    model: torch.nn.Module
+    truth: torch.nn.Module
+    routers: list
+    routers_of_truth: list
+    facts: dict = field(repr=False)
+
+
+def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
+    """Load a checkpoint twice.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape, or the two models do not hold the same.
+    """
+    import transformers
+
+    on, own = torch.device(device), getattr(torch, dtype)
+    known = content(checkpoint)
+    model = _model(checkpoint, own, on, attention)
+    truth = _model(checkpoint, TRUTH[dtype], on, "eager", experts_implementation="eager")
+    weights = _weights(model, own)
+    for name, rounded in _weights(truth, own).items():
+        if rounded != weights.get(name):
+            raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
+    text = model.config.get_text_config()
+    facts = {
+        "loaded": {"checkpoint": known, "weights": weights, "not_finite": _not_finite(model)},
+        "head": {"soft_cap": text.final_logit_softcapping, "scale": 1.0, "vocabulary": text.vocab_size},
+        "after": _after(model.generation_config),
+        "special": {name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
+        "versions": {"transformers": transformers.__version__, "reference torch": torch.__version__},
+    }
+    routers = routing.routers(model), routing.routers(truth)
+    return Loaded(checkpoint, attention, own, on, model, truth, *routers, facts)
+
+
+def _model(checkpoint: str, dtype: torch.dtype, device: torch.device, implementation: str, **more: str) -> torch.nn.Module:
+    from transformers import Gemma4ForConditionalGeneration
+
+    model, info = Gemma4ForConditionalGeneration.from_pretrained(
+        checkpoint,
+        dtype=dtype,
+        attn_implementation=implementation,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are named below
+        **more,
+    )
+    check_keys(checkpoint, info, model.config)
+    attention.hear_rightly(model)
+    return model.to(device, dtype).eval()
+
+
+def check_keys(checkpoint: str, info: dict, config: object) -> None:
+    """Refuse a checkpoint that is not exactly what the model needs, by transformers' loading info.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or mismatched; one line names them.
+    """
+    absent = [prefix for name, prefixes in OF_CONFIG.items() if getattr(config, name, None) is None for prefix in prefixes]
+    passed_over = tuple(f"model.{prefix}" for prefix in (*VESTIGES, *absent))
+    wrong = {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": sorted(key for key in info["unexpected_keys"] if not key.startswith(passed_over)),
+        "of another shape": [f"{key} {_shape(there)} instead of {_shape(needed)}" for key, there, needed in sorted(info["mismatched_keys"])],
+    }
+    words = [f"{len(keys)} {what}: {named(keys)}" for what, keys in wrong.items() if keys]
+    words += [" ".join(str(message).split()) for message in info.get("error_msgs", ())]
+    if words:
+        raise CheckpointError(f"{checkpoint}: its tensors are not those of the model; {'; '.join(words)}")
+
+
+def named(keys: list[str]) -> str:
+    """The first of these names, and how many more there are."""
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more
+
+
+def _shape(sizes: object) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, tuple[int, int]]:
+    """The number of elements and the checksum in ``dtype`` of each tensor that a checkpoint may fill."""
+    return {name: (tensor.numel(), checksum.of(tensor, dtype)) for name, tensor in model.state_dict().items()}
+
+
+def _not_finite(model: torch.nn.Module) -> list[str]:
+    return [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+
+
+def _after(generation: object) -> dict:
+    """What generation does to logits after the model, as transformers reads it from generation_config.json."""
+    read = {name: getattr(generation, name, None) for name in ("suppress_tokens", *PROCESSORS)}
+    suppressed = sorted(set(read.pop("suppress_tokens") or ()))
+    return {"suppressed": suppressed, "others": [name for name, value in read.items() if value not in (None, PROCESSORS[name])]}

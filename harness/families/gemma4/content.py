@@ -1,0 +1,44 @@
+"""What a checkpoint is, whatever its directory is called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SUFFIXES = (".json", ".safetensors", ".bin", ".pt", ".jinja", ".model")
+BLOCK = 1 << 26
+"""Bytes that one thread hashes at a time."""
+
+
+def content(source: str) -> str:
+    """A hash of the files of a checkpoint, a directory or an id of the Hugging Face hub that was downloaded: their names and
+    every byte of those that either side reads.
+
+    Raises:
+        OSError: a file cannot be read, or the hub's copy is not on this machine.
+    """
+    directory = Path(source)
+    if not directory.is_dir():
+        from huggingface_hub import snapshot_download
+
+        directory = Path(snapshot_download(source, local_files_only=True))
+    files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor() as pool:
+        for path in files:
+            whole.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            for digest in pool.map(lambda start, path=path: _block(path, start), _starts(path)):
+                whole.update(digest)
+    return whole.hexdigest()
+
+
+def _starts(path: Path) -> Iterator[int]:
+    yield from range(0, path.stat().st_size, BLOCK)
+
+
+def _block(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(BLOCK)).digest()
