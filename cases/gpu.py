@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.drivers import safe_path
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
+from harness.drivers import safe_path
 from harness.drivers.process import ROOT
 from harness.errors import EnvironmentFailure
 from harness.prompts.case import Case

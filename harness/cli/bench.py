@@ -20,10 +20,10 @@ from harness.cli.parallel import in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.drivers.supervise import die_with
+from harness.drivers.timeouts import Timeouts
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.model_spec import ModelSpec
-from harness.drivers.timeouts import Timeouts
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 

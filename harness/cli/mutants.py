@@ -18,12 +18,12 @@ from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic
 from harness.report.terminal import TIGHT
-from harness.drivers.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")

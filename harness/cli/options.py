@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from harness.drivers import timeouts
 from harness.cli.command import Bounds, Command
+from harness.drivers import timeouts
+from harness.drivers.timeouts import Timeouts
 from harness.families.gemma4.presets import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
-from harness.drivers.timeouts import Timeouts
 
 _CORES = os.cpu_count() or 1
 BOUNDS = {

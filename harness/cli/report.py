@@ -14,8 +14,8 @@ from harness.cli.console import Console, progress_bar
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
-from harness.errors import UsageError
 from harness.drivers.timeouts import Timeouts
+from harness.errors import UsageError
 
 
 @with_setting("overlays")

@@ -18,12 +18,12 @@ from harness.cli.console import Console
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.families.gemma4.given import model as checkpoint
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
-from harness.drivers.timeouts import Timeouts
 
 
 @with_setting()

@@ -15,9 +15,9 @@ from harness.cli.console import Console
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
+from harness.drivers.timeouts import Timeouts
 from harness.prompts.model_spec import ModelSpec
 from harness.report import atomic, jsonl
-from harness.drivers.timeouts import Timeouts
 
 
 @with_setting("backend", "dtype")

@@ -28,4 +28,4 @@ def _absolute() -> list[str]:
 
 def _own() -> str:
     """The directory that has the package `harness`."""
-    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.text import plain
 
+
 def strict(value: Any) -> Any:
     """``value`` as JSON may hold it: numbers that are not finite become None, strings are `plain`."""
     if isinstance(value, dict):

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple
 
-from harness.drivers import safe_path
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.drivers import safe_path
 from harness.drivers.supervise import die_with
 from harness.errors import DriverFailure
 from harness.prompts.case import Case

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from harness.drivers import safe_path
 from harness.captures.capture import Capture
 from harness.compare.setting import Setting
+from harness.drivers import safe_path
 from harness.drivers.process import Driver
+from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.gemma4.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
-from harness.drivers.timeouts import Timeouts
 from harness.verification.reference_pool import References, wanted_of
 from harness.verification.workplace import Workplace
 

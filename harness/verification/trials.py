@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 
 from harness.drivers import safe_path
-from harness.engines.vllm import attention_backends
 from harness.drivers.process import ROOT, SITE
+from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
 from harness.verification.session import host_of, inspect
 
