@@ -21,8 +21,8 @@ from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import UsageError
+from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
-from harness.report import atomic
 from harness.report.terminal import TIGHT
 
 

@@ -16,8 +16,8 @@ from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
+from harness.files import atomic, jsonl
 from harness.prompts.model_spec import ModelSpec
-from harness.report import atomic, jsonl
 
 
 @with_setting("backend", "dtype")

@@ -16,7 +16,7 @@ from pathlib import Path
 import harness
 from harness.drivers import safe_path
 from harness.errors import CheckpointError, DriverFailure, UsageError
-from harness.report.atomic import not_following
+from harness.files.atomic import not_following
 from harness.text import cut, uncoloured
 
 ROOT = Path(harness.__file__).parent.parent

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.compare.result import SCHEMA, CaseResult
-from harness.report import atomic, markdown
+from harness.files import atomic
+from harness.report import markdown
 from harness.report.html import write_html
 from harness.report.junit import write_junit
 from harness.report.tables import overview, spreadsheet

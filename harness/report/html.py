@@ -17,8 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
+from harness.files import atomic
 from harness.masks.policies import POLICIES
-from harness.report import atomic
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, overview
 from harness.report.text import number, sortable, strict
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
-from harness.report import atomic
+from harness.files import atomic
 from harness.report.tables import counts, setting_label, total_seconds
 from harness.text import plain, uncoloured
 

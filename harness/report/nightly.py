@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.campaigns.nightly import Check, Part
-from harness.report import atomic
+from harness.files import atomic
 from harness.report.html import TEMPLATES
 from harness.report.markdown import fence_for
 from harness.text import plain

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.compare.result import CaseResult
-from harness.report import jsonl
+from harness.files import jsonl
 
 FOLDER = "parts"
 

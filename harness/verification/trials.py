@@ -77,7 +77,7 @@ def _start(python: str, side: str, host: str | None) -> subprocess.Popen:
     env = {**os.environ, **safe_path.environment([str(SITE), str(ROOT)]), "HF_HUB_OFFLINE": "1"}
     if side == "serving" and host == "cpu":
         env["TRITON_INTERPRET"] = "1"
-    words = [python, "-m", "harness.drivers.trial", side]
+    words = [python, "-m", "harness.verification.trial", side]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from harness.drivers.process import ROOT
-from harness.drivers.trial import root
+from harness.verification.trial import root
 
 
 def tried(side: str, first_on_path: Path) -> dict:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(first_on_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-m", "harness.drivers.trial", side], capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run([sys.executable, "-m", "harness.verification.trial", side], capture_output=True, text=True, env=env, check=True)
     return json.loads(done.stdout)
 
 

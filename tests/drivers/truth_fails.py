@@ -5,8 +5,8 @@ Run as ``PYTHON -m tests.drivers.truth_fails READ_FD WRITE_FD``.
 
 from __future__ import annotations
 
-from harness.drivers import loading
 from harness.references.transformers import driver as reference
+from harness.references.transformers import loading
 
 load_model = loading._model
 

@@ -18,7 +18,6 @@ import torch
 from harness.captures import capture
 from harness.captures.capture import ATTENTION_VALUES
 from harness.drivers import channel
-from harness.drivers.loading import Loaded, load
 from harness.drivers.stopwatch import Stopwatch
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.build import build
@@ -26,6 +25,7 @@ from harness.masks import probe
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references.transformers import attention, precision, routing
+from harness.references.transformers.loading import Loaded, load
 
 WIDEST = 2048
 """Channels of an eager probe."""

@@ -1,6 +1,6 @@
 """What an interpreter can really do for one side, tried in it without starting an engine.
 
-``PYTHON -m harness.drivers.trial reference|serving`` prints JSON: ``failed``, the root of the failure of the import that the
+``PYTHON -m harness.verification.trial reference|serving`` prints JSON: ``failed``, the root of the failure of the import that the
 side cannot do without ("" if there is none); ``misfits``, installed versions that another distribution does not accept, as
 {"wants", "installed", "by"}; and, of the serving side on a CPU, ``unavailable``, why a back end cannot run, by its name.
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.report.atomic import not_following
+from harness.files.atomic import not_following
 
 
 def append(path: Path, values: Iterable[Any]) -> None:
