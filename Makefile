@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROFILE ?= nightly
+BIOME := @biomejs/biome@2.6.8
 # Engines that run at the same time on a GPU; several GPUs are taken in turn.
 ENGINES ?= 3
 
-.PHONY: setup lock report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
+.PHONY: setup lock check report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,14 @@ lock:
 
 report: $(STAMP)
 	$(BIN)/harness report --out reports/latest
+
+# Ruff, mypy, the import contracts, and a linter for the page's JavaScript.
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/npx --yes $(BIOME) lint --error-on-warnings harness/report/templates
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not gpu and not slow" -n 2 --dist loadfile
