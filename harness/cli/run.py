@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,18 @@ from harness.checkpoint.given import model as checkpoint
 from harness.checkpoint.prompt import prompt_for
 from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.compare.result import CaseResult, Verdict
 from harness.errors import UsageError
 from harness.layout import Layout
+from harness.report.folder import claimed
 from harness.timeouts import Timeouts
 
-EXIT_CODES = {Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.ERROR: 3}
+EXIT_CODES = {
+    Verdict.PASS: 0, Verdict.KNOWN: 0, Verdict.CAUGHT: 0,
+    Verdict.DIVERGED: 1, Verdict.FIXED: 1, Verdict.SURVIVED: 1,
+    Verdict.ERROR: 3,
+}  # fmt: skip
 
 
 def run(
@@ -85,21 +92,33 @@ def run(
     for beside in setting.mates:
         prompt_for(Layout.parse(beside), spec)
     from harness.overlays import check_names
+    from harness.report.bundle import write_report
     from harness.session import Session, check_usage
     from harness.verify import verify
 
     check_names(setting.overlays)
     check_usage(setting, serving_python)
     console = Console(stderr=True)
-    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
-        with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
-            result = verify(session, chosen, setting, declared, spec=spec)
-    if html:
-        from harness.report.bundle import write_report
+    results: list[CaseResult] = []
 
-        console.print(f"report: {write_report([result], html, command=result.reproduce)}")
-    show(result, format)
-    raise typer.Exit(EXIT_CODES[result.verdict])
+    def say(why: str) -> None:
+        for result in results:
+            show(result, format)
+
+    def write(why: str) -> None:
+        if html and results:
+            index = write_report(results, html, command=results[0].reproduce)
+            console.print(f"report: {index}")
+
+    with ExitStack() as claims:
+        for field, folder in (("html", html), ("keep", keep)):
+            if folder:
+                claims.enter_context(claimed(field, folder))
+        session = Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts)
+        with session, finishing(say, write):
+            with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
+                results.append(verify(session, chosen, setting, declared, spec=spec))
+    raise typer.Exit(EXIT_CODES[results[0].verdict])
 
 
 def show(result: CaseResult, format: options.Format) -> None:

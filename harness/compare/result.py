@@ -16,13 +16,17 @@ SCHEMA = 3
 
 class Verdict(StrEnum):
     """PASS: equal. KNOWN: exactly the declared divergence. FIXED: a declared divergence is gone.
-    DIVERGED: any other difference. ERROR: there is no answer: a driver failed, or there is nothing to judge by."""
+    DIVERGED: any other difference. ERROR: there is no answer: a driver failed, or there is nothing to judge by.
+
+    Of a fault that was planted: CAUGHT, it was seen. SURVIVED, it was not."""
 
     PASS = "PASS"
     KNOWN = "KNOWN"
     FIXED = "FIXED"
     DIVERGED = "DIVERGED"
     ERROR = "ERROR"
+    CAUGHT = "CAUGHT"
+    SURVIVED = "SURVIVED"
 
 
 def encode_mask(mask: np.ndarray) -> str:

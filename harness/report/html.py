@@ -29,17 +29,20 @@ MEANINGS = {
     Verdict.FIXED: "a declared divergence is gone",
     Verdict.KNOWN: "exactly the declared divergence",
     Verdict.PASS: "masks equal, logits within the noise floor",
+    Verdict.CAUGHT: "a planted fault was seen, as it should be",
+    Verdict.SURVIVED: "a planted fault was not seen",
 }
 _FACETS = ("model", *SETTING_COLUMNS)
 _NO_DIFFERENCE = "no layer"
 
 
-def write_html(results: list[CaseResult], path: Path, *, title: str, generated: str, command: str) -> Path:
-    """Write the page: counts, the overview table with filters, and one section for each result, the gravest first."""
-    return atomic.write_text(path, render(results, title=title, generated=generated, command=command))
+def write_html(results: list[CaseResult], path: Path, *, title: str, generated: str, command: str, part: str = "") -> Path:
+    """Write the page: counts, the overview table with filters, and one section for each result, the gravest first. It says
+    at its head of what ``part`` it is."""
+    return atomic.write_text(path, render(results, title=title, generated=generated, command=command, part=part))
 
 
-def render(results: list[CaseResult], *, title: str, generated: str, command: str) -> str:
+def render(results: list[CaseResult], *, title: str, generated: str, command: str, part: str = "") -> str:
     """The page's text. A section's data is JSON in the page and is drawn when the section is opened."""
     ordered = gravest_first(results)
     table = overview(ordered)
@@ -56,7 +59,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
     )
     environment.filters |= {"number": number, "sortable": sortable, "seconds": lambda value: f"{value:.1f} s"}
     return environment.get_template("index.html.j2").render(
-        strict({"title": title, "generated": generated, "command": command})
+        strict({"title": title, "generated": generated, "command": command, "part": part})
         | {
             "entries": entries,
             "counts": counts(results),

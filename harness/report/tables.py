@@ -10,7 +10,11 @@ import pandas as pd
 from harness.compare.result import CaseResult, LayerResult, Verdict
 from harness.report.text import layer_list, plain
 
-SEVERITY = (Verdict.DIVERGED, Verdict.ERROR, Verdict.FIXED, Verdict.KNOWN, Verdict.PASS)
+SEVERITY = (
+    Verdict.DIVERGED, Verdict.SURVIVED, Verdict.ERROR, Verdict.FIXED, Verdict.KNOWN, Verdict.CAUGHT, Verdict.PASS,
+)  # fmt: skip
+PLANTED = (Verdict.SURVIVED, Verdict.CAUGHT)
+"""Verdicts on planted faults, which an ordinary run does not have."""
 FORMULA = "=+-@＝＋－＠"
 """What a cell of a spreadsheet begins with if it is one; blanks before it are passed over."""
 SETTING_COLUMNS = (
@@ -50,6 +54,13 @@ def overview(results: Iterable[CaseResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_RESULT_COLUMNS, *SETTING_COLUMNS])
 
 
+def of_part(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    """``table`` with a column that says in each row of what part it is, in one of its own where there are no others."""
+    if part and table.empty:
+        return pd.DataFrame([{"part": part}], columns=[*table.columns, "part"])
+    return table.assign(part=part)
+
+
 def spreadsheet(table: pd.DataFrame) -> str:
     """``table`` as CSV. A text that a spreadsheet would take for a formula is preceded by an apostrophe."""
     return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
@@ -62,9 +73,11 @@ def layer_table(results: Iterable[CaseResult]) -> pd.DataFrame:
 
 
 def counts(results: Iterable[CaseResult]) -> dict[Verdict, int]:
-    """How many results have each verdict, the gravest first; verdicts that did not occur have 0."""
+    """How many results have each verdict, the gravest first; verdicts that did not occur have 0, those on planted faults are
+    left out where there are none."""
     found = [result.verdict for result in results]
-    return {verdict: found.count(verdict) for verdict in SEVERITY}
+    planted = any(verdict in PLANTED for verdict in found)
+    return {verdict: found.count(verdict) for verdict in SEVERITY if planted or verdict not in PLANTED}
 
 
 def gravest_first(results: Iterable[CaseResult]) -> list[CaseResult]:

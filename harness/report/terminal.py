@@ -21,16 +21,20 @@ STYLES = {
     Verdict.FIXED: "magenta",
     Verdict.DIVERGED: "bold red",
     Verdict.ERROR: "bold yellow",
+    Verdict.CAUGHT: "green",
+    Verdict.SURVIVED: "bold red",
 }
 LOG_LINES = 20
 TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 """How tables are drawn: one blank between columns, so that 80 of them hold the most."""
 
 
-def summary_table(results: list[CaseResult]) -> Table:
-    """One row for each result, the gravest first, and the counts below."""
+def summary_table(results: list[CaseResult], part: str = "") -> Table:
+    """One row for each result, the gravest first, and below the counts and of what ``part`` they are."""
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts(results).items() if count)
-    table = Table(caption=found or "no cases were run", caption_justify="left", **TIGHT)
+    caption = Text(found or "no cases were run")
+    caption.append(f"\nthis is a part: {part}" if part else "", style=STYLES[Verdict.ERROR])
+    table = Table(caption=caption, caption_justify="left", **TIGHT)
     table.add_column("verdict", no_wrap=True)
     for heading in ("case", "setting", "layers"):
         table.add_column(heading, overflow="fold")
