@@ -43,7 +43,7 @@ def _row(result: CaseResult) -> str:
         result.verdict.value,
         _cell(result.case),
         _cell(setting_label(result)),
-        _piped(_code(result.layout)),
+        _piped(_code(result.layout)) if result.layout else "",
         diagnosis,
     ]
     if result.logits and not result.logits.within:
