@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from cases.catalogue import entries
 from harness.drivers.process import ROOT
 from harness.report import jsonl, parts
 from harness.session import inspect
@@ -44,9 +45,9 @@ def ended(command: subprocess.Popen) -> tuple[int, str, str]:
 
 
 @contextmanager
-def at_work(out: Path, *words: str, answers: int = 3) -> Iterator[subprocess.Popen]:
+def at_work(out: Path, *words: str, answers: int = 3, seconds: float = 0.3) -> Iterator[subprocess.Popen]:
     """A command that has ``answers`` on disk and goes on for long."""
-    with begun(0.3, *words, "--out", str(out)) as command:
+    with begun(seconds, *words, "--out", str(out)) as command:
         assert within(60, lambda: len(jsonl.read(out / LEFT[words[0]])) > answers), command.poll()
         yield command
         command.kill()
@@ -61,7 +62,7 @@ def test_every_file_of_a_report_that_was_ended_says_so(tmp_path: Path, how: str)
     document = json.loads((tmp_path / "results.json").read_text())
     done = len(document["results"])
     assert 3 <= done < 9
-    said = f"interrupted by {NAMES[how]}, {done} of 9 results; 9 of the 63 results of the catalogue were asked for"
+    said = f"interrupted by {NAMES[how]}, {done} of 9 results; 9 of the {len(entries())} results of the catalogue were asked for"
     assert document["part"]["sentence"] == said
     assert (document["part"]["done"], document["part"]["planned"]) == (done, 9)
     assert f"<strong>This is a part:</strong> {said}." in (tmp_path / "index.html").read_text()
@@ -142,7 +143,7 @@ def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
     ends = {kill["mutant"]: kill["error"]["message"] if kill["error"] else kill["caught_by"] for kill in kills(tmp_path)}
     assert ends == {"window-plus-one": "masks", DIES: "the worker process died (signal SIGKILL)", "images-merged": "masks", SURVIVES: None}
     assert code == 3 and "Traceback" not in err
-    cases = {case.get("name"): [child.tag for child in case if child.tag in ("failure", "error")] for case in tested(tmp_path)}
+    cases = {case.get("name"): [child.tag for child in case if child.tag in ("failure", "error")] for case in cases_of(tmp_path)}
     assert cases == {"window-plus-one": [], "images-merged": [], DIES: ["error"], SURVIVES: ["failure"]}
 
 
@@ -150,7 +151,7 @@ def kills(folder: Path) -> list[dict]:
     return json.loads((folder / "kill-matrix.json").read_text())
 
 
-def tested(folder: Path) -> list[ET.Element]:
+def cases_of(folder: Path) -> list[ET.Element]:
     return list(ET.parse(folder / "junit.xml").iter("testcase"))
 
 
@@ -174,7 +175,7 @@ def test_a_part_of_the_catalogue_does_not_take_the_place_of_the_whole(tmp_path: 
 
 
 def test_one_folder_is_written_to_by_one_command(tmp_path: Path) -> None:
-    with at_work(tmp_path, "report", answers=1) as command:
+    with at_work(tmp_path, "report", answers=0, seconds=60) as command:
         for words in (["report", "--out"], ["mutants", "--out"], ["soak", "--out"], ["bench", "--out"], ["run", "--layout", "t3", "--keep"]):
             code, out, err = ended(begun(0, *words, str(tmp_path)))
             assert (code, out) == (2, "")
