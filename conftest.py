@@ -8,7 +8,10 @@ from harness.drivers import safe_path
 
 safe_path.keep(os.path.dirname(os.path.abspath(__file__)))
 
-import sys  # noqa: E402  nothing else is imported before the path is safe
+import shlex  # noqa: E402  nothing else is imported before the path is safe
+import signal
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,14 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from cases import gpu
 from harness.campaigns.nightly import GRAVITY, state_of
+from harness.drivers.signals import ASKED, leave_terminal, unheeded
 from harness.drivers.supervise import die_with
 from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
 from harness.report import parts
+from harness.report.bundle import write_report
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 from harness.report.parts import Recorder
 from harness.verification import gpus
 from harness.verification.session import Session, host_of, inspect
@@ -64,8 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if not _worker(config):
         config.pluginmanager.register(ExitCode(), "harness-exit-code")
-    if config.getoption("--report") and not _worker(config):
-        parts.clear(Path(config.getoption("--report")))
+    if config.getoption("--report") and not config.option.collectonly and not _worker(config):
+        config.pluginmanager.register(Reporting(config, Path(config.getoption("--report"))), "harness-report")
     if gpu.wanted(config.getoption("markexpr")) and not _worker(config):
         _ask_the_release(config.getoption("--serving-python") or sys.executable)
     if _worker(config) or os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
@@ -90,6 +97,60 @@ class ExitCode:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.worst:
             session.exitstatus = self.worst
+
+
+class Reporting:
+    """Makes the report of `--report`, of what the processes of this run have kept, however the run ends."""
+
+    def __init__(self, config: pytest.Config, folder: Path):
+        self.folder, self.command = folder, "pytest " + shlex.join(config.invocation_params.args)
+        self.planned = self.done = 0
+        self.ended: int | None = None
+        self.why = "ended early"
+        self.stack = ExitStack()
+        try:
+            self.stack.enter_context(claimed("report", folder))
+            parts.begin("report", folder, self.command)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._end)
+
+    def _end(self, number: int, frame: object) -> None:
+        """End as after Ctrl-C."""
+        self.ended = number
+        if number == signal.SIGHUP:
+            leave_terminal()
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.planned = max(self.planned, len(getattr(session, "items", ())))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.planned = max(self.planned, len(ids))
+
+    def pytest_runtest_logfinish(self) -> None:
+        self.done += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED:
+            self.why = f"interrupted by {ASKED[self.ended or signal.SIGINT]}"
+        if self.ended:
+            session.exitstatus = 128 + self.ended
+
+    def pytest_unconfigure(self) -> None:
+        with unheeded():
+            results = sorted(parts.collected(self.folder), key=lambda result: result.setting["label"])
+            if results:
+                write_report(results, self.folder, self.command, self._extent())
+            parts.end(self.folder)
+            self.stack.close()
+
+    def _extent(self) -> Extent:
+        return Extent(self.done, self.planned, "tests", "" if self.done >= self.planned else self.why)
 
 
 def _ask_the_release(python: str) -> None:
@@ -134,16 +195,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def recorded(request: pytest.FixtureRequest) -> Recorder:
     """Where tests put their results; `--report` makes a report of those of all workers when the run ends."""
     folder = request.config.getoption("--report")
-    return Recorder(Path(folder) if folder else None, _worker(request.config) or "main")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    folder = config.getoption("--report", None)
-    if folder and not _worker(config) and (results := parts.collected(Path(folder))):
-        from harness.report.bundle import write_report
-
-        write_report(results, Path(folder), command="pytest " + " ".join(config.invocation_params.args))
-        parts.clear(Path(folder))
+    return Recorder(Path(folder) if folder else None)
 
 
 def _worker(config: pytest.Config) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
@@ -141,6 +141,47 @@ def hunt(
         error=error,
     )
     return kill, counter.smallest
+
+
+def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: ModelSpec) -> list[CaseResult]:
+    """What a report says of a hunt: the results of the layouts that caught the mutant, which is as it should be unless it is
+    argued to be equivalent; of any other end one result, which has no layers."""
+    if kill.caught_by and not kill.error:
+        end = Verdict.CAUGHT if kill.right else None
+        return [r if r.verdict.as_expected else replace(r, verdict=end or r.verdict) for r in smallest]
+    if kill.error:
+        verdict, why = Verdict.ERROR, f"no answer: {kill.error['message']}"
+    elif kill.right:
+        verdict, why = Verdict.KNOWN, f"refused: {kill.refused}" if kill.refused else f"equivalent: {kill.equivalent}"
+    else:
+        verdict, why = Verdict.SURVIVED, f"not seen in {kill.examples} examples"
+    return [
+        CaseResult(
+            case=kill.mutant,
+            title=kill.sentence,
+            layout="",
+            verdict=verdict,
+            diagnosis=why,
+            tokens=[],
+            layers=[],
+            logits=None,
+            first_diverging_layer=None,
+            setting={**setting.to_dict(), "label": kill.setting or setting.label},
+            model=spec.to_dict(),
+            versions={},
+            seconds={"hunt": kill.seconds},
+            reproduce=f"harness mutants --only {kill.mutant} --model {spec.name} --window {spec.window} "
+            f"--backend {setting.engine.backend} --dtype {setting.engine.dtype}",
+            error=kill.error,
+        )
+    ]
+
+
+def lost(mutant: str, setting: Setting, failure: DriverFailure) -> Kill:
+    """The end of a hunt whose process died."""
+    error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
+    overlay = OVERLAYS[mutant]
+    return Kill(mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=error)
 
 
 def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:

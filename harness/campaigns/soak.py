@@ -1,74 +1,137 @@
-"""Looking for a false alarm: blocks of generated layouts on settings that are right."""
+"""Looking for a false alarm: generated layouts on settings that are right."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import harness
+from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.errors import DriverFailure
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.pipeline import verify_stream
-from harness.verification.session import Session
+from harness.verification.session import Session, inspect
 
 BLOCK = 100
 SETTINGS = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}
 """What is right of a back end that is."""
 
 
-def block(session: Session, name: str, number: int, spec: ModelSpec, base: Setting, batch: int) -> dict:
-    """Verify `BLOCK` layouts drawn with seed ``number``, ``batch`` of them a step; a failure is kept with its layout and
-    diagnosis."""
-    start = time.perf_counter()
-    found: dict = {"setting": name, "seed": number, "layouts": 0, "tokens": 0, "failures": [], "ratios": [], "largest": 0.0}
-    layouts = drawn(number, spec)
-    batches = [layouts[first : first + batch] for first in range(0, BLOCK, batch)]
-    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec):
-        for result in results:
-            found["layouts"] += 1
-            found["tokens"] += len(result.tokens)
-            if not result.verdict.as_expected:
-                failure = {"layout": result.layout, "verdict": result.verdict, "diagnosis": result.diagnosis}
-                found["failures"].append({**failure, "reproduce": result.reproduce})
-            if result.logits:
-                found["ratios"].append(round(result.logits.ratio, 3))
-                found["largest"] = max(found["largest"], result.logits.max_abs_diff)
-    return {**found, "seconds": time.perf_counter() - start}
+def identity(spec: ModelSpec, base: Setting, batch: int, serving_python: str, reference_python: str) -> dict:
+    """All that an answer depends on: one that was given for another identity says nothing of this one."""
+    return {
+        "spec": spec.to_dict(),
+        "setting": base.to_dict(),
+        "batch": batch,
+        "serving": {"interpreter": serving_python, **inspect(serving_python)},
+        "reference": {"interpreter": reference_python, **inspect(reference_python)},
+        "harness": {"source": source(), "hypothesis": version("hypothesis")},
+    }
+
+
+def key_of(identity: dict) -> str:
+    """A name for an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def source() -> str:
+    """A hash of the harness's own modules."""
+    digest = hashlib.sha256()
+    folder = Path(harness.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def shares(layouts: int) -> dict[str, int]:
+    """How many of ``layouts`` each setting is asked for."""
+    each, more = divmod(layouts, len(SETTINGS))
+    return {name: each + (index < more) for index, name in enumerate(SETTINGS)}
+
+
+def block(
+    session: Session, name: str, number: int, first: int, end: int, spec: ModelSpec, base: Setting, batch: int
+) -> Iterator[list[dict]]:
+    """Verify the layouts ``first`` up to ``end`` of the `BLOCK` that are drawn with seed ``number``, ``batch`` of them a step;
+    what is known of the layouts of each step, a failure with its diagnosis."""
+    layouts = drawn(number, spec)[first:end]
+    batches = [layouts[begin : begin + batch] for begin in range(0, len(layouts), batch)]
+    index = first
+    before = time.perf_counter()
+    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec, first=first):
+        now = time.perf_counter()
+        seconds, before = (now - before) / len(results), now
+        yield [_answer(name, number, index + offset, result, seconds) for offset, result in enumerate(results)]
+        index += len(results)
+
+
+def _answer(name: str, number: int, index: int, result: CaseResult, seconds: float) -> dict:
+    found = {"setting": name, "block": number, "index": index, "layout": result.layout, "verdict": result.verdict.value}
+    found |= {"tokens": len(result.tokens), "seconds": round(seconds, 4)}
+    if result.logits:
+        found |= {"ratio": round(result.logits.ratio, 3), "error": result.logits.max_abs_diff}
+    if not result.verdict.as_expected:
+        found |= {"diagnosis": result.diagnosis, "reproduce": result.reproduce}
+    return found
+
+
+def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> dict:
+    """What is said of a layout whose process died."""
+    found = {"setting": name, "block": number, "index": index, "layout": "", "verdict": Verdict.ERROR.value, "tokens": 0, "seconds": 0.0}
+    return found | {"diagnosis": f"{name}, layout {index} of block {number}: {failure}", "reproduce": "harness soak"}
 
 
 def drawn(number: int, spec: ModelSpec) -> list[Layout]:
-    """`BLOCK` layouts of at most 8 windows, the same for each seed ``number``."""
+    """`BLOCK` layouts of at most 8 windows, the same for each ``number``."""
     most = 8 * spec.window
     either = st.one_of(strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most))
     layouts: list[Layout] = []
+    for again in count():
+        _draw(either, number + (again << 32), layouts)
+        if len(layouts) >= BLOCK:
+            return layouts[:BLOCK]
+
+
+def _draw(strategy: st.SearchStrategy[Layout], number: int, layouts: list[Layout]) -> None:
+    """Add up to `BLOCK` layouts; hypothesis stops before where it finds no more that are new."""
 
     @seed(number)
     @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    @given(either)
+    @given(strategy)
     def draw(layout: Layout) -> None:
         layouts.append(layout)
 
     draw()
-    return layouts[:BLOCK]
 
 
-def summary(blocks: Sequence[dict]) -> dict:
-    """How many layouts, how long, and the logits error against the floor, over all blocks."""
-    ratios = sorted(ratio for block in blocks for ratio in block["ratios"])
+def summary(answers: Sequence[dict], planned: int) -> dict:
+    """How many layouts of those ``planned``, how long, and the logits error against the floor."""
+    ratios = sorted(answer["ratio"] for answer in answers if "ratio" in answer)
+    wrong = [answer for answer in answers if not Verdict(answer["verdict"]).as_expected]
     return {
-        "layouts": sum(block["layouts"] for block in blocks),
-        "by setting": {name: sum(b["layouts"] for b in blocks if b["setting"] == name) for name in SETTINGS},
-        "tokens": sum(block["tokens"] for block in blocks),
-        "engine seconds": round(sum(block["seconds"] for block in blocks), 1),
-        "failures": [failure for block in blocks for failure in block["failures"]],
+        "layouts": len(answers),
+        "planned": planned,
+        "by setting": {name: sum(answer["setting"] == name for answer in answers) for name in SETTINGS},
+        "tokens": sum(answer["tokens"] for answer in answers),
+        "engine seconds": round(sum(answer["seconds"] for answer in answers), 1),
+        "failures": [answer for answer in wrong if answer["verdict"] != Verdict.ERROR],
+        "no answer": [answer for answer in wrong if answer["verdict"] == Verdict.ERROR],
         "logits error / noise floor": {
             "median": ratios[len(ratios) // 2] if ratios else None,
             "99 %": ratios[len(ratios) * 99 // 100] if ratios else None,
             "largest": ratios[-1] if ratios else None,
         },
-        "largest logits error": max((block["largest"] for block in blocks), default=None),
+        "largest logits error": max((answer["error"] for answer in answers if "error" in answer), default=None),
     }

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import sys
+from collections.abc import Iterator
 from multiprocessing.managers import SyncManager
+from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Annotated
 
 import typer
@@ -16,14 +20,20 @@ from rich.table import Table
 from harness.campaigns.bench import layout_of, stream
 from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.cli.parallel import in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
+from harness.errors import DriverFailure
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
+from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
+from harness.report import parts
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 
@@ -36,6 +46,7 @@ def bench(
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
     seconds: Annotated[float, typer.Option(help="how long layouts of each length are verified")] = 10.0,
+    out: Annotated[Path, typer.Option(help="the folder that bench.json is written to")] = Path("reports/bench"),
     jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -55,26 +66,54 @@ def bench(
         prompt_for(layout_of(count, spec.window, 0), spec)
     check_usage(setting, serving_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
+    counts = tokens or TOKENS
     rows: list[dict] = []
     console = Console(stderr=True)
-    try:
-        with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
-            for one in specs:
-                for count in tokens or TOKENS:
-                    with console.working(f"{count} tokens, layers {one.layers}"):
-                        rows.append(measure(session, one, setting, count, max(1, min(64, step // count)) if step else batch, seconds))
-                    console.print(f"{count} tokens: {rows[-1].get('layouts a minute', 'ERROR')} layouts a minute")
-        for row in rows if jobs > 1 else ():
-            with console.working(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
-                one = spec.with_(layers=row["layers"])
-                barrier = _manager().Barrier(jobs)
-                work = [(one, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
-                row[f"a minute, {jobs} engines"] = round(sum(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)), 1)
-    except KeyboardInterrupt:
-        console.print("interrupted: this is what was measured until now")
+    command = shlex.join(["harness", *sys.argv[1:]])
+
+    def say(why: str) -> None:
         _show(rows, model, setting, format)
-        raise typer.Exit(130) from None
-    _show(rows, model, setting, format)
+        if why:
+            console.print(f"{why}, {len(rows)} of {len(specs) * len(counts)} lengths")
+
+    def write(why: str) -> None:
+        part = Extent(len(rows), len(specs) * len(counts), "lengths", why).to_dict() if why else None
+        found = {"command": command, "model": model, "setting": setting.label, "part": part, "rows": rows}
+        atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
+        parts.end(out)
+
+    with claimed("out", out):
+        recorder = parts.begin("out", out, command)
+        with finishing(say, write):
+            with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
+                for one in specs:
+                    for count in counts:
+                        with console.working(f"{count} tokens, layers {one.layers}"):
+                            most = max(1, min(64, step // count)) if step else batch
+                            rows.append(measure(session, one, setting, count, most, seconds))
+                        recorder.note("row", [rows[-1]])
+                        console.print(f"{count} tokens: {rows[-1].get('layouts a minute', 'ERROR')} layouts a minute")
+            for row in rows if jobs > 1 else ():
+                with console.working(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
+                    one = spec.with_(layers=row["layers"])
+                    row[f"a minute, {jobs} engines"] = _together(one, setting, row, seconds, jobs, serving_python, reference_python, timeouts)
+                recorder.note("row", [row])
+    raise typer.Exit(3 if any("error" in row or "ERROR" in row.values() for row in rows) else 0)
+
+
+def _together(
+    spec: ModelSpec, setting: Setting, row: dict, seconds: float, jobs: int, serving_python: str, reference_python: str, timeouts: Timeouts
+) -> float | str:
+    """Layouts a minute of several engines that begin at the same moment; "ERROR" if one of them failed."""
+    with _manager() as manager:
+        barrier = manager.Barrier(jobs)
+        work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
+        rates = []
+        for _, rate in in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts):
+            if isinstance(rate, DriverFailure):
+                barrier.abort()
+            rates.append(rate)
+    return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
 
 
 def _manager() -> SyncManager:
@@ -96,5 +135,9 @@ def _show(rows: list[dict], model: str, setting: Setting, format: options.Format
         Console().print(table)
 
 
-def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier) -> float:
-    return stream(session, spec, setting, tokens, batch, seconds, barrier.wait)[0]
+def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier) -> Iterator[float]:
+    """Yield the rate; where another engine failed before all began, there is none."""
+    try:
+        yield stream(session, spec, setting, tokens, batch, seconds, barrier.wait)[0]
+    except BrokenBarrierError:
+        raise DriverFailure("another engine failed", stage="bench") from None

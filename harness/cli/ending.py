@@ -8,24 +8,25 @@ import tempfile
 import traceback
 
 from harness.cli import streams
+from harness.drivers.signals import Ended, heed
 from harness.text import one_line
 
-INTERRUPTED = 130
 BY_SIGNAL = 128
 """Exit codes above it say that a signal ended the command."""
 
 
 def main() -> int:
     """Run a command. The exit code: 0 as it should be, 1 a divergence and nothing else, 2 bad input, 3 a driver, the
-    environment, or anything that nobody foresaw."""
+    environment, or anything that nobody foresaw; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP, whatever was found before."""
     output = streams.harden()
+    heed()
     try:
         from harness.cli import app
 
         code = app.run()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
+    except Ended as ended:
+        print(ended, file=sys.stderr)
+        code = ended.code
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) and error.code > BY_SIGNAL else unforeseen(error)
     except BaseException as error:

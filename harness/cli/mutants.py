@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,23 +13,31 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from harness.campaigns.mutation import Kill, hunt, lost, told
 from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import OVERLAYS
-from harness.errors import UsageError
+from harness.errors import DriverFailure, UsageError
 from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
+from harness.report import parts
+from harness.report.bundle import write_report
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 from harness.report.terminal import TIGHT
 
 
 @with_setting("backend", "dtype")
 def mutants(
-    out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/mutants"),
+    out: Annotated[
+        Path | None, typer.Option(help="the folder that the report is written to; by default reports/mutants, -part with --only")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
@@ -43,7 +52,6 @@ def mutants(
     setting: Setting,
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
-    from harness.report.bundle import write_report
     from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
@@ -54,26 +62,47 @@ def mutants(
     timeouts = Timeouts(timeout, start_timeout)
     check_usage(setting, serving_python)
     chosen = [name for name in names if not only or name in only]
-    kills, results = [], []
+    out = options.folder(out, "reports/mutants", whole=not only)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    kills: list[dict] = []
+    results: list[CaseResult] = []
     console = Console(stderr=True)
-    arguments = [(name, spec, setting, examples) for name in chosen]
-    for kill, found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
-        kills.append(kill)
-        results += [CaseResult.from_dict(result) for result in found]
-        console.print(f"{len(kills):3}/{len(chosen)} {kill['mutant']}: {_end(kill)} ({kill['seconds']:.0f} s)")
-    kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
-    index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
-    atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+
+    def say(why: str) -> None:
+        kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
+        _say(kills, format)
+        if why:
+            console.print(f"{why}, {len(kills)} of {len(chosen)} mutants")
+
+    def write(why: str) -> None:
+        part = f"{len(chosen)} of {len(names)} mutants were asked for" if only else ""
+        index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
+        atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+        parts.end(out)
+        console.print(f"report: {index}")
+
+    with claimed("out", out):
+        recorder = parts.begin("out", out, command)
+        with finishing(say, write):
+            arguments = [(name, spec, setting, examples) for name in chosen]
+            for (name, *_), found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
+                kill, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
+                recorder.extend(shown := told(kill, smallest, setting, spec))
+                recorder.note("kill", [kill.to_dict()])
+                kills.append(kill.to_dict())
+                results += shown
+                console.print(f"{len(kills):3}/{len(chosen)} {name}: {_end(kills[-1])} ({kill.seconds:.0f} s)")
+    raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
+
+
+def _say(kills: list[dict], format: options.Format) -> None:
     if format is options.Format.json:
         json.dump(kills, sys.stdout, indent=1)
         print()
-    else:
-        shown = Console()
-        shown.print(_matrix(kills))
-        for name, why in _reasons(kills):
-            shown.print(f"{name}: {why}")
-        shown.print(f"report: {index}")
-    raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
+        return
+    Console().print(_matrix(kills))
+    for name, why in _reasons(kills):
+        Console().print(f"{name}: {why}")
 
 
 def _end(kill: dict) -> str:
@@ -82,12 +111,10 @@ def _end(kill: dict) -> str:
     return f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
 
 
-def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> tuple[dict, list[dict]]:
+def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> Iterator[tuple[Kill, list[CaseResult]]]:
     from cases.catalogue import DROP
-    from harness.campaigns.mutation import hunt
 
-    kill, results = hunt(session, name, spec, base, DROP, examples)
-    return kill.to_dict(), [result.to_dict() for result in results]
+    yield hunt(session, name, spec, base, DROP, examples)
 
 
 def _matrix(kills: list[dict]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,10 +16,15 @@ from typing import Annotated
 import typer
 
 from harness.campaigns.nightly import READERS, Part, ended
+from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.drivers.process import ROOT
+from harness.drivers.signals import Ended, unheeded
 from harness.drivers.supervise import die_with
 from harness.errors import UsageError
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 from harness.report.nightly import write_night
 
 PROFILES = ("dev", "ci", "nightly")
@@ -34,11 +40,15 @@ MUTANTS = {
     "cuda": ["--model", "31b-shape", "--window", "32", "--backend", "TRITON_ATTN", "--dtype", "bfloat16"],
 }
 """Where mutants are hunted: on a GPU the Triton kernel is not right in float32 (docs/findings)."""
+PATIENCE = 120.0
+"""Seconds that a part which was asked to end has for its report."""
 WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index.html")
 
 
 def nightly(
-    out: Annotated[Path, typer.Option(help="the folder that everything is written to")] = Path("reports/nightly"),
+    out: Annotated[
+        Path | None, typer.Option(help="the folder that everything is written to; by default reports/nightly, -part with --only")
+    ] = None,
     profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
     engines: Annotated[int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
@@ -55,17 +65,33 @@ def nightly(
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
     host = host_of(sys.executable)
-    out = out.absolute()
-    parts = [_run(name, out / name, host, profile, engines) for name in READERS if not only or name in only]
-    index = write_night(parts, out, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+    names = [name for name in READERS if not only or name in only]
+    out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
+    done: list[Part] = []
     console = Console()
-    for part in parts:
-        console.print(f"{part.name}: " + ", ".join(f"{count} {state}" for state, count in part.counts.items()))
-    console.print(f"report: {index}")
-    raise typer.Exit(max(part.code for part in parts))
+
+    def extent(why: str) -> Extent:
+        chosen = f"only {' and '.join(names)} {'was' if len(names) == 1 else 'were'} asked for" if len(names) < len(READERS) else ""
+        return Extent(len(done), len(names), "parts begun", why, chosen)
+
+    def say(why: str) -> None:
+        for part in done:
+            console.print(f"{part.name}: " + ", ".join(f"{count} {state}" for state, count in part.counts.items()))
+        if sentence := extent(why).sentence:
+            console.print(f"this is a part: {sentence}")
+
+    def write(why: str) -> None:
+        generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        console.print(f"report: {write_night(done, out, generated, extent(why).sentence)}")
+
+    with claimed("out", out), finishing(say, write):
+        for name in names:
+            _run(name, out / name, host, profile, engines, done)
+    raise typer.Exit(max(part.code for part in done))
 
 
-def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part:
+def _run(name: str, folder: Path, host: str, profile: str, engines: int, done: list[Part]) -> None:
+    """Run a part and add it to those that are ``done``, also if it was ended early."""
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
@@ -79,6 +105,25 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int) -> Part
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
     start = time.monotonic()
-    tied = partial(die_with, os.getpid())
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=False, preexec_fn=tied)
-    return ended(name, folder, done.returncode, time.monotonic() - start)
+    code = -signal.SIGKILL
+    try:
+        code = _waited_for([sys.executable, "-m", *words])
+    finally:
+        done.append(ended(name, folder, code, time.monotonic() - start))
+
+
+def _waited_for(command: list[str]) -> int:
+    """The exit code of a command that ends with this process. It is in a session of its own, so that a signal reaches it once,
+    from here: then it has `PATIENCE` to make its report."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+    try:
+        return process.wait()
+    except Ended as asked:
+        with unheeded():
+            process.send_signal(asked.number)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,3 +70,8 @@ def preset_with(model: str, window: int | None) -> ModelSpec:
     spec = preset(model)
     return spec if window is None else spec.with_(window=window)
 
+
+def folder(given: Path | None, usual: str, whole: bool) -> Path:
+    """Where a report goes: into the folder that was ``given``, else into the ``usual`` one, or for a part of the whole into one
+    beside it, so that a part never takes the place of the whole."""
+    return given or Path(usual if whole else f"{usual}-part")

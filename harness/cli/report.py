@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,16 +12,22 @@ import typer
 
 from harness.cli import options
 from harness.cli.console import Console, progress_bar
+from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
+from harness.report import parts
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 
 
 @with_setting("overlays")
 def report(
-    out: Annotated[Path, typer.Option(help="the folder that the report is written to")] = Path("reports/latest"),
+    out: Annotated[
+        Path | None, typer.Option(help="the folder that the report is written to; by default reports/latest, -part with --only or --backend")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
@@ -36,6 +43,7 @@ def report(
     from cases.catalogue import CASES, DECLARED, entries
     from harness.engines.vllm.overlays import check_names
     from harness.report.bundle import write_report
+    from harness.report.terminal import summary_table
     from harness.verification.session import Session, host_of
 
     timeouts = Timeouts(timeout, start_timeout)
@@ -45,45 +53,56 @@ def report(
             raise UsageError("only", name, f"a case: {', '.join(names)}")
     check_names(setting.overlays)
     host = host_of(serving_python)
+    whole = entries(host, serving_python)
     chosen = [
         (case, entry.with_(overlays=setting.overlays))
-        for case, entry in entries(host, serving_python)
+        for case, entry in whole
         if (not only or case.name in only) and (not backend or entry.engine.backend in backend)
     ]
     if not chosen:
         raise UsageError("backend", backend, "no setting of the catalogue has it")
-    with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
-        results = run_all(session, chosen, DECLARED)
-    index = write_report(results, out, command=" ".join(["harness", *sys.argv[1:]]))
-    if format is options.Format.json:
-        json.dump([result.to_dict() for result in results], sys.stdout)
-        print()
-    else:
-        from harness.report.terminal import summary_table
+    out = options.folder(out, "reports/latest", whole=not (only or backend))
+    command = shlex.join(["harness", *sys.argv[1:]])
+    results: list[CaseResult] = []
 
-        console = Console()
-        console.print(summary_table(results))
-        console.print(f"report: {index}")
-    interrupted = len(results) < len(chosen)
-    raise typer.Exit(130 if interrupted else max(result.verdict.exit_code for result in results))
+    def extent(why: str) -> Extent:
+        part = f"{len(chosen)} of the {len(whole)} results of the catalogue were asked for" if only or backend else ""
+        return Extent(len(results), len(chosen), ended=why, chosen=part)
+
+    def say(why: str) -> None:
+        if format is options.Format.json:
+            json.dump([result.to_dict() for result in results], sys.stdout)
+            print()
+        else:
+            Console().print(summary_table(results, extent(why).sentence))
+
+    def write(why: str) -> None:
+        index = write_report(results, out, command, extent(why))
+        parts.end(out)
+        if format is not options.Format.json:
+            Console().print(f"report: {index}")
+
+    with claimed("out", out), Session(
+        reference_python=reference_python, serving_python=serving_python, timeouts=timeouts
+    ) as session:
+        recorder = parts.begin("out", out, command)
+        with finishing(say, write):
+            run_all(session, chosen, DECLARED, recorder, results)
+    raise typer.Exit(max(result.verdict.exit_code for result in results))
 
 
-def run_all(session, chosen, declared) -> list[CaseResult]:
-    """Run cases with a progress display on standard error; Ctrl-C ends early and keeps what is done."""
+def run_all(session, chosen, declared, recorder: parts.Recorder, results: list[CaseResult]) -> None:
+    """Run cases with a progress display on standard error; each result is kept and added to ``results`` as it comes."""
     from harness.verification.verify import verify_all
 
-    results: list[CaseResult] = []
     with progress_bar() as progress:
         task = progress.add_task("starting both sides", total=len(chosen))
 
         def done(result: CaseResult) -> None:
             results.append(result)
+            recorder.append(result)
             progress.update(task, advance=1, description=f"{result.verdict:8} {result.case} [{result.setting['label']}]")
             if not progress.console.is_terminal:
                 progress.console.print(f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})")
 
-        try:
-            verify_all(session, chosen, declared, done)
-        except KeyboardInterrupt:
-            progress.console.print("interrupted: the report has what was done until now")
-    return results
+        verify_all(session, chosen, declared, done)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from PIL import Image
 
 from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
@@ -24,6 +26,7 @@ from harness.families.gemma4.given import model as checkpoint
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
+from harness.report.folder import claimed
 
 
 @with_setting()
@@ -67,21 +70,33 @@ def run(
     for beside in setting.scenario.mates:
         prompt_for(Layout.parse(beside), spec)
     from harness.engines.vllm.overlays import check_names
+    from harness.report.bundle import write_report
     from harness.verification.session import Session, check_usage
     from harness.verification.verify import verify
 
     check_names(setting.overlays)
     check_usage(setting, serving_python)
     console = Console(stderr=True)
-    with Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts) as session:
-        with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
-            result = verify(session, chosen, setting, declared, spec=spec)
-    if html:
-        from harness.report.bundle import write_report
+    results: list[CaseResult] = []
 
-        console.print(f"report: {write_report([result], html, command=result.reproduce)}")
-    show(result, format)
-    raise typer.Exit(result.verdict.exit_code)
+    def say(why: str) -> None:
+        for result in results:
+            show(result, format)
+
+    def write(why: str) -> None:
+        if html and results:
+            index = write_report(results, html, command=results[0].reproduce)
+            console.print(f"report: {index}")
+
+    with ExitStack() as claims:
+        for field, folder in (("html", html), ("keep", keep)):
+            if folder:
+                claims.enter_context(claimed(field, folder))
+        session = Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts)
+        with session, finishing(say, write):
+            with console.working(f"{chosen.name}: starting both sides, {setting.label}"):
+                results.append(verify(session, chosen, setting, declared, spec=spec))
+    raise typer.Exit(results[0].verdict.exit_code)
 
 
 def show(result: CaseResult, format: options.Format) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.campaigns.soak import BLOCK, SETTINGS, block, summary
+from harness.campaigns.soak import BLOCK, block, identity, key_of, shares, summary, unanswered
 from harness.cli import options
 from harness.cli.console import Console
+from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.drivers.timeouts import Timeouts
+from harness.errors import DriverFailure
 from harness.files import atomic, jsonl
-from harness.prompts.model_spec import ModelSpec
+from harness.report.extent import Extent
+from harness.report.folder import claimed
 
 
 @with_setting("backend", "dtype")
@@ -36,39 +41,84 @@ def soak(
     *,
     setting: Setting,
 ) -> None:
-    """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges."""
+    """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges, 3 if one has
+    no answer."""
     from harness.verification.session import check_usage
 
     spec = options.preset_with(model, window)
     timeouts = Timeouts(timeout, start_timeout)
     check_usage(setting, serving_python)
-    out.mkdir(parents=True, exist_ok=True)
-    of = {"model": model, "window": spec.window, **setting.to_dict()}
-    done = {(each["setting"], each["seed"]): each for each in jsonl.read(out / "blocks.jsonl") if each.get("of") == of}
-    wanted = [(name, seed) for name in SETTINGS for seed in range(-(-layouts // (BLOCK * len(SETTINGS))))]
-    todo = [(*key, spec, setting, batch) for key in wanted if key not in done]
-    console = Console(stderr=True)
-    console.print(f"{len(wanted) - len(todo)} of {len(wanted)} blocks of {BLOCK} layouts are done already")
-    try:
-        for found in in_parallel(_block, todo, jobs, serving_python, reference_python, timeouts):
-            done[found["setting"], found["seed"]] = found
-            jsonl.append(out / "blocks.jsonl", [{**found, "of": of}])
-            console.print(
-                f"{len(done):3}/{len(wanted)} {found['setting']}: {found['layouts']} layouts, {len(found['failures'])} "
-                f"failures, {found['seconds']:.0f} s"
-            )
-    except KeyboardInterrupt:
-        console.print("interrupted; the next run goes on from here")
-    found = summary([done[key] for key in wanted if key in done])
-    atomic.write_text(out / "summary.json", json.dumps(found, indent=1))
-    if format is options.Format.json:
-        json.dump(found, sys.stdout, indent=1)
-        print()
-    else:
-        Console().print_json(data=found)
-    complete = all(key in done for key in wanted)
-    raise typer.Exit(1 if found["failures"] else 0 if complete else 130)
+    with claimed("out", out):
+        path = out / "layouts.jsonl"
+        of = identity(spec, setting, batch, serving_python, reference_python)
+        key, planned = key_of(of), shares(layouts)
+        lines = [line for line in jsonl.read(path) if isinstance(line, dict) and line.get("key") == key]
+        if not lines:
+            jsonl.append(path, [{"key": key, "of": of}])
+        answers = _answered((line for line in lines if "index" in line), planned)
+        console = Console(stderr=True)
+        console.print(f"{len(answers)} of {layouts} layouts are done already")
+        todo = [(*each, spec, setting, batch) for each in _missing(answers, planned)]
+        lost: list[dict] = []
+
+        def found() -> dict:
+            return summary([*answers.values(), *lost], layouts)
+
+        def say(why: str) -> None:
+            if format is options.Format.json:
+                json.dump(found(), sys.stdout, indent=1)
+                print()
+            else:
+                Console().print_json(data=found())
+            if why:
+                console.print(f"{why}, {len(answers)} of {layouts} layouts; the next run goes on from here")
+
+        def write(why: str) -> None:
+            part = Extent(len(answers), layouts, "layouts", why).to_dict() if why else None
+            atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
+
+        with finishing(say, write):
+            for (name, number, first, end, *_), came in in_parallel(
+                block, todo, jobs, serving_python, reference_python, timeouts
+            ):
+                if isinstance(came, DriverFailure):
+                    gone = [index for index in range(first, end) if (name, number, index) not in answers]
+                    came = [unanswered(name, number, index, came) for index in gone]
+                    lost += came
+                else:
+                    jsonl.append(path, ({"key": key, **answer} for answer in came))
+                    answers.update((_place(answer), answer) for answer in came)
+                _progress(console, came, len(answers), layouts)
+    worst = found()
+    raise typer.Exit(3 if worst["no answer"] else 1 if worst["failures"] else 0)
 
 
-def _block(session, setting: str, seed: int, spec: ModelSpec, base: Setting, batch: int) -> dict:
-    return block(session, setting, seed, spec, base, batch)
+def _progress(console: Console, came: list[dict], done: int, layouts: int) -> None:
+    """A line for each `BLOCK` layouts, and for every failure as soon as it is known."""
+    for answer in came:
+        if not Verdict(answer["verdict"]).as_expected:
+            console.print(f"{answer['verdict']}: {answer['diagnosis']}; {answer['reproduce']}")
+    if done // BLOCK > (done - len(came)) // BLOCK or done == layouts:
+        console.print(f"{done}/{layouts} layouts")
+
+
+def _place(answer: dict) -> tuple[str, int, int]:
+    return answer["setting"], answer["block"], answer["index"]
+
+
+def _answered(lines: Iterable[dict], planned: dict[str, int]) -> dict[tuple[str, int, int], dict]:
+    """What is known already of the layouts that are planned, by setting, block and index. Where there was no answer, it is
+    looked for again."""
+    last = {_place(line): line for line in lines}
+    wanted = ((name, place // BLOCK, place % BLOCK) for name, share in planned.items() for place in range(share))
+    return {place: last[place] for place in wanted if place in last and last[place]["verdict"] != Verdict.ERROR}
+
+
+def _missing(answers: Container[tuple[str, int, int]], planned: dict[str, int]) -> Iterator[tuple[str, int, int, int]]:
+    """Setting, block, first and end of what is to be done, from the first layout of a block that has no answer."""
+    for name, share in planned.items():
+        for number in range(-(-share // BLOCK)):
+            end = min(BLOCK, share - number * BLOCK)
+            first = next((index for index in range(end) if (name, number, index) not in answers), end)
+            if first < end:
+                yield name, number, first, end

@@ -21,9 +21,11 @@ class Verdict(StrEnum):
         return member
 
     DIVERGED = "DIVERGED", "the two sides differ and no declaration covers it", 1, "bold red"
+    SURVIVED = "SURVIVED", "a planted fault was not seen", 1, "bold red"
     ERROR = "ERROR", "no answer: a driver failed, or there is nothing to judge by", 3, "bold yellow"
     FIXED = "FIXED", "a declared divergence is gone", 1, "magenta"
     KNOWN = "KNOWN", "exactly the declared divergence", 0, "cyan"
+    CAUGHT = "CAUGHT", "a planted fault was seen, as it should be", 0, "green"
     PASS = "PASS", "masks equal, logits within the noise floor", 0, "green"
 
     @property
@@ -39,3 +41,8 @@ class Verdict(StrEnum):
     def severity(self) -> int:
         """Its place in reports: 0 is the gravest."""
         return list(Verdict).index(self)
+
+    @property
+    def planted(self) -> bool:
+        """Whether it is of a fault that was planted."""
+        return self in (Verdict.SURVIVED, Verdict.CAUGHT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,23 @@ from harness.files.atomic import not_following
 
 
 def append(path: Path, values: Iterable[Any]) -> None:
-    """Add values to the end; makes the folder if need be. A symbolic link is not followed: it is an OSError."""
+    """Add values to the end; makes the folder if need be. Several processes may; a line that one of them was killed in is
+    ended first. A symbolic link is not followed: it is an OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8", opener=not_following) as file:
-        file.writelines(json.dumps(value) + "\n" for value in values)
+    lines = "".join(json.dumps(value) + "\n" for value in values).encode()
+    with open(path, "a+b", buffering=0, opener=not_following) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        while lines:
+            lines = lines[file.write(lines) :]
 
 
 def read(path: Path) -> list[Any]:
     """The values in their order, none if there is no file; a line that was cut off is left out."""
     values = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
             values.append(json.loads(line))
         except ValueError:

@@ -28,12 +28,13 @@ _FACETS = ("model", *SETTING_COLUMNS)
 _NO_DIFFERENCE = "no layer"
 
 
-def write_html(results: list[CaseResult], path: Path, *, title: str, generated: str, command: str) -> Path:
-    """Write the page: counts, the overview table with filters, and one section for each result, the gravest first."""
-    return atomic.write_text(path, render(results, title=title, generated=generated, command=command))
+def write_html(results: list[CaseResult], path: Path, *, title: str, generated: str, command: str, part: str = "") -> Path:
+    """Write the page: counts, the overview table with filters, and one section for each result, the gravest first. It says
+    at its head of what ``part`` it is."""
+    return atomic.write_text(path, render(results, title=title, generated=generated, command=command, part=part))
 
 
-def render(results: list[CaseResult], *, title: str, generated: str, command: str) -> str:
+def render(results: list[CaseResult], *, title: str, generated: str, command: str, part: str = "") -> str:
     """The page's text. A section's data is JSON in the page and is drawn when the section is opened."""
     ordered = gravest_first(results)
     table = overview(ordered)
@@ -50,7 +51,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
     )
     environment.filters |= {"number": number, "sortable": sortable, "seconds": lambda value: f"{value:.1f} s"}
     return environment.get_template("index.html.j2").render(
-        strict({"title": title, "generated": generated, "command": command})
+        strict({"title": title, "generated": generated, "command": command, "part": part})
         | {
             "entries": entries,
             "counts": counts(results),

@@ -8,28 +8,37 @@ from xml.etree import ElementTree as ET
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.files import atomic
+from harness.report.extent import Extent
 from harness.report.tables import counts, setting_label, total_seconds
 from harness.text import plain, uncoloured
 
 
-def write_junit(results: list[CaseResult], path: Path) -> Path:
+def write_junit(results: list[CaseResult], path: Path, extent: Extent | None = None) -> Path:
     """Write one testcase for each result.
 
-    DIVERGED and FIXED are failures, ERROR is an error; KNOWN passes and names its link in a
-    property and in the output.
+    DIVERGED, FIXED and SURVIVED are failures, ERROR is an error; KNOWN passes and names its link in a property and in the
+    output. A suite that is a part has a property that says so, and one that was not run to its end an error too, since what
+    was not run would not be missed.
     """
     found = counts(results)
+    ended = int(bool(extent and extent.ended))
     totals = {
-        "tests": str(len(results)),
+        "tests": str(len(results) + ended),
         "failures": str(sum(count for verdict, count in found.items() if verdict.diverges)),
-        "errors": str(found[Verdict.ERROR]),
+        "errors": str(found[Verdict.ERROR] + ended),
         "skipped": "0",
         "time": f"{sum(map(total_seconds, results)):.3f}",
     }
     root = ET.Element("testsuites", {"name": "harness", **totals})
     suite = ET.SubElement(root, "testsuite", {"name": "reference versus serving", **totals})
+    if extent and extent.sentence:
+        properties = ET.SubElement(suite, "properties")
+        ET.SubElement(properties, "property", {"name": "part", "value": plain(extent.sentence)})
     for result in results:
         suite.append(_testcase(result))
+    if ended:
+        case = ET.SubElement(suite, "testcase", {"classname": "the run", "name": "is complete", "time": "0.000"})
+        ET.SubElement(case, "error", {"type": "PART", "message": plain(extent.sentence)})
     ET.indent(root)
     return atomic.write_text(path, ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n")
 
@@ -52,7 +61,6 @@ def _testcase(result: CaseResult) -> ET.Element:
         ET.SubElement(case, "error", {"type": "ERROR", "message": message}).text = text
         ET.SubElement(case, "system-err").text = plain(uncoloured(error.get("log", "")))
     elif result.verdict is Verdict.KNOWN:
-        ET.SubElement(case, "system-out").text = plain(
-            f"declared divergence: {facts.get('link', '')}\n{result.diagnosis}"
-        )
+        link = facts.get("link")
+        ET.SubElement(case, "system-out").text = plain(f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis)
     return case

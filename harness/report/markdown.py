@@ -11,22 +11,24 @@ from harness.report.tables import counts, gravest_first, setting_label
 from harness.report.text import number
 from harness.text import plain
 
+AS_MEANT = (Verdict.KNOWN, Verdict.CAUGHT)
 ROWS = 100
 """Rows of the table and commands below it; a job page holds 1 MiB, the rest is in index.html."""
 
 
-def summary(results: list[CaseResult], *, command: str, generated: str) -> str:
-    """Counts per verdict, a row for each result that is not PASS, and the commands that reproduce failures."""
+def summary(results: list[CaseResult], *, command: str, generated: str, part: str = "") -> str:
+    """Of what ``part`` it is, counts per verdict, a row for each result that is not PASS, and the commands that reproduce failures."""
     found = {verdict: count for verdict, count in counts(results).items() if count}
     noted = [result for result in gravest_first(results) if result.verdict is not Verdict.PASS]
     lines = ["# Reference versus serving", ""]
     lines += [" · ".join(f"**{count} {verdict}**" for verdict, count in found.items()) or "no cases were run", ""]
     lines += [f"{_cell(generated)}, {_code(command)}", ""]
+    lines += [f"> **This is a part:** {_cell(part)}.", ""] if part else []
     if noted:
         lines += ["| verdict | case | setting | layout | diagnosis |", "|---|---|---|---|---|"]
         lines += [_row(result) for result in noted[:ROWS]]
         lines += ["", f"{len(noted) - ROWS} more are in index.html.", ""] if len(noted) > ROWS else [""]
-    unexpected = [result for result in noted if result.verdict is not Verdict.KNOWN][:ROWS]
+    unexpected = [result for result in noted if result.verdict not in AS_MEANT][:ROWS]
     if unexpected:
         commands = "\n".join(dict.fromkeys(plain(result.reproduce) for result in unexpected))
         fence = fence_for(commands, least=3)
@@ -43,7 +45,7 @@ def _row(result: CaseResult) -> str:
         result.verdict.value,
         _cell(result.case),
         _cell(setting_label(result)),
-        _piped(_code(result.layout)),
+        _piped(_code(result.layout)) if result.layout else "",
         diagnosis,
     ]
     if result.logits and not result.logits.within:

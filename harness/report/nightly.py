@@ -23,22 +23,23 @@ SHOWN, LINES, WIDTH = 10, 60, 400
 """How many checks of a part are shown, and how much of each: logs are long, and a job's page holds 1 MiB."""
 
 
-def write_night(parts: list[Part], out: Path, generated: str) -> Path:
-    """Write the three files; returns the path of index.html."""
-    atomic.write_text(out / "summary.md", summary(parts, out, generated))
-    atomic.write_text(out / "junit.xml", junit(parts))
+def write_night(parts: list[Part], out: Path, generated: str, part_of: str = "") -> Path:
+    """Write the three files; returns the path of index.html. ``part_of`` says of what part of a whole night they are."""
+    atomic.write_text(out / "summary.md", summary(parts, out, generated, part_of))
+    atomic.write_text(out / "junit.xml", junit(parts, part_of))
     reports = {part.name for part in parts if (out / part.name / "index.html").exists()}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters["plain"] = plain
     template = environment.get_template("night.html.j2")
-    page = template.render(parts=parts, reports=reports, notes=NOTES, generated=generated)
+    page = template.render(parts=parts, reports=reports, notes=NOTES, generated=generated, part_of=part_of)
     return atomic.write_text(out / "index.html", page)
 
 
-def summary(parts: list[Part], out: Path, generated: str) -> str:
+def summary(parts: list[Part], out: Path, generated: str, part_of: str = "") -> str:
     """The counts of each part, what is wrong with it, and its own summary."""
     lines = ["# Night", ""]
     lines += [f"{generated}. Links lead to files beside this one: on a job's page, in its artifact.", ""]
+    lines += [f"> **This is a part:** {part_of}.", ""] if part_of else []
     lines += ["| part | outcome | time | report |", "|---|---|---|---|"]
     for part in parts:
         found = " · ".join(f"**{count} {state}**" for state, count in part.counts.items())
@@ -70,7 +71,7 @@ def _code(text: str) -> str:
     return f"`{plain(text).replace('`', chr(39))}`"
 
 
-def junit(parts: list[Part]) -> str:
+def junit(parts: list[Part], part_of: str = "") -> str:
     """One testsuite for each part: a failure for what differs, an error for what gave no answer."""
     root = ET.Element("testsuites", {"name": "night"})
     for part in parts:
@@ -83,6 +84,8 @@ def junit(parts: list[Part]) -> str:
             "time": f"{part.seconds:.3f}",
         }
         suite = ET.SubElement(root, "testsuite", {"name": part.name, **totals})
+        if part_of:
+            ET.SubElement(ET.SubElement(suite, "properties"), "property", {"name": "part", "value": plain(part_of)})
         for check in part.checks:
             case = ET.SubElement(suite, "testcase", {"classname": part.name, "name": plain(check.name)})
             if check.code:

@@ -51,6 +51,13 @@ def overview(results: Iterable[CaseResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_RESULT_COLUMNS, *SETTING_COLUMNS])
 
 
+def of_part(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    """``table`` with a column that says in each row of what part it is, in one of its own where there are no others."""
+    if part and table.empty:
+        return pd.DataFrame([{"part": part}], columns=[*table.columns, "part"])
+    return table.assign(part=part)
+
+
 def spreadsheet(table: pd.DataFrame) -> str:
     """``table`` as CSV. A text that a spreadsheet would take for a formula is preceded by an apostrophe."""
     return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
@@ -63,9 +70,11 @@ def layer_table(results: Iterable[CaseResult]) -> pd.DataFrame:
 
 
 def counts(results: Iterable[CaseResult]) -> dict[Verdict, int]:
-    """How many results have each verdict, the gravest first; verdicts that did not occur have 0."""
+    """How many results have each verdict, the gravest first; verdicts that did not occur have 0, those on planted faults are
+    left out where there are none."""
     found = [result.verdict for result in results]
-    return {verdict: found.count(verdict) for verdict in Verdict}
+    planted = any(verdict.planted for verdict in found)
+    return {verdict: found.count(verdict) for verdict in Verdict if planted or not verdict.planted}
 
 
 def gravest_first(results: Iterable[CaseResult]) -> list[CaseResult]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult
+from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import number
 from harness.text import plain, uncoloured
@@ -21,10 +22,12 @@ TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 """How tables are drawn: one blank between columns, so that 80 of them hold the most."""
 
 
-def summary_table(results: list[CaseResult]) -> Table:
-    """One row for each result, the gravest first, and the counts below."""
+def summary_table(results: list[CaseResult], part: str = "") -> Table:
+    """One row for each result, the gravest first, and below the counts and of what ``part`` they are."""
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts(results).items() if count)
-    table = Table(caption=found or "no cases were run", caption_justify="left", **TIGHT)
+    caption = Text(found or "no cases were run")
+    caption.append(f"\nthis is a part: {part}" if part else "", style=Verdict.ERROR.style)
+    table = Table(caption=caption, caption_justify="left", **TIGHT)
     table.add_column("verdict", no_wrap=True)
     for heading in ("case", "setting", "layers"):
         table.add_column(heading, overflow="fold")

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.drivers import safe_path
-from harness.drivers.supervise import die_with
 from harness.errors import DriverFailure
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.session import InFlight, Pair, Session
-from harness.verification.verify import Batch, compared
+from harness.verification.verify import Batch, compared, failed
+from harness.verification.workers import Workers
 
 IN_FLIGHT = 2
 """Batches that each reference driver has been asked for, so that neither side waits for the other or for a comparison."""
@@ -41,9 +39,11 @@ def verify_stream(
     spec: ModelSpec,
     declared: Iterable[Declared] = (),
     name: str = "generated",
+    first: int = 0,
 ) -> Iterator[list[CaseResult]]:
     """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
-    pictures. A failure is the ERROR of its batch. Captures that were compared are removed, unless the session keeps them.
+    pictures: ``first`` is the seed of the first one's, and the others count on. A failure is the ERROR of its batch.
+    Captures that were compared are removed, unless the session keeps them.
 
     The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
     masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew, when
@@ -62,34 +62,38 @@ def verify_stream(
 
     def land() -> None:
         batch, flight = flying.popleft()
-        failed = flight if isinstance(flight, DriverFailure) else None
+        failure = flight if isinstance(flight, DriverFailure) else None
         try:
-            pairs = [] if failed else session.finish(flight)
+            pairs = [] if failure else session.finish(flight)
         except DriverFailure as error:
-            failed = error
+            failure = error
             if not flight.engine.alive or not flight.reference.alive:
                 others = [other for other, _ in flying]
                 flying.clear()
                 for other in others:
                     take_off(other)
-        if failed:
-            found = batch.failed(setting, spec, failed, session, declared)
-            comparing.append(_Comparing(batch, None if flight is failed else flight, [], found))
+        if failure:
+            found = batch.failed(setting, spec, failure, session, declared)
+            comparing.append(_Comparing(batch, None if flight is failure else flight, [], found))
         else:
             comparing.append(_Comparing(batch, flight, pairs, compare(batch, pairs)))
 
     def compare(batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
         each = zip(batch.cases, pairs, batch.commands, strict=True)
-        return [pool.submit(_compared, case, spec, setting, pair, declared, command) for case, pair, command in each]
+        return [workers.submit(_compared, case, spec, setting, pair, declared, command) for case, pair, command in each]
+
+    def landed(batch: Batch, waiting: list[Future[CaseResult]]) -> list[CaseResult]:
+        each = zip(batch.cases, batch.layouts, batch.commands, waiting, strict=True)
+        return [_result(case, layout, spec, setting, command, one) for case, layout, command, one in each]
 
     def results() -> list[CaseResult]:
         batch, flight, pairs, waiting = comparing.popleft()
-        found = [one.result() if isinstance(one, Future) else one for one in waiting]
+        found = landed(batch, waiting) if pairs else waiting
         if any(map(_open, found)):
             while flying:
                 land()
             try:
-                both = [one.result() for one in compare(batch, session.sampled_again(spec, setting, flight, pairs))]
+                both = landed(batch, compare(batch, session.sampled_again(spec, setting, flight, pairs)))
             except DriverFailure as error:
                 both = batch.failed(setting, spec, error, session, declared)
             found = [again if _open(one) else one for one, again in zip(found, both, strict=True)]
@@ -97,10 +101,8 @@ def verify_stream(
             session.discard(flight)
         return found
 
-    safe_path.keep()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(COMPARING, mp_context=context, initializer=_worker, initargs=(os.getpid(),)) as pool:
-        count = 0
+    with Workers(COMPARING, nullcontext) as workers:
+        count = first
         for layouts in batches:
             if len(flying) == most:
                 land()
@@ -129,12 +131,15 @@ def _open(result: CaseResult) -> bool:
     return result.logits is not None and result.verdict is not Verdict.PASS and not result.masks_differ
 
 
-def _worker(parent: int) -> None:
-    """Ctrl-C is for the process that started this one, and this one ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with(parent)
+def _compared(
+    number: int, case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str
+) -> Iterator[CaseResult]:
+    yield compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
 
 
-def _compared(case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str) -> CaseResult:
-    return compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
-
+def _result(case: Case, layout: Layout, spec: ModelSpec, setting: Setting, reproduce: str, waiting: Future[CaseResult]) -> CaseResult:
+    """What came of a comparison; the worker's death is the ERROR of that one."""
+    try:
+        return waiting.result()
+    except DriverFailure as error:
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), error.log)

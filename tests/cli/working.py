@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.cli.parallel import in_parallel
 from harness.verification.session import Session
 
 
-def work(session: Session, folder: Path) -> None:
+def work(session: Session, folder: Path) -> Iterator[None]:
     (folder / str(os.getpid())).touch()
     time.sleep(60)
+    yield
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Work that processes of the tests do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import DriverFailure, EnvironmentFailure
+
+
+@contextmanager
+def entered(number: int, left: Path) -> Iterator[int]:
+    """Leave a file named after the process when it leaves."""
+    yield number
+    (left / str(os.getpid())).touch()
+
+
+@contextmanager
+def refused(number: int) -> Iterator[None]:
+    raise EnvironmentFailure("no vllm here")
+    yield
+
+
+def pid(number: int) -> Iterator[int]:
+    yield os.getpid()
+
+
+def counted(number: int, most: int) -> Iterator[int]:
+    yield from range(most)
+
+
+def die(number: int, how: int) -> Iterator[str]:
+    yield "begun"
+    os.kill(os.getpid(), how)
+    time.sleep(60)
+
+
+def leave(number: int) -> Iterator[None]:
+    os._exit(7)
+    yield
+
+
+def sleep(number: int, folder: Path) -> Iterator[None]:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+    yield
+
+
+def fail(number: int) -> Iterator[None]:
+    raise DriverFailure("it died", stage="serving", log="the end")
+    yield
+
+
+class Unpicklable(Exception):
+    def __init__(self, first: str, second: str):
+        super().__init__(first)
+
+
+def fail_oddly(number: int) -> Iterator[None]:
+    raise Unpicklable("one", "two")
+    yield
+
+
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]
