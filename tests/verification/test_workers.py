@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import DriverFailure, EnvironmentFailure
 from harness.verification.workers import Workers
-from tests import labour
+from tests.verification import labour
 from tests.drivers.processes import lives, within
 
 
