@@ -68,7 +68,7 @@ $(GPU_VENV)/.installed: pyproject.toml
 	touch $@
 
 gpu: $(GPU_VENV)/.installed
-	$(GPU_VENV)/bin/python -m pytest -m gpu --report reports/gpu -n $(ENGINES) --dist worksteal
+	$(GPU_VENV)/bin/python -m pytest -m gpu --harness-report reports/gpu -n $(ENGINES) --dist worksteal
 
 bench-gpu: $(GPU_VENV)/.installed
 	$(GPU_VENV)/bin/harness bench --model 31b-shape --backend TRITON_ATTN --dtype bfloat16 \

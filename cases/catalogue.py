@@ -13,7 +13,7 @@ from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.prompts.case import Case
 
-CASES = [
+ON_CPU = [
     Case("no-image", "text only, longer than the window", "t24"),
     Case("short-image", "one image shorter than the window", "t3 i5 t4"),
     Case("image-window-minus-one", "one image of window - 1 tokens", "t3 i7 t4"),
@@ -38,6 +38,8 @@ CASES = [
     Case("shared-kv", "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images", "t3 i5 t4 i12 t3", model="e4b-small"),
 ]
 
+CASES = [*ON_CPU, *gpu.CASES]
+
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
 CPU_ATTN = Setting.of(backend="cpu")
@@ -61,5 +63,5 @@ def entries(host: str = "cpu", python: str = sys.executable) -> list[tuple[Case,
     """Every case under every setting of ``host``, by setting, so that engines are started once each."""
     if host == "cuda":
         return gpu.entries(python)
-    models = list(dict.fromkeys(case.model for case in CASES))
-    return [(case, setting) for model in models for setting in SETTINGS for case in CASES if case.model == model]
+    models = list(dict.fromkeys(case.model for case in ON_CPU))
+    return [(case, setting) for model in models for setting in SETTINGS for case in ON_CPU if case.model == model]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.prompts.layout import Layout
@@ -17,20 +16,20 @@ from harness.verification.verify import verify_batch
 
 
 @pytest.fixture
-def served_right(session: Session, recorded: Recorder, request: pytest.FixtureRequest) -> Iterator[Callable]:
+def served_right(session: Session, recorded: Recorder, harness_expect: Callable, request: pytest.FixtureRequest) -> Iterator[Callable]:
     """Asserts that layouts, served together, have the reference's masks and logits.
 
-    What failed last, which is the smallest that hypothesis found, goes into the report of `--report`. The overlays of
-    `--overlay` are laid over the serving side.
+    What failed last, which is the smallest that hypothesis found, goes into the report of `--harness-report`. The overlays of
+    `--harness-overlay` are laid over the serving side.
     """
-    overlays = tuple(request.config.getoption("--overlay"))
+    overlays = tuple(request.config.getoption("--harness-overlay"))
     failed: list[CaseResult] = []
 
     def check(layouts: Sequence[Layout], setting: Setting, spec: ModelSpec) -> None:
         results = verify_batch(session, layouts, setting.with_(overlays=(*setting.overlays, *overlays)), spec)
         wrong = [result for result in results if not result.verdict.as_expected]
         failed[:] = wrong or failed
-        assert not wrong, failure.text(wrong[0])
+        harness_expect(wrong)
 
     yield check
     recorded.extend(failed)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
-from harness.drivers import safe_path
-from harness.drivers.process import ROOT
-from harness.errors import EnvironmentFailure
 from harness.prompts.case import Case
+from harness.verification.offers import offered
 
 MODEL = "31b-shape"
 CASES = [
@@ -95,8 +90,6 @@ DECLARED = [
     ),
 ]
 
-OFFERED = "HARNESS_OFFERED"
-"""The environment variable that has the answers to `offered`, by interpreter."""
 V1 = Setting.of(runner="v1", dtype="bfloat16")
 V2 = Setting.of(runner="v2", dtype="bfloat16")
 
@@ -106,27 +99,9 @@ def wanted(markers: str | None) -> bool:
     return "gpu" in (markers or "").replace("not gpu", "") and Path("/dev/nvidia0").exists()
 
 
-def offered(python: str = sys.executable) -> dict[str, list[dict]]:
-    """What `harness.engines.vllm.offers` says in this interpreter; it is asked once for this process and its children.
-
-    Raises:
-        EnvironmentFailure: vLLM could not be asked.
-    """
-    if python in (known := json.loads(os.environ.get(OFFERED, "{}"))):
-        return known[python]
-    command = [python, "-m", "harness.engines.vllm.offers", MODEL]
-    environment = {**os.environ, **safe_path.environment([str(ROOT)])}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
-    if done.returncode:
-        raise EnvironmentFailure(f"vLLM could not be asked for its back ends: {done.stderr.strip().splitlines()[-1:]}")
-    known[python] = json.loads(done.stdout.splitlines()[-1])
-    os.environ[OFFERED] = json.dumps(known)
-    return known[python]
-
-
 def backends(dtype: str, python: str = sys.executable) -> list[str]:
     """The back ends that the release offers for the model in ``dtype``, the one that it prefers first."""
-    return [offer["backend"] for offer in offered(python)[dtype] if not offer["reasons"]]
+    return [offer["backend"] for offer in offered(MODEL, python)[dtype] if not offer["reasons"]]
 
 
 def settings(python: str = sys.executable) -> list[Setting]:

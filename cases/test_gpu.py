@@ -1,6 +1,5 @@
 """The GPU cases under every setting that the release offers; a declared divergence passes while it shows exactly that."""
 
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -8,13 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import gpu
-from harness.compare import failure
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import PRESETS
 from harness.prompts import strategies
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
-from harness.report.parts import Recorder
+from harness.pytest_plugin import serving_python
 from harness.verification.session import Session, inspect
 from harness.verification.verify import verify
 
@@ -25,7 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The release is asked what it offers only where these tests are wanted and there is a GPU."""
     if "setting" not in metafunc.fixturenames:
         return
-    python = metafunc.config.getoption("--serving-python") or sys.executable
+    python = serving_python(metafunc.config)
     asked = gpu.wanted(metafunc.config.getoption("markexpr"))
     if "case" in metafunc.fixturenames:
         entries = gpu.entries(python) if asked else []
@@ -35,11 +33,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("setting", every, ids=[setting.slug for setting in every])
 
 
-def test_gpu_case(session: Session, recorded: Recorder, case: Case, setting: Setting) -> None:
-    result = verify(session, case, setting, gpu.DECLARED)
-    recorded.append(result)
-    if not result.verdict.as_expected:
-        pytest.fail(failure.text(result), pytrace=False)
+def test_gpu_case(session: Session, as_expected: Callable, case: Case, setting: Setting) -> None:
+    as_expected(verify(session, case, setting, gpu.DECLARED))
 
 
 SMALL = PRESETS[gpu.MODEL].with_(window=32)
@@ -54,12 +49,11 @@ def test_generated_layouts_are_equal(served_right: Callable, setting: Setting, l
 
 
 @pytest.mark.parametrize("backend", ["TRITON_ATTN", "auto"])
-def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, recorded: Recorder, backend: str) -> None:
+def test_the_ranks_of_two_gpus_are_one_verdict(session: Session, as_expected: Callable, backend: str) -> None:
     gpus = inspect(session.serving_python)["gpus"]
     if gpus < 2:
         pytest.skip(f"needs 2 GPUs, this machine has {gpus}")
     case = Case("two-ranks", "each rank holds half of the KV heads", "t40 i280 t60 i1120 t9", model=gpu.MODEL)
     result = verify(session, case, gpu.V1.with_(backend=backend, tensor_parallel=2))
-    recorded.append(result)
-    assert result.verdict.as_expected, failure.text(result)
+    as_expected(result)
     assert {layer.kv_head_groups for layer in result.layers} == {SMALL.kv_heads, SMALL.global_kv_heads}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from hypothesis import HealthCheck, Phase, find, settings
@@ -75,16 +75,16 @@ class Kill:
         return {**asdict(self), "right": self.right}
 
 
-def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: str) -> Ground:
-    """The setting and layouts for a mutant on ``host`` (cpu or cuda); ``base`` has the back end and dtype, ``drop`` is the
-    declared divergence of the V2 runner."""
+def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], host: str) -> Ground:
+    """The setting and layouts for a mutant on ``host`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
+    the V2 runner's own divergence."""
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
     v1 = base.with_(runner="v1")
     match OVERLAYS[mutant].needs:
         case Needs.RANGE_GUARD:
-            anything = Declared(drop.policy, drop.link, drop.reason)
-            return Ground(base.with_(runner="v2"), one, spec, (anything,))
+            anywhere = tuple(Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop")
+            return Ground(base.with_(runner="v2"), one, spec, anywhere)
         case Needs.CHUNKS:
             chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
             borders = strategies.Borders(chunk=chunk)
@@ -106,14 +106,14 @@ def unsplit(layout: Layout, chunk: int) -> bool:
 
 
 def hunt(
-    session: Session, mutant: str, spec: ModelSpec, base: Setting, drop: Declared, examples: int
+    session: Session, mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], examples: int
 ) -> tuple[Kill, list[CaseResult]]:
     """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
 
     A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
     """
     start = time.perf_counter()
-    place = ground(mutant, spec, base, drop, session.host)
+    place = ground(mutant, spec, base, declared, session.host)
     setting = place.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
     counter = _Counter(session, setting, place.spec, place.declared)

@@ -11,12 +11,13 @@ from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as ET
 
+from harness.compare.verdict import Verdict
 from harness.text import plain
 
-GRAVITY = {"ERROR": 3, "DIVERGED": 1, "FIXED": 1, "SURVIVED": 1, "NOT EQUIVALENT": 1}
-"""The exit code of a check in this state; every other state is as it should be."""
-_NO_ANSWER = re.compile(r"\bERROR: |DriverFailure|EnvironmentFailure")
-_ANSWER = re.compile(r"\bDIVERGED: |\bFIXED: |AssertionError|^assert ", re.MULTILINE)
+STATE = "harness-state"
+"""The property of a failed test in pytest's JUnit file that says what it is: a verdict."""
+NOT_EQUIVALENT = "NOT EQUIVALENT"
+"""The state of a mutant that was caught although it was argued that it cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Check:
 
     @property
     def code(self) -> int:
-        return GRAVITY.get(self.state, 0)
+        return _code(self.state)
 
     @property
     def layouts(self) -> list[str]:
@@ -52,11 +53,16 @@ class Part:
     def counts(self) -> dict[str, int]:
         """How many checks are in each state, the gravest first."""
         found = Counter(check.state for check in self.checks)
-        return dict(sorted(found.items(), key=lambda item: -GRAVITY.get(item[0], 0)))
+        return dict(sorted(found.items(), key=lambda item: -_code(item[0])))
 
     @property
     def wrong(self) -> list[Check]:
         return sorted((check for check in self.checks if check.code), key=lambda check: -check.code)
+
+
+def _code(state: str) -> int:
+    """The exit code of a check in this state: a verdict's, and 0 for what is neither wrong nor a verdict."""
+    return Verdict(state).exit_code if state in set(Verdict) else int(state == NOT_EQUIVALENT)
 
 
 def ended(name: str, folder: Path, exit_code: int, seconds: float) -> Part:
@@ -74,22 +80,16 @@ def ended(name: str, folder: Path, exit_code: int, seconds: float) -> Part:
 
 
 def properties(text: str) -> list[Check]:
-    """The tests in pytest's JUnit file. An assertion that does not hold is DIVERGED, anything else that fails ERROR."""
+    """The tests in pytest's JUnit file. What a failed one says of serving is a property that `harness.pytest_plugin` gives it."""
     checks = []
     for case in ET.fromstring(text).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
+        states = [each.get("value") for each in case.iter("property") if each.get("name") == STATE]
         wrong = [child for child in case if child.tag in ("failure", "error")]
-        checks += [Check(name, state_of(child.text or "", child.tag == "failure"), _shown(child.text or "")) for child in wrong]
+        checks += [Check(name, states[0] if states else "ERROR", _shown(child.text or "")) for child in wrong]
         if not wrong:
             checks.append(Check(name, "PASS" if case.find("skipped") is None else "SKIPPED"))
     return checks
-
-
-def state_of(text: str, failed: bool) -> str:
-    """What a test that is wrong says of serving, from pytest's text of it: DIVERGED if the test itself ``failed`` by an
-    assertion; ERROR if it, or what it needs, gave no answer."""
-    shown = _shown(text)
-    return "DIVERGED" if failed and _ANSWER.search(shown) and not _NO_ANSWER.search(shown) else "ERROR"
 
 
 def _shown(text: str) -> str:
@@ -130,7 +130,7 @@ def _end(kill: dict) -> str:
     if kill["error"]:
         return "ERROR"
     if not kill["right"]:
-        return "NOT EQUIVALENT" if kill["caught_by"] else "SURVIVED"
+        return NOT_EQUIVALENT if kill["caught_by"] else "SURVIVED"
     if kill["refused"]:
         return "REFUSED"
     return "CAUGHT" if kill["caught_by"] else "EQUIVALENT"

@@ -19,6 +19,7 @@ from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
@@ -31,6 +32,7 @@ from harness.report.bundle import write_report
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.report.terminal import TIGHT
+from harness.verification.catalogue import OWN, load
 
 
 @with_setting("backend", "dtype")
@@ -38,6 +40,7 @@ def mutants(
     out: Annotated[
         Path | None, typer.Option(help="the folder that the report is written to; by default reports/mutants, -part with --only")
     ] = None,
+    cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
@@ -60,6 +63,7 @@ def mutants(
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
+    declared = list(load(cases).declared)
     check_usage(setting, serving_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)
@@ -84,7 +88,7 @@ def mutants(
     with claimed("out", out):
         recorder = parts.begin("out", out, command)
         with finishing(say, write):
-            arguments = [(name, spec, setting, examples) for name in chosen]
+            arguments = [(name, spec, setting, examples, declared) for name in chosen]
             for (name, *_), found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
                 kill, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
                 recorder.extend(shown := told(kill, smallest, setting, spec))
@@ -111,10 +115,8 @@ def _end(kill: dict) -> str:
     return f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
 
 
-def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int) -> Iterator[tuple[Kill, list[CaseResult]]]:
-    from cases.catalogue import DROP
-
-    yield hunt(session, name, spec, base, DROP, examples)
+def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int, declared: list[Declared]) -> Iterator[tuple[Kill, list[CaseResult]]]:
+    yield hunt(session, name, spec, base, declared, examples)
 
 
 def _matrix(kills: list[dict]) -> Table:

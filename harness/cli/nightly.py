@@ -96,7 +96,7 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int, done: l
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
     many = host == "cuda" and engines > 1
-    tested = ["--profile", profile, "--report", where, "--junitxml", f"{where}/tests.xml"]
+    tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml"]
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
         "properties": ["pytest", *PROPERTIES[host], *tested],

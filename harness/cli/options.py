@@ -57,6 +57,8 @@ ReferencePython = Annotated[str, typer.Option(help="interpreter that has transfo
 Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
 StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 
+CasesOption = Annotated[str, typer.Option("--cases", help="a folder or package with a catalogue.py of your own")]
+
 THIS_PYTHON = sys.executable
 TIMEOUTS = Timeouts()
 

@@ -21,6 +21,7 @@ from harness.errors import UsageError
 from harness.report import parts
 from harness.report.extent import Extent
 from harness.report.folder import claimed
+from harness.verification.catalogue import OWN, load
 
 
 @with_setting("overlays")
@@ -28,6 +29,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="the folder that the report is written to; by default reports/latest, -part with --only or --backend")
     ] = None,
+    cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
@@ -39,21 +41,18 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from cases import gpu
-    from cases.catalogue import CASES, DECLARED, entries
     from harness.engines.vllm.overlays import check_names
     from harness.report.bundle import write_report
     from harness.report.terminal import summary_table
     from harness.verification.session import Session, host_of
 
     timeouts = Timeouts(timeout, start_timeout)
-    names = [case.name for case in (*CASES, *gpu.CASES)]
+    catalogue = load(cases)
     for name in only or ():
-        if name not in names:
-            raise UsageError("only", name, f"a case: {', '.join(names)}")
+        catalogue.case(name, "only")
     check_names(setting.overlays)
     host = host_of(serving_python)
-    whole = entries(host, serving_python)
+    whole = catalogue.entries(host, serving_python)
     chosen = [
         (case, entry.with_(overlays=setting.overlays))
         for case, entry in whole
@@ -87,7 +86,7 @@ def report(
     ) as session:
         recorder = parts.begin("out", out, command)
         with finishing(say, write):
-            run_all(session, chosen, DECLARED, recorder, results)
+            run_all(session, chosen, catalogue.declared, recorder, results)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
 
 

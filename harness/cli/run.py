@@ -27,12 +27,14 @@ from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import IMAGE, Case
 from harness.prompts.layout import Layout
 from harness.report.folder import claimed
+from harness.verification.catalogue import OWN, load
 
 
 @with_setting()
 def run(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
+    cases: options.CasesOption = OWN,
     picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
     text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
@@ -53,7 +55,7 @@ def run(
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
     timeouts = Timeouts(timeout, start_timeout)
-    chosen, declared = _chosen(layout, case, picture, image or [], text, model)
+    chosen, declared = _chosen(layout, case, picture, image or [], text, model, cases)
     chosen = replace(chosen, seed=seed)
     spec = checkpoint(chosen.model)
     for index in setting.selection.layers:
@@ -111,19 +113,17 @@ def show(result: CaseResult, format: options.Format) -> None:
     Console().print(case_panel(result))
 
 
-def _chosen(layout: str | None, case: str | None, picture: str | None, image: list[Path], text: str | None, model: str):
+def _chosen(
+    layout: str | None, case: str | None, picture: str | None, image: list[Path], text: str | None, model: str, cases: str
+):
     ways = (("layout", layout), ("case", case), ("picture", picture), ("image or text", image or text))
     given = [name for name, value in ways if value is not None and value != []]
     if len(given) != 1:
         allowed = "give exactly one of layout, case, picture, and text with images"
         raise UsageError("layout, case, picture, image", " and ".join(given) or "none of them", allowed)
     if case:
-        from cases.catalogue import CASES, DECLARED
-
-        found = [entry for entry in CASES if entry.name == case]
-        if not found:
-            raise UsageError("case", case, f"one of {', '.join(entry.name for entry in CASES)}")
-        return found[0], DECLARED
+        catalogue = load(cases)
+        return catalogue.case(case), catalogue.declared
     if picture:
         size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", picture)
         if not size:

@@ -13,8 +13,8 @@ import pytest
 
 from harness.errors import DriverFailure, EnvironmentFailure
 from harness.verification.workers import Workers
-from tests.verification import labour
 from tests.drivers.processes import lives, within
+from tests.verification import labour
 
 
 @pytest.fixture

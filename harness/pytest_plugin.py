@@ -1,0 +1,169 @@
+"""The pytest plugin: options, a session with both sides, the report of a run, and exit codes as the command line has them.
+
+It does nothing in a run that uses none of its options and fixtures.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from harness.campaigns.nightly import STATE
+from harness.compare import failure
+from harness.compare.result import CaseResult
+from harness.compare.verdict import Verdict
+from harness.drivers.supervise import die_with
+from harness.engines.vllm.overlays import check_names
+from harness.errors import EnvironmentFailure, UsageError
+from harness.report.parts import Recorder
+from harness.report.pytest_run import Reporting
+from harness.verification import gpus
+from harness.verification.session import Session, host_of
+
+PROFILES = {"dev": 5, "ci": 40, "nightly": 2000}
+"""Generated layouts a property."""
+NIGHTLY_TIMEOUT = 2 * 3600
+"""Seconds a test; 2,000 layouts take 10 to 40 minutes."""
+_WRONG = pytest.StashKey[list[CaseResult]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("harness", "reference versus serving")
+    group.addoption("--harness-profile", choices=list(PROFILES), default=None, help="how many generated layouts")
+    group.addoption("--harness-report", metavar="DIR", help="write the HTML report of the cases that ran")
+    group.addoption("--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
+    group.addoption("--harness-serving-python", metavar="PYTHON", help="interpreter that has vllm (default: this one)")
+    group.addoption("--harness-reference-python", metavar="PYTHON", help="interpreter that has transformers (default: this one)")
+    parser.addini("harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    profile, folder = config.getoption("--harness-profile"), config.getoption("--harness-report")
+    if profile:
+        _load_profile(profile, config.rootpath)
+    try:
+        check_names(config.getoption("--harness-overlay"))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    if worker_of(config):
+        if config.getini("harness_exit_codes"):
+            die_with(os.getppid())
+        return
+    if config.getini("harness_exit_codes"):
+        config.pluginmanager.register(ExitCode(), "harness-exit-code")
+    if folder and not config.option.collectonly:
+        config.pluginmanager.register(Reporting(config, "harness-report", Path(folder)), "harness-report")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--harness-profile") == "nightly":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[misc]
+    if report.failed and call.excinfo is not None:
+        property_ = (STATE, state_of(call.excinfo.value, report.when, item.stash.get(_WRONG, [])).value)
+        report.user_properties.append(property_)
+        item.user_properties.append(property_)
+    return report  # type: ignore[return-value]
+
+
+def state_of(error: BaseException, when: str, wrong: list[CaseResult]) -> Verdict:
+    """What a failed test says of serving: the gravest verdict of its results that are ``wrong``, if it has some; DIVERGED where
+    the test itself failed by an assertion; ERROR where it, or what it needs, gave no answer."""
+    if when != "call" or isinstance(error, EnvironmentFailure):
+        return Verdict.ERROR
+    if wrong:
+        return min((result.verdict for result in wrong), key=lambda verdict: -verdict.exit_code)
+    return Verdict.DIVERGED if isinstance(error, AssertionError) else Verdict.ERROR
+
+
+class ExitCode:
+    """Ends a run as the command line does."""
+
+    def __init__(self) -> None:
+        self.worst = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            state = dict(report.user_properties).get(STATE, Verdict.ERROR)
+            self.worst = max(self.worst, Verdict(str(state)).exit_code)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.worst = Verdict.ERROR.exit_code
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.worst:
+            session.exitstatus = self.worst
+
+
+@pytest.fixture(scope="session")
+def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The drivers, started when first needed and shared by everything in this process. Workers take the GPUs in turn."""
+    serving = serving_python(request.config)
+    reference = request.config.getoption("--harness-reference-python") or sys.executable
+    try:
+        host_of(serving)
+    except EnvironmentFailure as error:
+        pytest.fail(str(error), pytrace=False)
+    keep = tmp_path_factory.mktemp("session")
+    worker = worker_of(request.config)
+    own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
+    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def harness_recorder(request: pytest.FixtureRequest) -> Recorder:
+    """Where results go; `--harness-report` makes a report of those of all workers when the run ends."""
+    folder = request.config.getoption("--harness-report")
+    return Recorder(Path(folder) if folder else None)
+
+
+@pytest.fixture
+def harness_expect(request: pytest.FixtureRequest) -> Callable[[list[CaseResult]], None]:
+    """Fails the test with layout, masks, diagnosis and command unless each of these results is as expected."""
+
+    def expect(results: list[CaseResult]) -> None:
+        wrong = [result for result in results if not result.verdict.as_expected]
+        request.node.stash[_WRONG] = wrong
+        if wrong:
+            pytest.fail(failure.text(wrong[0]), pytrace=False)
+
+    return expect
+
+
+def serving_python(config: pytest.Config) -> str:
+    """The interpreter that serves."""
+    return config.getoption("--harness-serving-python") or sys.executable
+
+
+def worker_of(config: pytest.Config) -> str:
+    """The name of this process among those of pytest-xdist, such as gw0; nothing in the one that started them."""
+    return getattr(config, "workerinput", {}).get("workerid", "")
+
+
+def _load_profile(name: str, root: Path) -> None:
+    """Where hypothesis finds CI=true it takes no database and the same examples each time; a night is there for new ones."""
+    profile = f"harness-{name}"
+    night = {"derandomize": False, "database": DirectoryBasedExampleDatabase(root / ".hypothesis" / "examples")}
+    settings.register_profile(
+        profile,
+        max_examples=PROFILES[name],
+        deadline=None,
+        print_blob=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        **(night if name == "nightly" else {}),
+    )
+    settings.load_profile(profile)

@@ -1,0 +1,63 @@
+"""Catalogues: cases with their settings and known divergences, which are given to the commands and imported by none."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.compare.known import Declared
+from harness.compare.setting import Setting
+from harness.errors import UsageError
+from harness.prompts.case import Case
+
+OWN = "cases"
+"""The catalogue that comes with the harness."""
+NEEDED = ("CASES", "DECLARED", "entries")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """``cases`` by which a user can ask for one, the divergences that are ``declared``, and ``entries(platform, python)``:
+    every case under every setting of a platform (cpu or cuda), by setting, so that engines are started once each."""
+
+    cases: Sequence[Case]
+    declared: Sequence[Declared]
+    entries: Callable[[str, str], list[tuple[Case, Setting]]]
+
+    def case(self, name: str, field: str = "case") -> Case:
+        """The case of this name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = next((case for case in self.cases if case.name == name), None)
+        if found is None:
+            raise UsageError(field, name, f"one of {', '.join(case.name for case in self.cases)}")
+        return found
+
+
+def load(where: str = OWN) -> Catalogue:
+    """The catalogue of a package, or of a folder: its module `catalogue` has `CASES`, `DECLARED` and `entries`.
+
+    Raises:
+        UsageError: there is no such module, it cannot be imported, or it lacks one of these.
+    """
+    allowed = f"a folder or package with a catalogue.py that has {', '.join(NEEDED)}"
+    folder = Path(where)
+    if folder.is_dir() and where != OWN:
+        sys.path.insert(0, str(folder.absolute().parent))
+        name = folder.absolute().name
+    else:
+        name = where
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError("cases", where, allowed)
+    try:
+        module = importlib.import_module(f"{name}.catalogue")
+    except ImportError as error:
+        raise UsageError("cases", where, f"{allowed} ({error})") from None
+    if missing := [each for each in NEEDED if not hasattr(module, each)]:
+        raise UsageError("cases", where, f"{allowed}; {', '.join(missing)} is missing")
+    return Catalogue(module.CASES, module.DECLARED, module.entries)
