@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from harness.campaigns.nightly import Check, Part, ended
 from harness.compare.verdict import Verdict
+from harness.drivers.process import ROOT
 from harness.report.bundle import write_report
 from harness.report.nightly import SHOWN, summary, write_night
 from tests.cli.command import harness
@@ -21,16 +23,18 @@ from tests.report.results import one_of_each
 
 TESTS = """
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
+from tests.report.results import failed
 
-def seen(n, verdict="DIVERGED"):
-    return f"{verdict}: they differ\\nlayout: t3 i{n}\\n  0 t #.\\nreproduce: harness run --layout 't3 i{n}'"
+def seen(n):
+    return f"DIVERGED: they differ\\nlayout: t3 i{n}\\n  0 t #.\\nreproduce: harness run --layout 't3 i{n}'"
 
 @given(n=st.integers(0, 40))
 def test_shrinks(n): assert n < 9, seen(n)
 
+@settings(suppress_health_check=list(HealthCheck))
 @given(n=st.integers(0, 40))
-def test_died(n): assert n < 9, seen(n, "ERROR")
+def test_died(harness_expect, n): harness_expect([failed(message=f"t3 i{n}")] if n >= 9 else [])
 
 @pytest.fixture
 def no_vllm(): pytest.fail("vllm is not installed", pytrace=False)
@@ -60,7 +64,8 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Part:
     folder = tmp_path_factory.mktemp("properties")
     (folder / "test_here.py").write_text(TESTS)
     words = ["-p", "no:cacheprovider", "-q", "--junitxml", "tests.xml", "test_here.py"]
-    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=folder, capture_output=True, check=False)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=folder, env=env, capture_output=True, check=False)
     return ended("properties", folder, done.returncode, 2.0)
 
 
