@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from harness.compare import surplus
 from harness.compare.masks import Difference
 from harness.layout import Layout
 from harness.masks import policies
@@ -26,18 +27,21 @@ CAUSES = {
     "causal-blocks-drop": "FlexAttention's block mask is pruned causally (vLLM PR #27938), and the range guard skips long images (#50539)",
     "clamp": "the window and the image ranges are both applied",
 }  # fmt: skip
+SPLIT = "an image is split over steps and loses its forward half; vLLM #23969, #52306"
 
 
 def explanations(
-    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None
+    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None,
+    visible: np.ndarray | None = None,
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
-    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out."""
+    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out. Of ``visible`` (N, N) pairs
+    alone, if it is given."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     possible = {name for name, policy in policies.POLICIES.items() if policy.backend in ("", vllm_name(backend))}
     names = [name for name in policies.POLICIES if name in possible and (sliding or name in FULL)]
     names.sort(key=lambda name: name != first)
-    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)
+    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows, visible=visible)
 
 
 def sentence(
@@ -52,6 +56,7 @@ def sentence(
     if not names:
         return f"{where}: no known policy explains the serving mask{some} ({counts}): {_where(wrong, layout, setting)}"
     policy, *others = names
+    known, cut = surplus.uncut(policy)
     same = f" (here the same as {', '.join(f'`{name}`' for name in others)})" if others else ""
     concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
     named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
@@ -63,7 +68,8 @@ def sentence(
         "causal": f"{named} left causal",
         "unclamped": f"{named} seen beyond the window ({window})",
     }.get(policy, f"{named or 'text'} concerned")
-    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {CAUSES[policy]}"
+    cause = SPLIT if cut else CAUSES[known]
+    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {cause}"
 
 
 def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:

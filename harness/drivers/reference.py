@@ -265,8 +265,8 @@ def _probe(original, module, query, key, value, attention_mask, eager: bool, kwa
 def _checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tokens: int, layer: int) -> torch.Tensor:
     """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
     try:
-        if doubtful:
-            recovered.check()
+        if doubtful and (surplus := recovered.surplus()) is not None:
+            raise probe.ProbeError(f"{int((surplus > 0).sum())} rows count up to {int(surplus.max())} keys more than they attend")
         return probe.cut(mask, tokens)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {layer}: {error}") from error

@@ -63,6 +63,7 @@ def write(
     types = enumerate(SPEC.layer_types)
     own = {
         "token_ids": list(range(len(layout))),
+        "steps": [[0, len(layout) - 1]],
         "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": None} for index, kind in types],
     }
     facts = {

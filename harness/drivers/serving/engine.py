@@ -153,7 +153,7 @@ class Engine:
     def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
         """The facts of one prompt."""
         layers = [{**layer, "ranges": rank["ranges"][name].get(str(layer["index"]))} for layer in rank["layers"]]
-        return {"token_ids": token_ids, "layers": layers}
+        return {"token_ids": token_ids, "layers": layers, "steps": rank["steps"][name]}
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
