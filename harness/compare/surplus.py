@@ -74,7 +74,7 @@ class Steps:
         later = np.zeros(self.tokens, dtype=int)
         for span in layout.spans:
             queries = np.arange(span.start, span.end + 1)
-            later[queries] = span.end - self.ends[queries]
+            later[queries] = np.maximum(span.end - self.ends[queries], 0)
         return bool((counted <= later).all())
 
 
