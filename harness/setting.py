@@ -156,6 +156,8 @@ class Setting:
             "tensor_parallel_size": self.tensor_parallel,
             "seed": 0,
             "disable_log_stats": True,
+            "trust_remote_code": False,
+            "load_format": "safetensors",
         }
         if host == "cuda":
             arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES

@@ -79,6 +79,8 @@ def _model(checkpoint: str, dtype: torch.dtype, device: torch.device, implementa
         attn_implementation=implementation,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are named below
+        use_safetensors=True,  # no pickle
+        trust_remote_code=False,
         **more,
     )
     check_keys(checkpoint, info, model.config)

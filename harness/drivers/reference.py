@@ -158,7 +158,7 @@ class Reference:
         from PIL import Image
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint)
+        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint, trust_remote_code=False)
         pictures = [Image.open(path).convert("RGB") for path in prompt.images]
         batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
         batch.pop("attention_mask", None)
