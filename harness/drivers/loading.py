@@ -51,7 +51,6 @@ def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
     import transformers
 
     on, own = torch.device(device), getattr(torch, dtype)
-    known = content(checkpoint)
     model = _model(checkpoint, own, on, attention)
     truth = _model(checkpoint, TRUTH[dtype], on, "eager", experts_implementation="eager")
     weights = _weights(model, own)
@@ -60,7 +59,7 @@ def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
             raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
     text = model.config.get_text_config()
     facts = {
-        "loaded": {"checkpoint": known, "weights": weights, "not_finite": _not_finite(model)},
+        "loaded": {"checkpoint": content(checkpoint), "weights": weights, "not_finite": _not_finite(model)},
         "head": {"soft_cap": text.final_logit_softcapping, "scale": 1.0, "vocabulary": text.vocab_size},
         "after": _after(model.generation_config),
         "special": {name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},

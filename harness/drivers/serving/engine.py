@@ -41,7 +41,6 @@ class Engine:
         from vllm import LLM
 
         self.setting = setting
-        known = content(request["checkpoint"])
         self.llm = LLM(
             model=request["checkpoint"],
             worker_extension_cls="harness.drivers.serving.worker.ObserverExtension",
@@ -51,7 +50,8 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
-        self.loaded = {"checkpoint": known, "weights": weights.joined([rank.pop("weights") for rank in installed])}
+        held = weights.joined([rank.pop("weights") for rank in installed])
+        self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
         self.facts = installed[0] if installed else {}
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
