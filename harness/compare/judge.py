@@ -26,7 +26,7 @@ FLOOR = ("logits", "again.logits")
 ROUNDING = 0.5
 """The largest share of the spread of the logits that the reference's own error may have at the median position. Logits of
 another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
-0.1 was measured, in float16 (docs/measurements.md)."""
+0.045 was measured, in bfloat16 (docs/measurements.md)."""
 Compared = list[tuple[LayerResult, Difference]]
 Meaning = tuple[Verdict, list[str], Declared | None]
 """The verdict, the sentences of the diagnosis, and the declaration that is meant."""

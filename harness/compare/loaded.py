@@ -22,10 +22,10 @@ class Weights:
 
     @classmethod
     def of(cls, reference: Capture, serving: Capture) -> Weights:
-        """From the checksums that captures carry; those of a capture without any are not compared."""
-        theirs, ours = (side.facts.get("loaded", {}).get("weights", {}) for side in (reference, serving))
-        if not theirs or not ours:
+        """From the checksums that captures carry; of one that says nothing of what was loaded nothing is said."""
+        if not all("loaded" in side.facts for side in (reference, serving)):
             return cls([], [], [], 0)
+        theirs, ours = (side.facts["loaded"]["weights"] for side in (reference, serving))
         both = [name for name in theirs if name in ours]
         form = [name for name in both if ours[name][1] is None or ours[name][0] != theirs[name][0]]
         comparable = [name for name in both if name not in set(form)]

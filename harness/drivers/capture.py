@@ -28,7 +28,10 @@ of the file's metadata has, as JSON, ``bfloat16``: the tensors whose bits are st
 bfloat16; and ``kv_head_groups``: how many groups a mask has of which one is stored, since all are equal.
 
 `capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``steps`` (serving only: the first and last
-position of each step that computed some), ``logits_at``, ``versions``, and, apart
+position of each step that computed some), ``logits_at``, ``versions``, ``loaded``
+(``checkpoint``: `harness.checkpoint.content`; ``weights``: by name the number of elements and the checksum that the side holds in
+the serving dtype, see `harness.drivers.checksum`), ``head`` (soft cap, scale, vocabulary), ``after`` (tokens that are
+``suppressed`` or ``changed`` after the model), and, apart
 from everything that must be the same in every run, ``seconds``; what differs between the prompts of a stack stands in
 ``prompts``.
 """

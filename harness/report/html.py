@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("dom.js", "tokens.js", "masks.js", "mask_views.js", "logits.js", "case.js", "overview.js")
 MEANINGS = {
     Verdict.DIVERGED: "the two sides differ and no declaration covers it",
-    Verdict.ERROR: "no answer, because a driver failed",
+    Verdict.ERROR: "no answer: a driver failed, or there was nothing to judge by",
     Verdict.FIXED: "a declared divergence is gone",
     Verdict.KNOWN: "exactly the declared divergence",
     Verdict.PASS: "masks equal, logits within the noise floor",
