@@ -18,6 +18,7 @@ from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, Verdict, encode_mask
 from harness.drivers.capture import Capture
 from harness.layout import Layout
+from harness.listing import listed
 from harness.masks.policies import POLICIES
 from harness.setting import Setting
 
@@ -231,7 +232,7 @@ class _Both:
         if found.ratio > logits.FACTOR:
             return ""
         lost = self.reference.facts.get("loaded", {}).get("not_finite") or []
-        cause = f", and neither is the checkpoint's own {', '.join(lost[:3])}" if lost else ""
+        cause = f", and neither is the checkpoint's own {listed(lost)}" if lost else ""
         if both := found.not_finite.get("both"):
             return f"the logits of both sides {_no_numbers(both)}, which is no divergence of serving: {self._source(both)}{cause}"
         if alone := found.not_finite.get("reference"):
@@ -293,8 +294,7 @@ class _Both:
 
 
 def _no_numbers(positions: list[int]) -> str:
-    more = f" and {len(positions) - 5} more" if len(positions) > 5 else ""
-    return f"are not finite at position{'s' if len(positions) > 1 else ''} {', '.join(map(str, positions[:5]))}{more}"
+    return f"are not finite at position{'s' if len(positions) > 1 else ''} {listed(positions, 5)}"
 
 
 def _gone(declared: Declared) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.drivers.capture import Capture
-
-NAMED = 3
-"""Tensors that a sentence names."""
+from harness.listing import listed
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,12 @@ class Weights:
         """What makes it a divergence."""
         if not self.other:
             return []
-        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {_named(self.other)}"]
+        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {listed(self.other)}"]
 
     @property
     def notes(self) -> list[str]:
-        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {_named(self.form)}"]
-        lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {_named(self.lost)}"]
+        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {listed(self.form)}"]
+        lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {listed(self.lost)}"]
         return form * bool(self.form) + lost * bool(self.lost)
 
 
@@ -58,7 +56,3 @@ def check_checkpoints(reference: Capture, serving: Capture) -> None:
 def _tied(name: str, theirs: dict) -> bool:
     """The head is the table of embeddings."""
     return name == "lm_head.weight" and list(theirs[name]) in [list(held) for other, held in theirs.items() if other != name]
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -9,10 +9,9 @@ import torch
 from harness.checkpoint.content import content
 from harness.drivers import attention, checksum, routing
 from harness.errors import CheckpointError
+from harness.listing import listed
 
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
-NAMED = 3
-"""Tensors that a message names."""
 VESTIGES = ("embed_vision.embedding.", "embed_audio.embedding.")
 """Tensors that published checkpoints have from Gemma 3n and neither side has a place for
 (vLLM `gemma4_mm.py`, `load_weights`)."""
@@ -100,16 +99,10 @@ def check_keys(checkpoint: str, info: dict, config: object) -> None:
         "unexpected": sorted(key for key in info["unexpected_keys"] if not key.startswith(passed_over)),
         "of another shape": [f"{key} {_shape(there)} instead of {_shape(needed)}" for key, there, needed in sorted(info["mismatched_keys"])],
     }
-    words = [f"{len(keys)} {what}: {named(keys)}" for what, keys in wrong.items() if keys]
+    words = [f"{len(keys)} {what}: {listed(keys)}" for what, keys in wrong.items() if keys]
     words += [" ".join(str(message).split()) for message in info.get("error_msgs", ())]
     if words:
         raise CheckpointError(f"{checkpoint}: its tensors are not those of the model; {'; '.join(words)}")
-
-
-def named(keys: list[str]) -> str:
-    """The first of these names, and how many more there are."""
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
 
 
 def _shape(sizes: object) -> str:
