@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from threading import BrokenBarrierError
@@ -108,10 +109,11 @@ def _together(
         barrier = manager.Barrier(jobs)
         work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
         rates = []
-        for _, rate in in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts):
-            if isinstance(rate, DriverFailure):
-                barrier.abort()
-            rates.append(rate)
+        with closing(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)) as streams:
+            for _, rate in streams:
+                if isinstance(rate, DriverFailure):
+                    barrier.abort()
+                rates.append(rate)
     return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
 
 

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -81,9 +82,10 @@ def mutants(
 
     with claimed("out", out):
         recorder = parts.begin("out", out, command)
-        with finishing(say, write):
-            arguments = [(name, spec, base, examples) for name in chosen]
-            for (name, *_), found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
+        arguments = [(name, spec, base, examples) for name in chosen]
+        hunts = in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts)
+        with finishing(say, write), closing(hunts):
+            for (name, *_), found in hunts:
                 kill, smallest = (lost(name, base, found), []) if isinstance(found, DriverFailure) else found
                 recorder.extend(shown := told(kill, smallest, base, spec))
                 recorder.note("kill", [kill.to_dict()])

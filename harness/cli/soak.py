@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -77,10 +78,9 @@ def soak(
             part = Extent(len(answers), layouts, "layouts", why).to_dict() if why else None
             atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
 
-        with finishing(say, write):
-            for (name, number, first, end, *_), came in in_parallel(
-                block, todo, jobs, serving_python, reference_python, timeouts
-            ):
+        blocks = in_parallel(block, todo, jobs, serving_python, reference_python, timeouts)
+        with finishing(say, write), closing(blocks):
+            for (name, number, first, end, *_), came in blocks:
                 if isinstance(came, DriverFailure):
                     gone = [index for index in range(first, end) if (name, number, index) not in answers]
                     came = [unanswered(name, number, index, came) for index in gone]

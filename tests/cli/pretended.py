@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
+from harness.cli.nightly import _started as start
 from harness.compare.result import CaseResult, Verdict
 from harness.hunt import Kill
 from tests.report.results import failed, result
@@ -60,11 +62,17 @@ def measure(session, spec, setting, tokens: int, batch: int, seconds: float) -> 
     return {"tokens": tokens, "batch": batch, "layers": spec.layers, "layouts a minute": 100.0}
 
 
+def started(words: list[str]) -> subprocess.Popen:
+    """A part of a night that pretends too."""
+    return start(["tests.cli.pretended", os.environ[SECONDS], *words[1:]])
+
+
 def main() -> int:
     os.environ[SECONDS] = sys.argv[1]
     sys.argv[:] = ["harness", *sys.argv[2:]]
     import harness.bench
     import harness.cli.mutants
+    import harness.cli.nightly
     import harness.cli.soak
     import harness.verify
     from harness.cli import main as run
@@ -74,6 +82,7 @@ def main() -> int:
     harness.cli.mutants._hunt = pretended.hunt
     harness.cli.soak.block = pretended.block
     harness.bench.measure = pretended.measure
+    harness.cli.nightly._started = pretended.started
     return run()
 
 
