@@ -15,6 +15,8 @@ BACKENDS = {
     "cuda": ("triton", "flex", "flash", "auto"),
 }
 VLLM_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
+CPU_BACKENDS = {"triton": "TRITON_ATTN", "cpu": "CPU_ATTN", "flex": "FLEX_ATTENTION"}
+"""vLLM's own names of what serves on a CPU, where its platform calls every back end CPU_ATTN."""
 NOT_OF_THE_ENGINE = ("reference", "mates", "overlays", "layers", "positions")
 _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
@@ -91,6 +93,8 @@ class Setting:
         words += ["prefix caching"] if self.prefix_caching else []
         words += [f"{len(self.mates)} batch mates"] if self.mates else []
         words += [f"tp {self.tensor_parallel}"] if self.tensor_parallel > 1 else []
+        words += [f"block {self.block_size}"] if self.block_size != default.block_size else []
+        words += [f"{name}={value}" for name, value in self.arguments]
         return " ".join(words) + "".join(f" +{overlay}" for overlay in self.overlays)
 
     @property

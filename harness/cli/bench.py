@@ -27,7 +27,7 @@ from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import in_parallel
 from harness.drivers.orphan import die_with
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, UsageError
 from harness.report import atomic, parts
 from harness.report.extent import Extent
 from harness.report.folder import claimed
@@ -44,7 +44,7 @@ def bench(
     dtype: options.Dtype = "float32",
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
-    batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
+    batch: Annotated[int | None, typer.Option(help="layouts in one engine step; by default 1")] = None,
     step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
     seconds: Annotated[float, typer.Option(help="how long layouts of each length are verified")] = 10.0,
     out: Annotated[Path, typer.Option(help="the folder that bench.json is written to")] = Path("reports/bench"),
@@ -57,14 +57,18 @@ def bench(
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
     from harness.bench import measure
-    from harness.session import Session, check_usage
+    from harness import usage
+    from harness.session import Session
 
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
     spec = preset(model)
     timeouts = Timeouts(timeout, start_timeout)
     for count in tokens or ():
         prompt_for(layout_of(count, spec.window, 0), spec)
-    check_usage(setting, serving_python)
+    if batch and step:
+        raise UsageError("batch and step", f"{batch} and {step}", "one of the two")
+    batch = batch or 1
+    usage.check(setting, spec, serving_python, reference_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
     counts = tokens or TOKENS
     rows: list[dict] = []

@@ -50,7 +50,7 @@ def mutants(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
-    from harness.session import check_usage
+    from harness import usage
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
@@ -59,7 +59,7 @@ def mutants(
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
-    check_usage(base, serving_python)
+    usage.check(base, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)
     command = shlex.join(["harness", *sys.argv[1:]])

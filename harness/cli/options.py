@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import timeouts
+from harness import engine_arguments, timeouts
 from harness.checkpoint.presets import preset
 from harness.checkpoint.spec import ModelSpec
 from harness.cli.command import Bounds, Command
@@ -41,6 +41,10 @@ BOUNDS = {
 }
 """The numbers of all commands: an option means the same in each."""
 
+NARROWEST = 3
+GENERATED = 8
+"""Windows of the longest generated layout (`harness.soak.drawn`)."""
+
 
 class Checked(Command):
     """A command of this harness."""
@@ -68,7 +72,7 @@ TensorParallel = Annotated[int, typer.Option(help="number of GPUs")]
 Overlay = Annotated[list[str] | None, typer.Option(help="a named change laid over the serving side; repeatable")]
 Reference = Annotated[str, typer.Option(help="transformers' attention: eager, sdpa or flex_attention")]
 BlockSize = Annotated[int, typer.Option(help="tokens a KV block")]
-ServingArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further argument of vllm.LLM; repeatable")]
+ServingArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further argument of vllm.LLM that schedules or executes requests; repeatable")]
 Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
 StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 
@@ -96,12 +100,6 @@ def setting_of(
     Raises:
         UsageError: some value is not allowed.
     """
-    arguments = []
-    for text in serving_arg or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError("serving-arg", text, "NAME=VALUE with the name of an argument of vllm.LLM")
-        arguments.append((name, value))
     return Setting(
         backend=backend,
         runner=runner,
@@ -115,17 +113,21 @@ def setting_of(
         overlays=tuple(overlay or ()),
         reference=reference,
         block_size=block_size,
-        arguments=tuple(arguments),
+        arguments=engine_arguments.split(serving_arg or ()),
     )
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:
-    """A preset, with another window if one is given.
+    """A preset, with another window if one is given, that layouts are generated for.
 
     Raises:
         UsageError: there is no such preset, or the window is not allowed.
     """
     spec = preset(model)
+    longest = (spec.max_length - 1) // GENERATED
+    if window is not None and not NARROWEST <= window <= longest:
+        why = f"an image of 1 token and one of window - 1 must differ, and layouts of {GENERATED} windows fit into {spec.name}"
+        raise UsageError("window", window, f"{NARROWEST} to {longest}: {why}")
     return spec if window is None else spec.with_(window=window)
 
 

@@ -36,28 +36,30 @@ def report(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from cases import gpu
-    from cases.catalogue import CASES, DECLARED, entries
-    from harness.overlays import check_names
+    from cases.catalogue import DECLARED, entries
     from harness.report.bundle import write_report
     from harness.report.terminal import summary_table
     from harness.session import Session, host_of
+    from harness.usage import check_overlays, version_of
 
     timeouts = Timeouts(timeout, start_timeout)
-    names = [case.name for case in (*CASES, *gpu.CASES)]
-    for name in only or ():
-        if name not in names:
-            raise UsageError("only", name, f"a case: {', '.join(names)}")
-    check_names(overlay or ())
     host = host_of(serving_python)
+    check_overlays(overlay or (), version_of(serving_python))
     whole = entries(host, serving_python)
+    for field, values, there in (
+        ("only", only, [case.name for case, _ in whole]),
+        ("backend", backend, [setting.backend for _, setting in whole]),
+    ):
+        for value in values or ():
+            if value not in there:
+                raise UsageError(field, value, f"what the catalogue of this machine ({host}) has: {', '.join(dict.fromkeys(there))}")
     chosen = [
         (case, setting.with_(overlays=tuple(overlay or ())))
         for case, setting in whole
         if (not only or case.name in only) and (not backend or setting.backend in backend)
     ]
     if not chosen:
-        raise UsageError("backend", backend, "no setting of the catalogue has it")
+        raise UsageError("backend", ", ".join(backend or ()), f"one that {', '.join(only or ())} is verified with")
     out = options.folder(out, "reports/latest", whole=not (only or backend))
     command = shlex.join(["harness", *sys.argv[1:]])
     results: list[CaseResult] = []

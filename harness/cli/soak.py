@@ -43,12 +43,12 @@ def soak(
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges, 3 if one has
     no answer."""
-    from harness.session import check_usage
+    from harness import usage
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
     timeouts = Timeouts(timeout, start_timeout)
-    check_usage(base, serving_python)
+    usage.check(base, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"
         of = identity(spec, base, batch, serving_python, reference_python)

@@ -19,7 +19,8 @@ class Overlay:
 
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
-    ``equivalent`` says, for a mutant that cannot be told apart, why.
+    ``equivalent`` says, for a mutant that cannot be told apart, why. ``excludes`` are the names of overlays that change the same
+    thing in another way, so that of the two only one can be meant.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Overlay:
     source: str = ""
     releases: str = TRIED
     equivalent: str = ""
+    excludes: tuple[str, ...] = ()
 
     def check(self, release: str) -> None:
         """Raise ValueError if this release is none that the overlay fits."""
