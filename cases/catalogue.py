@@ -55,6 +55,16 @@ DECLARED = [
         backends=("cpu",),
         releases=">=0.20,<0.33",
     ),
+    Declared(
+        policy="clamp",
+        split=True,
+        link="https://github.com/vllm-project/vllm/issues/52306",
+        reason="an image is split over steps: it loses its forward half, and counts keys that do not exist yet "
+        "(docs/findings/vllm-image-split-over-chunks.md)",
+        backends=("triton",),
+        runners=("v1",),
+        releases=">=0.20,<0.33",
+    ),
     *gpu.DECLARED,
 ]
 

@@ -18,7 +18,7 @@ class Option:
     ``flag`` is the option of the command line. ``label`` makes the words of a label from a value that is not the default;
     without it a label does not show the option. ``always`` says that a label and a command show the default too.
     ``new_engine`` says that an engine must be started anew for another value. ``read`` and ``write`` turn one value of the
-    command line into one of the field and back.
+    command line into one of the field and back; ``check`` raises UsageError for what is not taken from a command line.
     """
 
     flag: str
@@ -29,6 +29,7 @@ class Option:
     new_engine: bool = True
     read: Callable[[str], Any] | None = None
     write: Callable[[Any], str] = str
+    check: Callable[[Any], None] | None = None
 
 
 def option(default: Any, flag: str, help: str, **more: Any) -> Any:

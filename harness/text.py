@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROL = re.compile(
@@ -49,3 +50,10 @@ def quoted(value: object, longest: int = 80) -> str:
     how many they are."""
     shown = visible(repr(value))
     return shown if len(shown) <= longest else f"{shown[:longest]}... ({len(shown)} characters)"
+
+
+def listed(names: Iterable[object], most: int = 3) -> str:
+    """The first ``most`` of them in order, and how many more there are: `a, b, c and 4 more`."""
+    words = [str(name) for name in names]
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

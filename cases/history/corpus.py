@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cases.history.observed import LOGITS, REFUSED, Shown, Wrong
-from harness.campaigns.mutation import CHUNK
+from cases.history.observed import LOGITS, NOTHING, Shown, Wrong
+from harness.campaigns.mutation import CHUNK, NO_VIDEO, SMALLEST_CHUNK
 from harness.compare.setting import Setting
+from harness.compare.surplus import cut
 from harness.families.gemma4.presets import PRESETS
 from harness.prompts.model_spec import ModelSpec
 
@@ -108,7 +109,7 @@ CORPUS = [
     _mutant(
         "values-masked-apart", "vllm #30887", vllm(30887, 29998, 26480),
         "keys and values were masked by different windows: a row's weights no longer sum to 1",
-        "t9", "window-mask-plus-one", REFUSED,
+        "t9", "window-mask-plus-one", {"s": Wrong("clamp", 0, 0, None, ((8, 8, 1),))},
     ),
     _mutant(
         "tiles-chosen-causally", "vllm #30386", vllm(30386, 30973, 30974),
@@ -148,7 +149,14 @@ CORPUS = [
         "image-split-over-chunks", "vllm #23969", vllm(23969, 14881, 14896),
         "an image is split over two chunks; its first part loses the second, and this release's Triton kernel counts "
         "the keys that are not there yet in the softmax's denominator (the range is not bounded by seq_len)",
-        ("t14 i2",), CHUNKED, (REFUSED,), V1,
+        ("t14 i2",), CHUNKED, ({"s": Wrong(cut("clamp"), 1, 0, (15, 16), ((15, 15, 1),))},), V1,
+    ),
+    Bug(
+        "unsplit-image-split", "vllm #52306", vllm(52306, 52412),
+        "images that are never to be split (`disable_chunked_mm_input`, forced on CUDA) are split where a chunk begins exactly "
+        "on one: the other request takes 68 of a step's 70 tokens (no image of this model has more soft tokens)",
+        ("t68", "i2"), V1.with_(chunk=SMALLEST_CHUNK["cuda"], arguments=(NO_VIDEO, ("disable_chunked_mm_input", "true"))),
+        (NOTHING, {"s": Wrong(cut("clamp"), 1, 0, (1, 2), ((1, 1, 1),))}), V1,
     ),
     Bug(
         "back-end-without-ranges", "vllm #46754", vllm(46754, 40106),

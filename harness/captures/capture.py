@@ -13,6 +13,8 @@ On disk each has the prompts of the stack as its first dimension.
                       decided the other way
 ``tf32.logits``       (P, V) float, reference only, on a GPU in float32: with products in TF32
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
+``surplus.<layer>``   (KV head groups, N) int32, serving only, where some row has any: how many keys a
+                      row counts in its softmax beside those of its mask
 ``declared.<layer>``  (N, ceil(N / 8)) uint8, reference only: the side's own mask tensor
 ``attention.<layer>`` (N, heads * head size) float: the attention output before o_proj, if it has
                       at most `ATTENTION_VALUES` values
@@ -25,7 +27,11 @@ Floats are stored in the dtype that the side computed them in (float64 as float3
 of the file's metadata has, as JSON, ``bfloat16``: the tensors whose bits are stored as uint16, since numpy knows no
 bfloat16; and ``kv_head_groups``: how many groups a mask has of which one is stored, since all are equal.
 
-`capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``logits_at``, ``versions``, and, apart
+`capture.json` has ``token_ids``, ``layers`` (index, type, window, ranges), ``steps`` (serving only: the first and last
+position of each step that computed some), ``logits_at``, ``versions``, ``loaded``
+(``checkpoint``: `harness.families.gemma4.content`; ``weights``: by name the number of elements and the checksum that the side holds in
+the serving dtype, see `harness.drivers.checksum`), ``head`` (soft cap, scale, vocabulary), ``after`` (tokens that are
+``suppressed`` or ``changed`` after the model), and, apart
 from everything that must be the same in every run, ``seconds``; what differs between the prompts of a stack stands in
 ``prompts``.
 """
@@ -43,7 +49,7 @@ import numpy as np
 
 from harness.errors import UsageError
 
-SCHEMA = 4
+SCHEMA = 5
 ATTENTION_VALUES = 1 << 18
 PINNED = 1 << 28
 """Bytes of the largest tensor that is copied from a GPU through page-locked memory."""
@@ -85,6 +91,11 @@ class Capture:
     def masks(self, layer: int) -> np.ndarray:
         """The observed mask of a layer, bit-packed uint8 (KV head groups, N, ceil(N / 8))."""
         return self.tensors[f"mask.{layer}"]
+
+    def surplus(self, layer: int) -> np.ndarray:
+        """How many keys each row of a layer counts beside those of its mask, int (KV head groups, N)."""
+        found = self.tensors.get(f"surplus.{layer}")
+        return np.zeros(self.masks(layer).shape[:2], dtype=np.int32) if found is None else found
 
     def unpack(self, mask: np.ndarray) -> np.ndarray:
         """A bit-packed mask (..., ceil(N / 8)) as boolean (..., N)."""
@@ -173,7 +184,12 @@ def join(directory: Path, ranks: int) -> None:
 
     paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
     parts = [load_file(path) for path in paths]
-    along = {"mask": 1, "attention": -1}
+    along = {"mask": 1, "surplus": 1, "attention": -1}
+    for name in {name for part in parts for name in part if name.startswith("surplus.")}:
+        for part in parts:
+            if name not in part:
+                shape = part[name.replace("surplus", "mask")].shape[:-1]
+                part[name] = torch.zeros(shape, dtype=torch.int32)
     whole = {}
     for name, tensor in parts[0].items():
         dim = along.get(name.split(".")[0])

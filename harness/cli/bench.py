@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from threading import BrokenBarrierError
@@ -26,7 +27,7 @@ from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, UsageError
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.files import atomic
@@ -43,7 +44,7 @@ def bench(
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
-    batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
+    batch: Annotated[int | None, typer.Option(help="layouts in one engine step; by default 1")] = None,
     step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
     seconds: Annotated[float, typer.Option(help="how long layouts of each length are verified")] = 10.0,
     out: Annotated[Path, typer.Option(help="the folder that bench.json is written to")] = Path("reports/bench"),
@@ -58,13 +59,17 @@ def bench(
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
     from harness.campaigns.bench import measure
-    from harness.verification.session import Session, check_usage
+    from harness.verification import usage
+    from harness.verification.session import Session
 
     spec = preset(model)
     timeouts = Timeouts(timeout, start_timeout)
     for count in tokens or ():
         prompt_for(layout_of(count, spec.window, 0), spec)
-    check_usage(setting, serving_python)
+    if batch and step:
+        raise UsageError("batch and step", f"{batch} and {step}", "one of the two")
+    batch = batch or 1
+    usage.check(setting, spec, serving_python, reference_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
     counts = tokens or TOKENS
     rows: list[dict] = []
@@ -109,10 +114,11 @@ def _together(
         barrier = manager.Barrier(jobs)
         work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
         rates = []
-        for _, rate in in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts):
-            if isinstance(rate, DriverFailure):
-                barrier.abort()
-            rates.append(rate)
+        with closing(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)) as streams:
+            for _, rate in streams:
+                if isinstance(rate, DriverFailure):
+                    barrier.abort()
+                rates.append(rate)
     return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
 
 

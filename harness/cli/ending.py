@@ -8,7 +8,7 @@ import tempfile
 import traceback
 
 from harness.cli import streams
-from harness.drivers.signals import Ended, heed
+from harness.drivers.signals import Ended, heed, ignore
 from harness.text import one_line
 
 BY_SIGNAL = 128
@@ -19,23 +19,33 @@ def main() -> int:
     """Run a command. The exit code: 0 as it should be, 1 a divergence and nothing else, 2 bad input, 3 a driver, the
     environment, or anything that nobody foresaw; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP, whatever was found before."""
     output = streams.harden()
-    heed()
     try:
-        from harness.cli import app
-
-        code = app.run()
-    except Ended as ended:
-        print(ended, file=sys.stderr)
-        code = ended.code
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) and error.code > BY_SIGNAL else unforeseen(error)
-    except BaseException as error:
-        code = unforeseen(error)
+        code = _ended()
+        ignore()
+    except Ended as late:  # between the command's end and the line above
+        ignore()
+        code = late.code
     sys.stdout.flush()
     if output.failure:
         print(f"error: standard output could not be written: {output.failure.strerror}", file=sys.stderr)
         return 3
     return code
+
+
+def _ended() -> int:
+    try:
+        heed()
+        from harness.cli import app
+
+        return app.run()
+    except Ended as ended:
+        ignore()
+        print(ended, file=sys.stderr)
+        return ended.code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) and error.code > BY_SIGNAL else unforeseen(error)
+    except BaseException as error:
+        return unforeseen(error)
 
 
 def unforeseen(error: BaseException) -> int:

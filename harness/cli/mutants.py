@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def mutants(
     setting: Setting,
 ) -> None:
     """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
-    from harness.verification.session import check_usage
+    from harness.verification import usage
 
     spec = options.preset_with(model, window)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
@@ -64,7 +65,7 @@ def mutants(
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
     declared = list(load(cases).declared)
-    check_usage(setting, serving_python)
+    usage.check(setting, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)
     command = shlex.join(["harness", *sys.argv[1:]])
@@ -87,9 +88,10 @@ def mutants(
 
     with claimed("out", out):
         recorder = parts.begin("out", out, command)
-        with finishing(say, write):
-            arguments = [(name, spec, setting, examples, declared) for name in chosen]
-            for (name, *_), found in in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts):
+        arguments = [(name, spec, setting, examples, declared) for name in chosen]
+        hunts = in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts)
+        with finishing(say, write), closing(hunts):
+            for (name, *_), found in hunts:
                 kill, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
                 recorder.extend(shown := told(kill, smallest, setting, spec))
                 recorder.note("kill", [kill.to_dict()])

@@ -105,19 +105,23 @@ def _run(name: str, folder: Path, host: str, profile: str, engines: int, done: l
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
     start = time.monotonic()
-    code = -signal.SIGKILL
+    process = _started(words)
     try:
-        code = _waited_for([sys.executable, "-m", *words])
+        _wait(process)
     finally:
-        done.append(ended(name, folder, code, time.monotonic() - start))
+        done.append(ended(name, folder, process.returncode, time.monotonic() - start))
 
 
-def _waited_for(command: list[str]) -> int:
-    """The exit code of a command that ends with this process. It is in a session of its own, so that a signal reaches it once,
-    from here: then it has `PATIENCE` to make its report."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+def _started(words: list[str]) -> subprocess.Popen:
+    """A module that runs in a session of its own, so that a signal reaches it once, from here, and that ends with this process."""
+    command = [sys.executable, "-m", *words]
+    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+
+
+def _wait(process: subprocess.Popen) -> None:
+    """Wait for its end. A signal that ends this process is handed on, and it has `PATIENCE` to make its report."""
     try:
-        return process.wait()
+        process.wait()
     except Ended as asked:
         with unheeded():
             process.send_signal(asked.number)

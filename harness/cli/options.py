@@ -13,6 +13,7 @@ import typer
 from harness.cli.command import Bounds, Command
 from harness.drivers import timeouts
 from harness.drivers.timeouts import Timeouts
+from harness.errors import UsageError
 from harness.families.gemma4.presets import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
@@ -39,6 +40,10 @@ BOUNDS = {
 }
 """The numbers of all commands: an option means the same in each."""
 
+NARROWEST = 3
+GENERATED = 8
+"""Windows of the longest generated layout (`harness.campaigns.soak.drawn`)."""
+
 
 class Checked(Command):
     """A command of this harness."""
@@ -64,12 +69,16 @@ TIMEOUTS = Timeouts()
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:
-    """A preset, with another window if one is given.
+    """A preset, with another window if one is given, that layouts are generated for.
 
     Raises:
         UsageError: there is no such preset, or the window is not allowed.
     """
     spec = preset(model)
+    longest = (spec.max_length - 1) // GENERATED
+    if window is not None and not NARROWEST <= window <= longest:
+        why = f"an image of 1 token and one of window - 1 must differ, and layouts of {GENERATED} windows fit into {spec.name}"
+        raise UsageError("window", window, f"{NARROWEST} to {longest}: {why}")
     return spec if window is None else spec.with_(window=window)
 
 

@@ -41,25 +41,30 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from harness.engines.vllm.overlays import check_names
     from harness.report.bundle import write_report
     from harness.report.terminal import summary_table
     from harness.verification.session import Session, host_of
+    from harness.verification.usage import check_overlays, version_of
 
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
-    for name in only or ():
-        catalogue.case(name, "only")
-    check_names(setting.overlays)
     host = host_of(serving_python)
+    check_overlays(setting.overlays, version_of(serving_python))
     whole = catalogue.entries(host, serving_python)
+    for field, values, there in (
+        ("only", only, [case.name for case, _ in whole]),
+        ("backend", backend, [entry.engine.backend for _, entry in whole]),
+    ):
+        for value in values or ():
+            if value not in there:
+                raise UsageError(field, value, f"what the catalogue of this machine ({host}) has: {', '.join(dict.fromkeys(there))}")
     chosen = [
         (case, entry.with_(overlays=setting.overlays))
         for case, entry in whole
         if (not only or case.name in only) and (not backend or entry.engine.backend in backend)
     ]
     if not chosen:
-        raise UsageError("backend", backend, "no setting of the catalogue has it")
+        raise UsageError("backend", ", ".join(backend or ()), f"one that {', '.join(only or ())} is verified with")
     out = options.folder(out, "reports/latest", whole=not (only or backend))
     command = shlex.join(["harness", *sys.argv[1:]])
     results: list[CaseResult] = []

@@ -30,14 +30,14 @@ def with_setting(*names: str, **defaults: Any) -> Callable[[Callable], Callable]
 
     def decorate(command: Callable) -> Callable:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "setting"]
-        taken = [_parameter(name, *OPTIONS[name], defaults) for name in chosen]
+        taken = {name: _parameter(name, *OPTIONS[name], defaults) for name in chosen}
 
         @wraps(command)
         def called(**values: Any) -> Any:
-            given = {name: _read(values.pop(name), *OPTIONS[name]) for name in chosen}
+            given = {name: _read(values.pop(one.name), *OPTIONS[name]) for name, one in taken.items()}
             return command(**values, setting=Setting.of(**given))
 
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *taken)]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *taken.values())]
         called.__signature__ = inspect.Signature(keyword)
         called.__annotations__ = {p.name: p.annotation for p in keyword}
         return called
@@ -51,10 +51,12 @@ def _parameter(name: str, kind: Any, default: Any, option: Option, defaults: dic
     one = str if option.read or option.write is not str else get_args(kind)[0] if several else kind
     annotation = Annotated[list[one] | None if several else one, typer.Option(option.flag, help=option.help)]
     default = defaults.get(name, None if several else default)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(option.flag.removeprefix("--").replace("-", "_"), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _read(value: Any, kind: Any, default: Any, option: Option) -> Any:
     if get_origin(kind) is tuple:
-        return tuple(map(option.read, value or ())) if option.read else tuple(value or ())
+        value = tuple(map(option.read, value or ())) if option.read else tuple(value or ())
+    if option.check:
+        option.check(value)
     return value

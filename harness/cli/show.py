@@ -16,6 +16,9 @@ from harness.families.gemma4.presets import PRESETS
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 
+WIDEST = 1024
+"""Tokens of the longest layout that is printed."""
+
 
 def show(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
@@ -30,12 +33,13 @@ def show(
         return
     if layout is None:
         raise UsageError("layout", None, "give a layout, or --models")
-    if window < 1:
-        raise UsageError("window", window, "a window is at least 1 token")
     parsed = Layout.parse(layout)
-    for name in policy or ["clamp"]:
+    if len(parsed) > WIDEST:
+        raise UsageError("layout", layout, f"at most {WIDEST} tokens, since each is a row and a column; this has {len(parsed)}")
+    for name in policy or ():
         if name not in POLICIES:
             raise UsageError("policy", name, f"one of {', '.join(POLICIES)}")
+    for name in policy or ["clamp"]:
         for sliding in (True, False):
             kind = "sliding" if sliding else "full"
             console.print(Text.assemble((name, "bold"), f" on {kind} layers: {POLICIES[name].sentence}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -43,11 +44,11 @@ def soak(
 ) -> None:
     """Verify generated layouts on settings that are right: V1, and V2 with the patch. Exit code 1 if one diverges, 3 if one has
     no answer."""
-    from harness.verification.session import check_usage
+    from harness.verification import usage
 
     spec = options.preset_with(model, window)
     timeouts = Timeouts(timeout, start_timeout)
-    check_usage(setting, serving_python)
+    usage.check(setting, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"
         of = identity(spec, setting, batch, serving_python, reference_python)
@@ -77,10 +78,9 @@ def soak(
             part = Extent(len(answers), layouts, "layouts", why).to_dict() if why else None
             atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
 
-        with finishing(say, write):
-            for (name, number, first, end, *_), came in in_parallel(
-                block, todo, jobs, serving_python, reference_python, timeouts
-            ):
+        blocks = in_parallel(block, todo, jobs, serving_python, reference_python, timeouts)
+        with finishing(say, write), closing(blocks):
+            for (name, number, first, end, *_), came in blocks:
                 if isinstance(came, DriverFailure):
                     gone = [index for index in range(first, end) if (name, number, index) not in answers]
                     came = [unanswered(name, number, index, came) for index in gone]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
 
 from harness.captures.capture import Capture
-from harness.compare import diagnosis, logits
+from harness.compare import diagnosis, logits, surplus
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
 from harness.compare.loaded import Weights, check_checkpoints
@@ -20,13 +21,14 @@ from harness.compare.verdict import Verdict
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.text import listed
 
 FLOOR = ("logits", "again.logits")
 """The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
 ROUNDING = 0.5
 """The largest share of the spread of the logits that the reference's own error may have at the median position. Logits of
 another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
-0.1 was measured, in float16 (docs/measurements.md)."""
+0.045 was measured, in bfloat16 (docs/measurements.md)."""
 Compared = list[tuple[LayerResult, Difference]]
 Meaning = tuple[Verdict, list[str], Declared | None]
 """The verdict, the sentences of the diagnosis, and the declaration that is meant."""
@@ -55,7 +57,7 @@ def judge(
     layers = [both.layer(facts, one, declared) for facts, one in zip(serving.facts["layers"], differences, strict=True)]
     found = both.logits()
     compared = list(zip(layers, differences, strict=True))
-    first = next((layer.index for layer, difference in compared if not difference.equal), None)
+    first = next((layer.index for layer in layers if layer.differs), None)
     if first is not None:
         verdict, words, meant = both.masks_differ(compared, declared)
     else:
@@ -168,17 +170,29 @@ class _Both:
             reference_policy=policy,
             serving_policy=policy
             if difference.equal
-            else next(self._explanations(ours, sliding, declared and declared.policy), None),
+            else next(self._explanations(ours, sliding, declared and _name(declared)), None),
             first_difference=difference.first(self.layout),
             attention_max_abs_diff=_distance(f"attention.{index}", self.reference, self.serving),
             hidden_max_abs_diff=_distance(f"hidden.{index}", self.reference, self.serving),
             declared_ranges=facts["ranges"],
             masks={"reference": encoded, "serving": encoded if difference.equal else encode_mask(ours)},
+            surplus=surplus.runs(self.serving.surplus(index)),
         )
+
+    @cached_property
+    def steps(self) -> surplus.Steps:
+        return surplus.Steps(self.serving.facts["steps"], self.serving.tokens)
 
     def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
         backend = self.serving.facts["engine"]["backend"]
-        return diagnosis.explanations(mask, self.layout, self.spec.window, self.rows, backend, sliding=sliding, first=first)
+        among = (mask, self.layout, self.spec.window, self.rows, backend)
+        whole = diagnosis.explanations(*among, sliding=sliding, first=first)
+        if not self.steps.split(self.layout):
+            yield from whole
+            return
+        names = list(whole)
+        cut = [name for name in diagnosis.explanations(*among, sliding=sliding, visible=self.steps.visible) if name not in names]
+        yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: name != first)
 
     def masks_are_equal(
         self, compared: Compared, found: LogitsResult, declared: Declared | None, imprecise: Declared | None
@@ -219,7 +233,7 @@ class _Both:
         if found.ratio > logits.FACTOR:
             return ""
         lost = self.reference.facts.get("loaded", {}).get("not_finite") or []
-        cause = f", and neither is the checkpoint's own {', '.join(lost[:3])}" if lost else ""
+        cause = f", and neither is the checkpoint's own {listed(lost)}" if lost else ""
         if both := found.not_finite.get("both"):
             return f"the logits of both sides {_no_numbers(both)}, which is no divergence of serving: {self._source(both)}{cause}"
         if alone := found.not_finite.get("reference"):
@@ -243,13 +257,19 @@ class _Both:
         return Verdict.DIVERGED, words, declared
 
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
-        """Every layer and KV head group of this side is as declared."""
+        """Every layer and KV head group of this side is as declared. Where images that are split are declared, only the pairs
+        that their step could see are meant, and their rows may count keys beyond it."""
+        visible = self.steps.visible if declared.split else np.True_
         return all(
-            np.array_equal(wanted[self.rows], group[self.rows])
+            np.array_equal((wanted & visible)[self.rows], group[self.rows])
             for layer, difference in compared
             for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
             for group in getattr(difference, side)
-        )
+        ) and (side == "reference" or all(not layer.surplus or declared.split and self._beyond(layer) for layer, _ in compared))
+
+    def _beyond(self, layer: LayerResult) -> bool:
+        """All keys that a layer's rows count beside their own can be later soft tokens of their own image."""
+        return self.steps.beyond(self.layout, self.serving.surplus(layer.index))
 
     def _shows(self, imprecise: Declared | None) -> bool:
         """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
@@ -258,27 +278,34 @@ class _Both:
 
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
-        wrong = [pair for pair in compared if not pair[1].equal]
-        alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra)
+        wrong = [pair for pair in compared if pair[0].differs]
+        alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra, pair[0].surplus or [])
         words = []
         for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
             members = list(group)
             layer, difference = members[0]
             kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
             indices = [member.index for member, _ in members]
-            names = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
-            words.append(diagnosis.sentence(kind, indices, difference, names, self.layout, self.spec.window, self.setting))
+            if not difference.equal:
+                names = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
+                words.append(diagnosis.sentence(kind, indices, difference, names, self.layout, self.spec.window, self.setting))
+            if layer.surplus:
+                words.append(surplus.sentence(kind, indices, layer.surplus, layer.declared_ranges, self.steps, self.layout))
         return words
 
 
 def _no_numbers(positions: list[int]) -> str:
-    more = f" and {len(positions) - 5} more" if len(positions) > 5 else ""
-    return f"are not finite at position{'s' if len(positions) > 1 else ''} {', '.join(map(str, positions[:5]))}{more}"
+    return f"are not finite at position{'s' if len(positions) > 1 else ''} {listed(positions, 5)}"
 
 
 def _gone(declared: Declared) -> str:
     what = f"divergence `{declared.policy}`" if declared.policy else "imprecision of the logits"
     return f"the declared {what} is gone; remove its declaration ({declared.link})"
+
+
+def _name(declared: Declared) -> str:
+    """The name of a declared policy, as `_Both._explanations` gives it."""
+    return surplus.cut(declared.policy) if declared.split else declared.policy
 
 
 def _declared(declared: Declared) -> str:

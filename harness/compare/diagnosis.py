@@ -6,23 +6,28 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from harness.compare import surplus
 from harness.compare.masks import Difference
 from harness.compare.setting import Setting
 from harness.engines.vllm.attention_backends import vllm_name
 from harness.masks import policies
 from harness.prompts.layout import Layout
 
+SPLIT = "an image is split over steps and loses its forward half; vLLM #23969, #52306"
+
 
 def explanations(
-    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None
+    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None,
+    visible: np.ndarray | None = None,
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
-    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out."""
+    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out. Of ``visible`` (N, N) pairs
+    alone, if it is given."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     possible = (policy for policy in policies.POLICIES.values() if policy.backend in ("", vllm_name(backend)))
     names = [policy.name for policy in possible if sliding or policy.on_full]
     names.sort(key=lambda name: name != first)
-    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows)
+    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows, visible=visible)
 
 
 def sentence(
@@ -37,13 +42,15 @@ def sentence(
     if not names:
         return f"{where}: no known policy explains the serving mask{some} ({counts}): {_where(wrong, layout, setting)}"
     policy, *others = names
+    known, cut = surplus.uncut(policy)
     same = f" (here the same as {', '.join(f'`{name}`' for name in others)})" if others else ""
     concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
     named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
     named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
-    found = policies.POLICIES[policy]
+    found = policies.POLICIES[known]
     effect = found.effect.format(images=named or "text", window=window)
-    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {found.cause}"
+    cause = SPLIT if cut else found.cause
+    return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {cause}"
 
 
 def _where(wrong: np.ndarray, layout: Layout, setting: Setting) -> str:

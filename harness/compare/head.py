@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.captures.capture import Capture
+from harness.text import listed
 
 NAMED = 8
 """Tokens that a sentence names."""
@@ -59,6 +60,4 @@ class Head:
 
 
 def _tokens(tokens: set[int]) -> str:
-    named = ", ".join(map(str, sorted(tokens)[:NAMED]))
-    more = f" and {len(tokens) - NAMED} more" if len(tokens) > NAMED else ""
-    return f"token{'s' if len(tokens) > 1 else ''} {named}{more}"
+    return f"token{'s' if len(tokens) > 1 else ''} {listed(sorted(tokens), NAMED)}"

@@ -16,7 +16,8 @@ PRECISIONS = {"tf32": "TF32"}
 class Declared:
     """A divergence that is known. One of three says what is seen:
 
-    - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``);
+    - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``); with ``split`` an image
+      that is split over steps sees itself up to the end of each step only, and may count later soft tokens of its own;
     - ``precision``: every mask is equal, and the logits are within the bound whose floor is the error of the reference with
       products in this precision, one of `PRECISIONS`, measured in the same run;
     - ``failure``: the serving side fails with this in its message.
@@ -40,6 +41,7 @@ class Declared:
     dtypes: tuple[str, ...] = ()
     precision: str = ""
     failure: str = ""
+    split: bool = False
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:

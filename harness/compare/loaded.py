@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.captures.capture import Capture
-
-NAMED = 3
-"""Tensors that a sentence names."""
+from harness.text import listed
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,10 @@ class Weights:
 
     @classmethod
     def of(cls, reference: Capture, serving: Capture) -> Weights:
-        """From the checksums that captures carry; those of a capture without any are not compared."""
-        theirs, ours = (side.facts.get("loaded", {}).get("weights", {}) for side in (reference, serving))
-        if not theirs or not ours:
+        """From the checksums that captures carry; of one that says nothing of what was loaded nothing is said."""
+        if not all("loaded" in side.facts for side in (reference, serving)):
             return cls([], [], [], 0)
+        theirs, ours = (side.facts["loaded"]["weights"] for side in (reference, serving))
         both = [name for name in theirs if name in ours]
         form = [name for name in both if ours[name][1] is None or ours[name][0] != theirs[name][0]]
         comparable = [name for name in both if name not in set(form)]
@@ -37,12 +35,12 @@ class Weights:
         """What makes it a divergence."""
         if not self.other:
             return []
-        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {_named(self.other)}"]
+        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {listed(self.other)}"]
 
     @property
     def notes(self) -> list[str]:
-        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {_named(self.form)}"]
-        lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {_named(self.lost)}"]
+        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {listed(self.form)}"]
+        lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {listed(self.lost)}"]
         return form * bool(self.form) + lost * bool(self.lost)
 
 
@@ -58,7 +56,3 @@ def check_checkpoints(reference: Capture, serving: Capture) -> None:
 def _tied(name: str, theirs: dict) -> bool:
     """The head is the table of embeddings."""
     return name == "lm_head.weight" and list(theirs[name]) in [list(held) for other, held in theirs.items() if other != name]
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

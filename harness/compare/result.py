@@ -41,7 +41,8 @@ class LayerResult:
     explains the observed mask. ``attention_max_abs_diff`` and ``hidden_max_abs_diff`` compare the
     attention output before o_proj and the hidden state after the layer. ``masks`` has "reference"
     and "serving" (`encode_mask`; the first KV head group that differs, else group 0).
-    ``declared_ranges`` are the image ranges that this layer's own metadata carried in serving.
+    ``surplus`` has, where the rows of serving count keys beside those that they attend, runs of queries [first, last, how many
+    keys] (of the KV head group that has most of it). ``declared_ranges`` are the image ranges that this layer's own metadata carried in serving.
     """
 
     index: int
@@ -59,11 +60,12 @@ class LayerResult:
     hidden_max_abs_diff: float | None
     declared_ranges: list[list[int]] | None
     masks: dict[str, str]
+    surplus: list[list[int]] | None = None
 
     @property
     def differs(self) -> bool:
-        """Whether the observed masks of the two sides differ."""
-        return bool(self.missing or self.extra)
+        """Whether the observed masks of the two sides differ, or serving counts keys beside its own."""
+        return bool(self.missing or self.extra or self.surplus)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def heed() -> None:
             signal.signal(number, _end)
 
 
+def ignore() -> None:
+    """Ignore these signals from now on: the command has ended, with an exit code that stays."""
+    for number in ASKED:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def unheeded() -> Iterator[None]:
     """These signals are ignored: for what is short and has to be whole."""

@@ -167,11 +167,14 @@ POLICIES = {
 
 
 def explanations(
-    mask: np.ndarray, spans: Spans, window: int, names: Iterable[str], *, sliding: bool, rows: np.ndarray | slice = slice(None)
+    mask: np.ndarray, spans: Spans, window: int, names: Iterable[str], *, sliding: bool, rows: np.ndarray | slice = slice(None),
+    visible: np.ndarray | None = None,
 ) -> Iterator[str]:
-    """Those of ``names``, in order, whose policy gives exactly this (tokens, tokens) mask in ``rows``."""
+    """Those of ``names``, in order, whose policy gives exactly this (tokens, tokens) mask in ``rows``; of ``visible`` pairs
+    alone, if it is given."""
     for name in names:
-        if np.array_equal(mask[rows], _mask(name, len(mask), tuple(spans), window, sliding)[rows]):
+        wanted = _mask(name, len(mask), tuple(spans), window, sliding)
+        if np.array_equal(mask[rows], (wanted if visible is None else wanted & visible)[rows]):
             yield name
 
 

@@ -5,8 +5,10 @@ the weight 1/|A|, and with a one-hot code of the key's position as value: in a p
 keys, position p is 1 on channel ``p % C``. The output is then 1/|A| on the channels of the keys that
 were attended and 0 on all others. ceil(N / C) passes recover N keys.
 
-|A| is the number of channels that are not 0; where their value is not 1/|A| the kernel did something
-that the probe does not understand, and that is an error. Packing several keys into a channel as
+|A| is the number of channels that are not 0. Where their value is 1/(|A| + m) in all of them, the row shares its attention
+with m keys more, whose values add nothing: keys that nothing was written for yet, or whose values are masked apart from
+their scores. m is told if the precision of the weights leaves one number. Where their value is anything else the kernel did
+something that the probe does not understand, and that is an error. Packing several keys into a channel as
 powers of two would need fewer passes, but has masks that cannot be told apart: the outputs
 (1, 1.5, 2) are the keys (4, 6, 8) of |A| = 4 as well as (6, 9, 12) of |A| = 6.
 """
@@ -20,7 +22,7 @@ import torch
 
 
 class ProbeError(RuntimeError):
-    """The weights did not come out as 1/|A|; nothing can be said about the mask."""
+    """The weights did not come out as 1/|A|, or 1/(|A| + m); nothing can be said about the mask."""
 
 
 def passes_for(tokens: int, channels: int) -> int:
@@ -37,8 +39,8 @@ def codes(positions: torch.Tensor, channels: int, index: int, dtype: torch.dtype
 
 @dataclass(frozen=True)
 class Recovered:
-    """A mask and what was seen beside it. All of it may still be in the making on a GPU; `check` waits for it, `doubtful`
-    does not.
+    """A mask and what was seen beside it. All of it may still be in the making on a GPU; `surplus` waits for it,
+    `doubtful` does not.
 
     ``mask`` is bit-packed, uint8 (..., KV head groups, rows, bytes); per row and query head ``count`` keys with weights
     from ``least`` to ``most``; ``apart`` (..., rows, KV head groups) says where a group's query heads do not agree.
@@ -53,7 +55,7 @@ class Recovered:
 
     @property
     def doubtful(self) -> torch.Tensor:
-        """Whether `check` raises, a boolean on the mask's device."""
+        """Whether `surplus` raises or finds some, a boolean on the mask's device."""
         return self._wrong(self._off()).any() | self.apart.any()
 
     def _off(self) -> torch.Tensor:
@@ -63,25 +65,58 @@ class Recovered:
     def _wrong(self, off: torch.Tensor) -> torch.Tensor:
         return (self.count > 0) & ~(off <= self.slack)
 
-    def check(self) -> None:
-        """
+    def surplus(self) -> torch.Tensor | None:
+        """How many keys beside those of ``mask`` each row counts, int32 (..., KV head groups, rows); None if none does.
+
         Raises:
-            ProbeError: some row's outputs are not all 0 or 1/|A|, or the query heads of a KV head group do not agree.
+            ProbeError: some row's outputs are not all 0 or 1/(|A| + m) for one number m, or all rows have the same share of
+                the 1/|A| that they should have, or the query heads of a KV head group do not agree.
         """
         off = self._off()
         wrong = self._wrong(off)
-        if wrong.any():
-            broken = ~torch.isfinite(off) & wrong
-            if broken.any():
-                raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
-            where = tuple(int(index) for index in wrong.nonzero()[0])
+        broken = ~torch.isfinite(off) & wrong
+        if broken.any():
+            raise ProbeError(f"the kernel's output is not finite in {int(broken.any(-1).sum())} rows")
+        more, told = self._more()
+        unexplained = wrong & ~told
+        if unexplained.any():
+            where = tuple(int(index) for index in unexplained.nonzero()[0])
             raise ProbeError(
-                f"the weights of {int(wrong.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
+                f"the weights of {int(unexplained.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
                 f"{int(self.count[where])} keys with weights from {float(self.least[where]):.5g} to {float(self.most[where]):.5g}"
             )
         if self.apart.any():
             *_, row, group = (int(index) for index in self.apart.nonzero()[0])
             raise ProbeError(f"the query heads of KV head group {group} do not agree in row {row}")
+        if not wrong.any():
+            return None
+        more = torch.where(wrong, more, 0)
+        if self._scaled(more):
+            raise ProbeError(f"the weights of all {int((self.count > 0).any(-1).sum())} rows are the same share of 1/|A|: values are scaled")
+        return self._by_group(more)
+
+    def _more(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The m of weights that are 1/(|A| + m), int32, and where the slack leaves exactly one; per row and query head."""
+        fewest = torch.ceil((1 - self.slack) / self.least.double())
+        greatest = torch.floor((1 + self.slack) / self.most.double())
+        told = (fewest == greatest) & (fewest > self.count)
+        return torch.where(told, fewest - self.count, 0).int(), told
+
+    def _scaled(self, more: torch.Tensor) -> bool:
+        """Whether rows with different numbers of keys all count the same multiple of them: no keys do that, a factor does."""
+        attended = self.count > 0
+        counts, multiples = self.count[attended].double(), (more / self.count.clamp_min(1))[attended]
+        return bool((counts != counts[0]).any() and (multiples > 0).all() and (multiples == multiples[0]).all())
+
+    def _by_group(self, more: torch.Tensor) -> torch.Tensor:
+        """The same for the query heads of each KV head group, which have to agree."""
+        groups = self.apart.shape[-1]
+        grouped = more.unflatten(-1, (groups, -1))
+        apart = (grouped != grouped[..., :1]).any(-1)
+        if apart.any():
+            *_, row, group = (int(index) for index in apart.nonzero()[0])
+            raise ProbeError(f"the query heads of KV head group {group} do not count the same keys in row {row}")
+        return grouped[..., 0].transpose(-1, -2)
 
 
 class Decoder:

@@ -23,7 +23,9 @@ from harness.errors import UsageError
 FORMS = "segments are t3 (text), i5 (image), I5 (image without boi/eoi), v2x7 (video), a6 (audio), each count at least 1"
 LONGEST = 1 << 20
 """Tokens of the longest layout, four times the context of the largest Gemma 4."""
-_SEGMENT = re.compile(r"(?:([tiIa])([1-9]\d*)|v([1-9]\d*)x([1-9]\d*))\Z")
+_SEGMENT = re.compile(r"(?:([tiIa])([1-9][0-9]*)|v([1-9][0-9]*)x([1-9][0-9]*))\Z")
+_WORD = 24
+"""Characters of the longest segment that is read."""
 _NAMES = {"t": "text", "i": "image", "I": "image", "v": "video", "a": "audio"}
 
 
@@ -41,6 +43,9 @@ class Segment:
     @property
     def kind(self) -> str:
         return _NAMES[self.form]
+
+    def __len__(self) -> int:
+        return self.frames * (self.soft + {"t": 0, "I": 0, "v": 3}.get(self.form, 2))
 
     def tokens(self) -> list[tuple[str, int]]:
         """(kind, frame) of each token in order."""
@@ -97,31 +102,31 @@ class Layout:
     segments: tuple[Segment, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Layout:
-        """Read the notation.
+    def parse(cls, text: str, field: str = "layout") -> Layout:
+        """Read the notation; ``field`` is what an error calls it.
 
         Raises:
             UsageError: ``text`` is empty or a segment is not of one of the forms.
         """
         words = text.split()
         if not words:
-            raise UsageError("layout", text, FORMS)
+            raise UsageError(field, text, FORMS)
         segments = []
         for word in words:
-            match = _SEGMENT.match(word)
+            match = _SEGMENT.match(word) if len(word) <= _WORD else None
             if not match:
-                raise UsageError("layout segment", word, FORMS)
+                raise UsageError(f"{field} segment", word, FORMS)
             form, count, frames, soft = match.groups()
             segments.append(Segment("v", int(soft), int(frames)) if frames else Segment(form, int(count)))
-        if sum((segment.soft + 3) * segment.frames for segment in segments) > LONGEST:
-            raise UsageError("layout", text, f"it has at most {LONGEST} tokens")
+        if sum(map(len, segments)) > LONGEST:
+            raise UsageError(field, text, f"it has at most {LONGEST} tokens")
         return cls(tuple(segments))
 
     def __str__(self) -> str:
         return " ".join(map(str, self.segments))
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return sum(map(len, self.segments))
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:

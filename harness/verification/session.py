@@ -125,8 +125,7 @@ class Session:
         self.reference_python = reference_python
         self.serving_python = serving_python
         self.host = host_of(serving_python)
-        if not inspect(reference_python)["transformers"]:
-            raise EnvironmentFailure(f"{reference_python}: transformers is not installed for this interpreter")
+        check_reference(reference_python)
         self.cache = cache or cache_directory()
         self._pinned = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         self.timeouts = timeouts
@@ -353,6 +352,12 @@ class Session:
     def _log(self, side: str) -> Path:
         self._count += 1
         return self.work / "logs" / f"{side}-{self._count}.log"
+
+
+def check_reference(python: str) -> None:
+    """Raise EnvironmentFailure for what is no interpreter, or one that has no transformers."""
+    if not inspect(python)["transformers"]:
+        raise EnvironmentFailure(f"{python}: transformers is not installed for this interpreter")
 
 
 def check_usage(setting: Setting, python: str) -> None:

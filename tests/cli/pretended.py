@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
 from harness.campaigns.mutation import Kill
+from harness.cli.nightly import _started as start
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from tests.report.results import failed, result
@@ -61,11 +63,17 @@ def measure(session, spec, setting, tokens: int, batch: int, seconds: float) -> 
     return {"tokens": tokens, "batch": batch, "layers": spec.layers, "layouts a minute": 100.0}
 
 
+def started(words: list[str]) -> subprocess.Popen:
+    """A part of a night that pretends too."""
+    return start(["tests.cli.pretended", os.environ[SECONDS], *words[1:]])
+
+
 def main() -> int:
     os.environ[SECONDS] = sys.argv[1]
     sys.argv[:] = ["harness", *sys.argv[2:]]
     import harness.campaigns.bench
     import harness.cli.mutants
+    import harness.cli.nightly
     import harness.cli.soak
     import harness.verification.verify
     from harness.cli import main as run
@@ -75,6 +83,7 @@ def main() -> int:
     harness.cli.mutants._hunt = pretended.hunt
     harness.cli.soak.block = pretended.block
     harness.campaigns.bench.measure = pretended.measure
+    harness.cli.nightly._started = pretended.started
     return run()
 
 

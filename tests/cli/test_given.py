@@ -47,7 +47,7 @@ def test_two_pictures_with_chosen_layers_and_positions(session: Session, picture
     [
         (["--text", "<|image|>"], "text: '<|image|>' is not allowed; <|image|> once for each of the 0 images"),
         (["--image", "pyproject.toml"], "image: 'pyproject.toml' is not allowed; a file with a picture"),
-        (["--text", "w40", "--model", "./tests"], "model: './tests' is not allowed; one of tiny"),
+        (["--text", "w40", "--model", "./tests"], "model: './tests' is not allowed; a preset (tiny"),
         (["--text", "w40", "--observe-layer", "7"], "observe-layer: 7 is not allowed; 0 to 1, the layers of tiny"),
     ],
 )

@@ -99,6 +99,24 @@ def test_bench_keeps_its_rows(tmp_path: Path) -> None:
     assert "layouts a minute" in out
 
 
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_a_night_hands_the_signal_on_and_says_what_was_begun(tmp_path: Path, how: str) -> None:
+    with begun(0.3, "nightly", "--only", "mutants", "--only", "catalogue", "--out", str(tmp_path)) as command:
+        assert within(60, lambda: len(jsonl.read(tmp_path / "catalogue" / parts.FILE)) > 3)
+        command.send_signal(getattr(signal, how))
+        code, out, err = ended(command)
+    assert code == CODES[how] and "Traceback" not in err
+    part = json.loads((tmp_path / "catalogue" / "results.json").read_text())["part"]
+    assert part["ended"] == f"interrupted by {NAMES[how]}" and 3 <= part["done"] < part["planned"]
+    said = f"interrupted by {NAMES[how]}, 1 of 2 parts begun; only catalogue and mutants were asked for"
+    assert said in out and f"This is a part:</strong> {said}" in (tmp_path / "index.html").read_text()
+    assert f"> **This is a part:** {said}." in (tmp_path / "summary.md").read_text()
+    (suite,) = ET.parse(tmp_path / "junit.xml").getroot()
+    assert suite.find("properties/property[@name='part']").get("value") == said
+    errors = [case.get("name") for case in suite.iter("testcase") if case.find("error") is not None]
+    assert "the part catalogue" in errors and f"exit code {CODES[how]}" in (tmp_path / "summary.md").read_text()
+
+
 def test_a_soak_goes_on_from_where_it_was_ended_and_shows_what_it_found(tmp_path: Path) -> None:
     words = ["soak", "--layouts", "41", "--format", "json"]
     with at_work(tmp_path, *words, answers=9) as command:

@@ -42,9 +42,13 @@ def write(
     cached: int = 0,
     coarse: float = 0,
     backend: str = "triton",
+    steps: list[list[int]] | None = None,
+    surplus: np.ndarray | None = None,
+    ranges: list[list[int]] | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
-    were not computed. A reference with products in TF32 is off by ``coarse``, if it was run."""
+    were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
+    layer count ``surplus`` (KV heads, N) keys beside those that they attend."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
     computed = np.arange(len(layout)) >= cached
@@ -59,11 +63,14 @@ def write(
         tensors["observed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):
         tensors[f"mask.{index}"] = np.packbits(mask & computed[:, None], axis=-1)
+        if surplus is not None and SPEC.layers[index] == "s":
+            tensors[f"surplus.{index}"] = surplus.astype(np.int32)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32)
     types = enumerate(SPEC.layer_types)
     own = {
         "token_ids": list(range(len(layout))),
-        "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": None} for index, kind in types],
+        "steps": steps or [[0, len(layout) - 1]],
+        "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": ranges} for index, kind in types],
     }
     facts = {
         "logits_at": list(range(len(layout))),

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.compare.result import CaseResult
 from harness.errors import DriverFailure, EnvironmentFailure
+from harness.prompts.case import Case
+from harness.verification.pipeline import _compared
 
 
 @contextmanager
@@ -53,6 +56,16 @@ def sleep(number: int, folder: Path) -> Iterator[None]:
 def fail(number: int) -> Iterator[None]:
     raise DriverFailure("it died", stage="serving", log="the end")
     yield
+
+
+DEADLY = "t9"
+
+
+def compare(number: int, case: Case, *arguments) -> Iterator[CaseResult]:
+    """Compare as a stream does, but die of the layout `DEADLY`."""
+    if case.layout == DEADLY:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from _compared(number, case, *arguments)
 
 
 class Unpicklable(Exception):

@@ -21,6 +21,7 @@ from harness.verification.pipeline import verify_stream
 from harness.verification.reference_pool import AT_WORK
 from harness.verification.session import Session
 from harness.verification.verify import verify, verify_batch
+from tests.verification import labour
 
 pytestmark = pytest.mark.engine
 
@@ -111,6 +112,16 @@ def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(sessi
     assert verdicts[-1] == {Verdict.PASS}
     assert verdicts.count({Verdict.ERROR}) <= 2
     assert all(verdict in ({Verdict.PASS}, {Verdict.ERROR}) for verdict in verdicts)
+
+
+def test_a_process_that_dies_comparing_makes_an_error_of_one_layout(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.verification.pipeline._compared", labour.compare)
+    results = [result for results in verify_stream(session, BATCHES, V1, SPEC) for result in results]
+    assert [result.layout for result in results] == [str(layout) for batch in BATCHES for layout in batch]
+    for result in results:
+        assert result.verdict is (Verdict.ERROR if result.layout == labour.DEADLY else Verdict.PASS)
+    (dead,) = (result for result in results if result.layout == labour.DEADLY)
+    assert dead.error["stage"] == "comparison" and "the worker process died (signal SIGKILL)" in dead.diagnosis
 
 
 def test_captures_that_were_compared_are_removed_unless_they_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 class AttentionBackend:
     """``name`` is the harness's, ``vllm_name`` vLLM's own. ``implementation`` is the class by which it serves, where that is
     known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name CPU_ATTN is made to resolve to ``cpu_class``, where
-    there is one, since vLLM's CPU platform answers CPU_ATTN whatever is asked. ``cpu_dtypes`` and ``cpu_modes`` are those
+    there is one, since vLLM's CPU platform answers CPU_ATTN whatever is asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes`` and ``cpu_modes`` are those
     in which it is right there.
     """
 
@@ -24,6 +24,7 @@ class AttentionBackend:
     implementation: str = ""
     platforms: tuple[str, ...] = PLATFORMS
     cpu_class: str = ""
+    cpu_name: str = ""
     cpu_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     cpu_modes: tuple[str, ...] = ("eager",)
 
@@ -33,13 +34,15 @@ ATTENTION_BACKENDS = {
     for backend in (
         AttentionBackend(
             "triton", "TRITON_ATTN", "TritonAttentionImpl",
-            cpu_class="vllm.v1.attention.backends.triton_attn.TritonAttentionBackend",
+            cpu_class="vllm.v1.attention.backends.triton_attn.TritonAttentionBackend", cpu_name="TRITON_ATTN",
             cpu_dtypes=("float32", "float16"),  # Triton's interpreter multiplies bfloat16 wrongly
         ),
-        AttentionBackend("cpu", "cpu", "CPUAttentionBackendImpl", ("cpu",), cpu_modes=("eager", "compiled")),
+        AttentionBackend(
+            "cpu", "cpu", "CPUAttentionBackendImpl", ("cpu",), cpu_name="CPU_ATTN", cpu_modes=("eager", "compiled"),
+        ),
         AttentionBackend(
             "flex", "FLEX_ATTENTION", "FlexAttentionImpl",
-            cpu_class="vllm.v1.attention.backends.flex_attention.FlexAttentionBackend",
+            cpu_class="vllm.v1.attention.backends.flex_attention.FlexAttentionBackend", cpu_name="FLEX_ATTENTION",
         ),
         AttentionBackend("flash", "FLASH_ATTN", "FlashAttentionImpl", ("cuda",)),
         AttentionBackend("auto", "auto", platforms=("cuda",)),

@@ -44,7 +44,6 @@ class Engine:
         from vllm import LLM
 
         self.setting = setting
-        known = content(request["checkpoint"])
         self.llm = LLM(
             model=request["checkpoint"],
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
@@ -54,7 +53,8 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
-        self.loaded = {"checkpoint": known, "weights": weights.joined([rank.pop("weights") for rank in installed])}
+        held = weights.joined([rank.pop("weights") for rank in installed])
+        self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
         self.facts = installed[0] if installed else {}
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
@@ -156,7 +156,7 @@ class Engine:
     def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
         """The facts of one prompt."""
         layers = [{**layer, "ranges": rank["ranges"][name].get(str(layer["index"]))} for layer in rank["layers"]]
-        return {"token_ids": token_ids, "layers": layers}
+        return {"token_ids": token_ids, "layers": layers, "steps": rank["steps"][name]}
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams

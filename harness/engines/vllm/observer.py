@@ -67,7 +67,10 @@ class Observer:
         self.pieces: dict[str, list[Piece]] = {}
         self.ranges: dict[str, dict[str, list | None]] = {}
         self.passes_tokens = 0
-        self.recovered: list[tuple[int, probe.Recovered]] = []
+        self.recovered: dict[int, list[tuple[list[tuple[str, torch.Tensor]], probe.Recovered]]] = {}
+        """By layer the probes of each step, with the owners of their rows."""
+        self.steps: dict[str, list[list[int]]] = {}
+        """By request the first and last position of each step."""
         self.probing = Stopwatch(self.runner.device)
         self.collected = 0
         self.saving: dict[int, list[Future]] = {}
@@ -90,7 +93,8 @@ class Observer:
         self.chosen = layers
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
         self.passes_tokens = longest
-        self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, []
+        self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, {}
+        self.steps = {name: [] for name in requests}
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 
@@ -99,7 +103,7 @@ class Observer:
         the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
         self.collected += 1
         saving = self.saving[self.collected] = []
-        answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._failure(), "stacks": {}}
+        answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._explained(), "stacks": {}}
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
             tensors = capture.to_host(tensors)()
@@ -113,8 +117,8 @@ class Observer:
             saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
             answer["stacks"][directory] = {"missing": missing}
         answer["layers"] = [self._facts(layer, index) for index, layer in self._observed_layers()]
-        answer |= {"ranges": self.ranges, "collected": self.collected, "logits": self.head.facts()}
-        self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, []
+        answer |= {"ranges": self.ranges, "steps": self.steps, "collected": self.collected, "logits": self.head.facts()}
+        self.requests, self.pieces, self.ranges, self.recovered = {}, {}, {}, {}
         return answer
 
     def saved(self, collected: int) -> None:
@@ -122,13 +126,19 @@ class Observer:
         for future in self.saving.pop(collected):
             future.result()
 
-    def _failure(self) -> str | None:
-        """What a probe could not explain. It is asked when the step is over, so that no layer waits for its kernels."""
-        for index, recovered in self.recovered:
+    def _explained(self) -> str | None:
+        """Keep what rows count beside their masks; what a probe could not explain. It is asked when all steps are over, so
+        that no layer waits for its kernels."""
+        for index, steps in self.recovered.items():
             try:
-                recovered.check()
+                found = [recovered.surplus() for _, recovered in steps]
             except probe.ProbeError as error:
                 return f"serving, layer {index}: {error}"
+            if any(surplus is not None for surplus in found):
+                self.pieces[f"surplus.{index}"] = [
+                    Piece(owners, recovered.count.new_zeros(recovered.apart.shape) if surplus is None else surplus.transpose(0, 1))
+                    for (owners, recovered), surplus in zip(steps, found, strict=True)
+                ]
         return None
 
     def _stack(self, names: list[str]) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -157,7 +167,7 @@ class Observer:
             stack = values[found.clamp(min=0).to(values.device)]
             if (found < 0).any():
                 stack[(found < 0).to(values.device)] = 0
-            tensors[key] = stack.transpose(1, 2) if key.startswith("mask.") else stack
+            tensors[key] = stack.transpose(1, 2) if key.startswith(("mask.", "surplus.")) else stack
         return tensors, missing
 
     def _attention_layers(self) -> dict:
@@ -225,6 +235,8 @@ class Observer:
             self.rows = self._find_rows()
             self.index = _index(self.rows, self.positions.device)
             self.owners = [(rows.name, rows.positions) for rows in self.rows]
+            for rows in self.rows:
+                self.steps[rows.name].append([int(rows.positions[0]), int(rows.positions[-1])])
         return self.rows
 
     def _find_rows(self) -> list[Rows]:
@@ -292,7 +304,7 @@ class Observer:
             seen = probed.view(tokens, impl.num_heads, channels)
             decoder.add(seen if len(seen) == len(self.index) else seen[self.index])
         recovered = decoder.recovered(kv_heads)
-        self.recovered.append((index, recovered))
+        self.recovered.setdefault(index, []).append((self.owners, recovered))
         self.pieces.setdefault(f"mask.{index}", []).append(Piece(self.owners, recovered.mask.transpose(0, 1)))
         for rows in batch:
             self.ranges[rows.name][str(index)] = releases.declared_ranges(attn_metadata, rows.place)

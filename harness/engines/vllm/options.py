@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, replace
 
-from harness.engines.vllm import attention_backends
+from harness.engines.vllm import arguments, attention_backends
 from harness.engines.vllm.attention_backends import backend
 from harness.errors import UsageError
 from harness.options import check_choices, option
@@ -25,13 +24,6 @@ much of it is taken says `num_gpu_blocks_override`."""
 FREE_MEMORY = 0.05
 """The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else
 where the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
-
-
-def _argument(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise UsageError("serving-arg", text, "NAME=VALUE with the name of an argument of vllm.LLM")
-    return name, value
 
 
 @dataclass(frozen=True)
@@ -55,9 +47,10 @@ class EngineOptions:
         "eager", "--mode", "eager, or compiled with CUDA graphs as production runs it", choices=MODES, label=str
     )
     tensor_parallel: int = option(1, "--tensor-parallel", "number of GPUs", label="tp {}".format)
-    block_size: int = option(32, "--block-size", "tokens a KV block")
+    block_size: int = option(32, "--block-size", "tokens a KV block", label="block {}".format)
     arguments: tuple[tuple[str, str], ...] = option(
-        (), "--serving-arg", "NAME=VALUE, a further argument of vllm.LLM; repeatable", read=_argument, write="=".join
+        (), "--serving-arg", "NAME=VALUE, a further argument of vllm.LLM that schedules or executes requests; repeatable", read=arguments.read, write="=".join, check=arguments.check_own,
+        label=lambda given: " ".join(map("=".join, given)),
     )
 
     def __post_init__(self) -> None:
@@ -110,7 +103,7 @@ class EngineOptions:
 
     def engine_arguments(self, spec: ModelSpec, scenario: Scenario, platform: str) -> dict:
         """The keyword arguments of `vllm.LLM`."""
-        arguments: dict = {
+        own: dict = {
             "dtype": self.dtype,
             "kv_cache_dtype": self.kv_dtype,
             "max_model_len": spec.max_length,
@@ -125,17 +118,12 @@ class EngineOptions:
             "tensor_parallel_size": self.tensor_parallel,
             "seed": 0,
             "disable_log_stats": True,
+            "trust_remote_code": False,
+            "load_format": "safetensors",
         }
         if platform == "cuda":
-            arguments["kv_cache_memory_bytes"] = KV_CACHE_BYTES
-            arguments["gpu_memory_utilization"] = FREE_MEMORY
+            own["kv_cache_memory_bytes"] = KV_CACHE_BYTES
+            own["gpu_memory_utilization"] = FREE_MEMORY
         if platform == "cuda" and self.backend != "auto":
-            arguments["attention_backend"] = backend(self.backend).vllm_name
-        return arguments | {name: _value(value) for name, value in self.arguments}
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+            own["attention_backend"] = backend(self.backend).vllm_name
+        return own | {name: arguments.value(text) for name, text in self.arguments}

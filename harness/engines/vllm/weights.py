@@ -8,6 +8,7 @@ vLLM brings weights into the form of its kernels: on a CPU that leaves nothing o
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ PREFIXES = {
     "language_model.lm_head.": "lm_head.",
     **{f"{name}.": f"model.{name}." for name in ("vision_tower", "embed_vision", "audio_tower", "embed_audio")},
 }
+OLDER = {".moe.experts.": ".experts.", ".moe.per_expert_scale": ".router.per_expert_scale"}
+"""Places of 0.25, whose experts are in a module of their own."""
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _FUSED_EXPERTS = re.compile(r"experts(\.routed_experts)?\.(w13|w2)_weight\Z")
 _ATTENTION = re.compile(r"layers\.(\d+)\.self_attn\.")
@@ -41,15 +44,19 @@ def note_before_processing() -> None:
     process = base_loader.process_weights_after_loading
 
     def noted(model, model_config, *args, **kwargs):
-        model.harness_weights = held(model, model_config.dtype)
+        try:
+            model.harness_weights = held(model, model_config.dtype)
+        except AttributeError:
+            # A release whose layers say in another way what they hold serves all the same; that nothing was compared is a note.
+            traceback.print_exc()
         return process(model, model_config, *args, **kwargs)
 
     base_loader.process_weights_after_loading = noted
 
 
 def held(model, dtype: torch.dtype) -> list[dict]:
-    """Name, starts, shape and checksum in ``dtype`` of each piece; quantized tensors have no values to compare, and those that are
-    not there yet none at all: they have no checksum."""
+    """Name, starts, shape and checksum in ``dtype`` of each piece. Quantized tensors, and those that are not there yet, have no
+    values to compare and so no checksum."""
     return [
         {
             "name": piece.name,
@@ -101,6 +108,8 @@ def _is_saved(module, name: str) -> bool:
 
 def _called(name: str) -> str:
     """The checkpoint's name of a parameter."""
+    for older, newer in OLDER.items():
+        name = name.replace(older, newer)
     for ours, theirs in PREFIXES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
@@ -164,7 +173,7 @@ def _experts(name: str, module, tensor: torch.Tensor) -> Iterator[Piece]:
     fused = _FUSED_EXPERTS.search(name)
     whole = name.removesuffix(fused[0]) + "experts."
     rank = module.moe_config.tp_rank
-    known = module.expert_map
+    known = getattr(module, "expert_map", None)
     places = [0] if known is None else [int(place) for place in (known >= 0).nonzero()]
     for local, first in enumerate(places):
         some = tensor if known is None else tensor[local : local + 1]

@@ -55,11 +55,19 @@ def _build(cache: Path, name: str, write: Callable[[Path], None]) -> None:
     building.mkdir()
     try:
         write(building)
+        _share(building)
         files = {str(path.relative_to(building)): _facts(path) for path in sorted(building.rglob("*")) if path.is_file()}
         (building / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
         os.rename(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _share(entry: Path) -> None:
+    """Give what is in it the mode that the umask gave to the directory itself: safetensors writes files for their user alone."""
+    mode = entry.stat().st_mode & 0o777
+    for path in entry.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def _facts(path: Path) -> dict:

@@ -13,8 +13,8 @@ BLOCK = 1 << 26
 
 
 def content(source: str) -> str:
-    """A hash of the files of a checkpoint, a directory or an id of the Hugging Face hub that was downloaded: their names and
-    every byte of those that either side reads.
+    """What a checkpoint's files are: for a directory a hash of their names and of every byte of those that either side reads, for
+    an id of the Hugging Face hub, of which each side downloads what it needs, the commit that is on this machine.
 
     Raises:
         OSError: a file cannot be read, or the hub's copy is not on this machine.
@@ -23,7 +23,7 @@ def content(source: str) -> str:
     if not directory.is_dir():
         from huggingface_hub import snapshot_download
 
-        directory = Path(snapshot_download(source, local_files_only=True))
+        return Path(snapshot_download(source, local_files_only=True)).name
     files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file())
     whole = hashlib.sha256()
     with ThreadPoolExecutor() as pool:

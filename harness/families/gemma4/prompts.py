@@ -24,19 +24,20 @@ FRAME_SOFT_TOKENS = 70
 """The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
 
 
-def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0) -> Prompt:
-    """The prompt of a layout; the same arguments give the same prompt, and two seeds other words and pictures.
+def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "layout") -> Prompt:
+    """The prompt of a layout, which an error calls ``field``; the same arguments give the same prompt, and two seeds other words
+    and pictures.
 
     Raises:
         UsageError: the layout is longer than the model, has audio and the model no audio tower, or a frame of
             more than `FRAME_SOFT_TOKENS`.
     """
     if len(layout) > spec.max_length - 1:
-        raise UsageError("layout", f"{len(layout)} tokens", f"the model {spec.name} takes at most {spec.max_length - 1}")
+        raise UsageError(field, str(layout), f"it has {len(layout)} tokens; the model {spec.name} takes at most {spec.max_length - 1}")
     if "audio" in layout.kinds and not spec.audio:
-        raise UsageError("layout", str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
+        raise UsageError(field, str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
     if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
-        raise UsageError("layout", str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
+        raise UsageError(field, str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
     words = np.random.default_rng([seed, 1]).integers(FIRST_WORD, spec.vocab, size=len(layout))
     texts = iter(words.tolist())
     token_ids = [ID_OF_KIND[token.kind] if token.kind in ID_OF_KIND else next(texts) for token in layout.tokens]

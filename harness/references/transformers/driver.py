@@ -161,7 +161,7 @@ class Reference:
         from PIL import Image
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint)
+        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint, trust_remote_code=False)
         pictures = [Image.open(path).convert("RGB") for path in prompt.images]
         batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
         batch.pop("attention_mask", None)
@@ -268,8 +268,8 @@ def _probe(original, module, query, key, value, attention_mask, eager: bool, kwa
 def _checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tokens: int, layer: int) -> torch.Tensor:
     """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
     try:
-        if doubtful:
-            recovered.check()
+        if doubtful and (surplus := recovered.surplus()) is not None:
+            raise probe.ProbeError(f"{int((surplus > 0).sum())} rows count up to {int(surplus.max())} keys more than they attend")
         return probe.cut(mask, tokens)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {layer}: {error}") from error

@@ -10,10 +10,9 @@ from harness.drivers import checksum
 from harness.errors import CheckpointError
 from harness.families.gemma4.content import content
 from harness.references.transformers import attention, routing
+from harness.text import listed
 
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
-NAMED = 3
-"""Tensors that a message names."""
 VESTIGES = ("embed_vision.embedding.", "embed_audio.embedding.")
 """Tensors that published checkpoints have from Gemma 3n and neither side has a place for
 (vLLM `gemma4_mm.py`, `load_weights`)."""
@@ -52,7 +51,6 @@ def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
     import transformers
 
     on, own = torch.device(device), getattr(torch, dtype)
-    known = content(checkpoint)
     model = _model(checkpoint, own, on, attention)
     truth = _model(checkpoint, TRUTH[dtype], on, "eager", experts_implementation="eager")
     weights = _weights(model, own)
@@ -61,7 +59,7 @@ def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
             raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
     text = model.config.get_text_config()
     facts = {
-        "loaded": {"checkpoint": known, "weights": weights, "not_finite": _not_finite(model)},
+        "loaded": {"checkpoint": content(checkpoint), "weights": weights, "not_finite": _not_finite(model)},
         "head": {"soft_cap": text.final_logit_softcapping, "scale": 1.0, "vocabulary": text.vocab_size},
         "after": _after(model.generation_config),
         "special": {name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
@@ -80,6 +78,8 @@ def _model(checkpoint: str, dtype: torch.dtype, device: torch.device, implementa
         attn_implementation=implementation,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are named below
+        use_safetensors=True,  # no pickle
+        trust_remote_code=False,
         **more,
     )
     check_keys(checkpoint, info, model.config)
@@ -100,16 +100,10 @@ def check_keys(checkpoint: str, info: dict, config: object) -> None:
         "unexpected": sorted(key for key in info["unexpected_keys"] if not key.startswith(passed_over)),
         "of another shape": [f"{key} {_shape(there)} instead of {_shape(needed)}" for key, there, needed in sorted(info["mismatched_keys"])],
     }
-    words = [f"{len(keys)} {what}: {named(keys)}" for what, keys in wrong.items() if keys]
+    words = [f"{len(keys)} {what}: {listed(keys)}" for what, keys in wrong.items() if keys]
     words += [" ".join(str(message).split()) for message in info.get("error_msgs", ())]
     if words:
         raise CheckpointError(f"{checkpoint}: its tensors are not those of the model; {'; '.join(words)}")
-
-
-def named(keys: list[str]) -> str:
-    """The first of these names, and how many more there are."""
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
 
 
 def _shape(sizes: object) -> str:
@@ -122,7 +116,9 @@ def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, tuple[int,
 
 
 def _not_finite(model: torch.nn.Module) -> list[str]:
-    return [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    """Tensors with values that are no numbers; each is looked at in parts, since there may be no room for a copy."""
+    parts = {name: tensor.flatten().split(checksum.AT_ONCE) for name, tensor in model.state_dict().items()}
+    return [name for name, some in parts.items() if not all(torch.isfinite(part).all() for part in some)]
 
 
 def _after(generation: object) -> dict:

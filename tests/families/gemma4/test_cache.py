@@ -38,6 +38,7 @@ class Writer:
         for name, text in FILES.items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text)
+            (directory / name).chmod(0o600)
 
 
 def files(entry: Path) -> dict[str, str]:

@@ -30,7 +30,8 @@ class Overlay:
 
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
-    ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show.
+    ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show. ``excludes`` are the names
+    of overlays that change the same thing in another way, so that of the two only one can be meant.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Overlay:
     releases: str = TRIED
     equivalent: str = ""
     needs: Needs = Needs.NOTHING
+    excludes: tuple[str, ...] = ()
 
     def check(self, release: str) -> None:
         """Raise ValueError if this release is none that the overlay fits."""

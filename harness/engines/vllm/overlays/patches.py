@@ -68,6 +68,7 @@ PATCHES = [
         _pr_40534,
         source="vllm PR #40534",
         releases=">=0.25.1,<0.33",
+        excludes=("pr-47217", "pr-50539"),
     ),
     Overlay(
         "pr-47217",

@@ -1,0 +1,113 @@
+"""What `harness run` is asked to verify: exactly one of a layout, a case, a drawn picture, and a text with images."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.compare.known import Declared
+from harness.errors import UsageError
+from harness.families.gemma4 import given, pictures, wording
+from harness.families.gemma4.prompts import prompt_for
+from harness.prompts.case import DEFAULT_PICTURE_TEXT, IMAGE, Case
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.verification.catalogue import load
+
+WAYS = "give exactly one of layout, case, picture, and text with images"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A case on a model; ``tokens`` are the lengths of the prompts that are known beforehand: its own, then its mates'."""
+
+    case: Case
+    spec: ModelSpec
+    declared: list[Declared]
+    tokens: tuple[int, ...]
+
+
+def asked(
+    layout: str | None,
+    case: str | None,
+    picture: str | None,
+    image: list[Path],
+    text: str | None,
+    model: str,
+    window: int | None,
+    seed: int,
+    mates: tuple[str, ...],
+    cases: str,
+) -> Asked:
+    """What the options name, on the model that they name.
+
+    Raises:
+        UsageError: they name none or several, or one that the model does not take.
+        EnvironmentFailure: as `harness.families.gemma4.given.model`.
+    """
+    chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
+    chosen = replace(chosen, seed=seed)
+    spec = given.model(chosen.model)
+    if spec.source and chosen.layout:
+        raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
+    spec = spec if window is None else spec.with_(window=window)
+    own = _length(chosen, spec, image)
+    beside = [len(prompt_for(Layout.parse(mate, "mate"), spec, field="mate").token_ids) for mate in mates]
+    return Asked(chosen, spec, declared, (own, *beside) if own else ())
+
+
+def _chosen(
+    layout: str | None, case: str | None, picture: str | None, image: list[Path], text: str | None, model: str, cases: str
+) -> tuple[Case, list[Declared]]:
+    ways = {"layout": layout, "case": case, "picture": picture, "image": " ".join(map(str, image)) or None, "text": text}
+    named = {name: value for name, value in ways.items() if value is not None}
+    if len(named) != 1 and set(named) != {"image", "text"}:
+        fields = " and ".join(named) or "layout, case, picture, image, text"
+        raise UsageError(fields, ", ".join(named.values()) or "none of them", WAYS)
+    if case is not None:
+        return _of_catalogue(case, model, cases)
+    if picture is not None:
+        return Case("run", "a picture", model=model, picture=_size(picture)), []
+    if layout is not None:
+        return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []
+    text = text if text is not None else " ".join([*[IMAGE] * len(image), "What is shown here ?"])
+    wording.check(text, len(image))
+    return Case("run", text, model=model, images=tuple(str(path.absolute()) for path in image), text=text), []
+
+
+def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declared]]:
+    catalogue = load(cases)
+    found = catalogue.case(name)
+    if model not in ("tiny", found.model):
+        raise UsageError("model", model, f"the case {name} is one of the model {found.model}; give its layout for another one")
+    return found, list(catalogue.declared)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9][0-9]{0,9})x([1-9][0-9]{0,9})", text)
+    if not match:
+        raise UsageError("picture", text, "WIDTHxHEIGHT in pixels, such as 48x16")
+    size = int(match[1]), int(match[2])
+    pictures.check_size("picture", text, size)
+    return size
+
+
+def _length(case: Case, spec: ModelSpec, image: list[Path]) -> int | None:
+    """The tokens of the case's prompt, which has the pictures ``image``; None where only the checkpoint's own tokenizer can tell.
+
+    Raises:
+        UsageError: the model does not take it.
+    """
+    if case.layout:
+        return len(prompt_for(Layout.parse(case.layout), spec).token_ids)
+    if len(image) > pictures.MOST:
+        raise UsageError("image", f"{len(image)} images", f"at most {pictures.MOST} in a prompt")
+    named = [("image", str(path), pictures.size_of(path)) for path in image]
+    named += [("picture", "{}x{}".format(*case.picture), case.picture)] if case.picture else []
+    cut = given.pictures(spec)
+    if cut is None:
+        return None
+    soft = [pictures.soft_tokens(field, name, size, cut) for field, name, size in named]
+    text = case.text if case.text is not None else DEFAULT_PICTURE_TEXT
+    return None if spec.source else wording.tokens(text, soft, spec)

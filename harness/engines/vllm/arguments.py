@@ -1,0 +1,100 @@
+"""Which engine arguments may be given beside those that the harness sets, and what their values must be.
+
+The reference is told of nothing that is given here. So what may be given is what schedules, stores and executes requests
+and does not change what is to be computed: of anything else a difference would be blamed on vLLM.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from harness.errors import UsageError
+
+FIELD = "serving-arg"
+OPTIONS = {
+    "model": "--model",
+    "model_weights": "--model",
+    "dtype": "--dtype",
+    "kv_cache_dtype": "--kv-dtype",
+    "enforce_eager": "--mode",
+    "enable_prefix_caching": "--prefix-caching",
+    "block_size": "--block-size",
+    "max_num_batched_tokens": "--chunk",
+    "tensor_parallel_size": "--tensor-parallel",
+    "attention_backend": "--backend",
+}
+"""Arguments that the harness sets from an option of its own."""
+OWN = (
+    "limit_mm_per_prompt",
+    "skip_mm_profiling",
+    "num_gpu_blocks_override",
+    "kv_cache_memory_bytes",
+    "gpu_memory_utilization",
+    "seed",
+    "disable_log_stats",
+    "worker_extension_cls",
+)
+"""Arguments that the harness sets and nobody else."""
+SCHEDULED = (
+    "max_model_len",
+    "max_num_seqs",
+    "enable_chunked_prefill",
+    "long_prefill_token_threshold",
+    "long_prefill_token_threshold_adaptive",
+    "max_num_partial_prefills",
+    "max_long_partial_prefills",
+    "prefill_schedule_interval",
+    "scheduler_reserve_full_isl",
+    "disable_chunked_mm_input",
+    "scheduling_policy",
+    "disable_hybrid_kv_cache_manager",
+    "prefix_caching_hash_algo",
+    "mm_processor_cache_gb",
+)
+EXECUTED = (
+    "attention_config",
+    "disable_cascade_attn",
+    "disable_custom_all_reduce",
+    "all2all_backend",
+    "enable_expert_parallel",
+    "moe_backend",
+    "linear_backend",
+    "kernel_config",
+    "mm_encoder_attn_backend",
+    "mm_encoder_tp_mode",
+)
+COMPILED = ("compilation_config", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level")
+"""Arguments that mean something where the engine compiles."""
+MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED)
+MOST_SEATS = 1024
+"""Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""
+
+
+def read(text: str) -> tuple[str, str]:
+    """(name, value) of NAME=VALUE; raises UsageError if it is none."""
+    name, equals, value = text.partition("=")
+    if not equals or not value or not name.isidentifier():
+        raise UsageError(FIELD, text, "NAME=VALUE with the name of an argument of vllm.LLM, as in Python, and a value")
+    return name, value
+
+
+def check_own(arguments: Sequence[tuple[str, str]]) -> None:
+    """Raise UsageError where a name comes twice, or is one that the harness sets itself."""
+    names = [name for name, _ in arguments]
+    for place, (name, value) in enumerate(arguments):
+        text = f"{name}={value}"
+        if name in names[:place]:
+            raise UsageError(FIELD, text, f"{name} is given twice; give it once")
+        if name in OPTIONS:
+            raise UsageError(FIELD, text, f"the harness sets {name}; use {OPTIONS[name]}")
+        if name in OWN:
+            raise UsageError(FIELD, text, f"the harness sets {name} itself, and there is no option for it")
+
+
+def value(text: str) -> object:
+    """A value as `vllm.LLM` is given it: JSON, and text where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

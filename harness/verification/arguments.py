@@ -1,0 +1,62 @@
+"""Whether a release takes the engine arguments that are given beside those that the harness sets."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from harness.compare.setting import Setting
+from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MOST_SEATS, value
+from harness.engines.vllm.release import Release
+from harness.errors import UsageError
+from harness.families.gemma4.given import LONGEST
+from harness.prompts.model_spec import ModelSpec
+
+
+def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tokens: int) -> None:
+    """Find what the engine would not start with or could not serve a prompt of ``tokens`` with.
+
+    Raises:
+        UsageError: an argument is unknown to the release, not one of `MAY_BE_GIVEN`, or has a value that it does not take.
+        EnvironmentFailure: the release's source has no engine arguments where they are looked for.
+    """
+    if not setting.engine.arguments:
+        return
+    values = {}
+    for name, text in setting.engine.arguments:
+        given = f"{name}={text}"
+        argument = release.arguments.get(name)
+        if argument is None:
+            near = get_close_matches(name, [each for each in MAY_BE_GIVEN if each in release.arguments], 1, 0.7)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(FIELD, given, f"vLLM {version} has no such argument{hint}")
+        if name not in MAY_BE_GIVEN:
+            known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
+            why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"
+            raise UsageError(FIELD, given, f"{why}; what schedules or executes requests may be given: {known}")
+        if name in COMPILED and setting.engine.mode == "eager":
+            raise UsageError(FIELD, given, f"{name} means something with --mode compiled, and the mode is eager")
+        values[name] = value(text)
+        if not argument.admits(values[name]):
+            raise UsageError(FIELD, given, f"vLLM {version} takes {argument.allowed}")
+        if name == "attention_config" and "backend" in values[name]:
+            raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
+    _check_capacity(values, setting, spec, tokens)
+
+
+def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int) -> None:
+    """The engine's own consistency: it finds these when it has loaded everything else. Where the checkpoint takes `LONGEST`
+    tokens and more, the KV cache that it is served with holds 16 times as many."""
+    length = values.get("max_model_len", spec.max_length)
+    most = spec.max_length if spec.max_length < LONGEST else 16 * LONGEST
+    if not tokens < length <= most:
+        raise UsageError(FIELD, f"max_model_len={length}", f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's")
+    step = setting.engine.engine_arguments(spec, setting.scenario, "cpu")["max_num_batched_tokens"]
+    seats = values.get("max_num_seqs", 1)
+    if seats > min(step, MOST_SEATS):
+        raise UsageError(FIELD, f"max_num_seqs={seats}", f"1 to {min(step, MOST_SEATS)}: a step of {step} tokens has one for each sequence")
+    if values.get("enable_chunked_prefill") is False and step < length:
+        raise UsageError(FIELD, "enable_chunked_prefill=false", f"needs --chunk of at least the {length} tokens of max_model_len")
+    threshold = values.get("long_prefill_token_threshold", 0)
+    if threshold > length:
+        raise UsageError(FIELD, f"long_prefill_token_threshold={threshold}", f"0 to {length}, the tokens of max_model_len")
+

