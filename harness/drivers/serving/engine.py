@@ -17,7 +17,7 @@ from harness.checkpoint.content import content
 from harness.checkpoint.prompt import FRAME_SOFT_TOKENS, POOL, Prompt
 from harness.drivers import capture, channel, inputs
 from harness.drivers.hosting import backends
-from harness.drivers.serving import releases, weights
+from harness.drivers.serving import loaded, releases
 from harness.masks.probe import ProbeError
 
 
@@ -50,7 +50,7 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
-        held = weights.joined([rank.pop("weights") for rank in installed])
+        held = loaded.joined([rank.pop("weights") for rank in installed])
         self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
         self.facts = installed[0] if installed else {}
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))

@@ -7,11 +7,11 @@ import os
 import torch
 
 from harness.drivers.hosting import backends
-from harness.drivers.serving import releases, weights
+from harness.drivers.serving import loaded, releases
 from harness.drivers.serving.observer import Observer
 
 backends.host()
-weights.note_before_processing()
+loaded.note_before_processing()
 
 
 class ObserverExtension:
