@@ -39,6 +39,8 @@ OWN = (
     "seed",
     "disable_log_stats",
     "worker_extension_cls",
+    "trust_remote_code",
+    "load_format",
 )
 """Arguments that the harness sets and nobody else."""
 SCHEDULED = (
