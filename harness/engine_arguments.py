@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from harness.checkpoint import pictures
 from harness.checkpoint.given import LONGEST
 from harness.checkpoint.spec import ModelSpec
 from harness.errors import UsageError
@@ -31,7 +32,6 @@ OPTIONS = {
 }
 """Arguments that the harness sets from an option of its own."""
 OWN = (
-    "limit_mm_per_prompt",
     "skip_mm_profiling",
     "num_gpu_blocks_override",
     "kv_cache_memory_bytes",
@@ -58,6 +58,7 @@ SCHEDULED = (
     "disable_hybrid_kv_cache_manager",
     "prefix_caching_hash_algo",
     "mm_processor_cache_gb",
+    "limit_mm_per_prompt",
 )
 EXECUTED = (
     "attention_config",
@@ -73,6 +74,7 @@ EXECUTED = (
 )
 COMPILED = ("compilation_config", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level")
 """Arguments that mean something where the engine compiles."""
+MODALITIES = ("image", "video", "audio")
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""
@@ -125,6 +127,8 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
         values[name] = _value(text)
         if not argument.admits(values[name]):
             raise UsageError(FIELD, given, f"vLLM {version} takes {argument.allowed}")
+        if name == "limit_mm_per_prompt" and not _are_limits(values[name]):
+            raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {pictures.MOST}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
     _check_capacity(values, setting, spec, tokens)
@@ -136,6 +140,10 @@ def _value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def _are_limits(values: dict) -> bool:
+    return all(name in MODALITIES and type(most) is int and 0 <= most <= pictures.MOST for name, most in values.items())
 
 
 def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int) -> None:

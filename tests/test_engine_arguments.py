@@ -9,6 +9,7 @@ import pytest
 from harness import engine_arguments
 from harness.checkpoint.presets import preset
 from harness.errors import EnvironmentFailure, UsageError
+from harness.hunt import NO_VIDEO
 from harness.release import Release, release_of
 from harness.setting import Setting
 
@@ -53,7 +54,17 @@ def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str
 def test_everything_that_the_harness_sets_is_refused() -> None:
     own = Setting().engine_arguments(SPEC, "cuda")
     assert set(own) <= {*engine_arguments.OPTIONS, *engine_arguments.OWN, *engine_arguments.MAY_BE_GIVEN}
-    assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs"}
+    assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
+
+
+def test_what_a_hunt_gives_may_be_given_by_the_command_that_reproduces_it() -> None:
+    check("=".join(NO_VIDEO))
+
+
+@pytest.mark.parametrize("value", ["{\"image\": -1}", "{\"image\": 65}", "{\"picture\": 1}", "{\"image\": true}", "{\"image\": {}}", "[]", "3"])
+def test_limits_are_numbers_of_what_a_prompt_has(value: str) -> None:
+    with pytest.raises(UsageError, match="limit_mm_per_prompt"):
+        check(f"limit_mm_per_prompt={value}")
 
 
 def test_every_other_argument_of_the_release_is_refused() -> None:
