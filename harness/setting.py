@@ -29,6 +29,8 @@ much of it is taken says `num_gpu_blocks_override`."""
 FREE_MEMORY = 0.05
 """The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else where
 the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
+KEPT_WEIGHTS = "HARNESS_KEEP_WEIGHTS"
+"""The environment variable that makes a worker keep what it loaded beside what it packed from it."""
 REFERENCE_ATTENTION = ("eager", "sdpa", "flex_attention")
 
 

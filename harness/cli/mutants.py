@@ -19,6 +19,7 @@ from harness.cli import options
 from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
+from harness.cli.weights import weights as change_each
 from harness.compare.result import CaseResult
 from harness.errors import DriverFailure, UsageError
 from harness.hunt import Kill, hunt, lost, told
@@ -42,6 +43,11 @@ def mutants(
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
     backend: options.Backend = "triton",
     dtype: options.Dtype = "float32",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="change each tensor of serving a little instead; every one must be seen")
+    ] = False,
+    change: Annotated[float, typer.Option(help="with --weights: by which share of its values a tensor is changed")] = 0.01,
+    epsilons: Annotated[bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")] = False,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -49,11 +55,18 @@ def mutants(
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
 ) -> None:
-    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
+    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed.
+
+    With --weights: change each tensor of serving a little and say which no layout of the catalogue shows."""
     from harness import usage
 
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
+    if weights:
+        if only:
+            raise UsageError("only", only[0], "not with --weights, which changes every tensor")
+        folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
+        change_each(folder, spec, base, change, epsilons, serving_python, reference_python, limits, format)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():
         if name not in names:

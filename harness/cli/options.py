@@ -37,6 +37,7 @@ BOUNDS = {
     "jobs": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "engines": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "layouts": Bounds(1, 1_000_000, "at 100 a minute that is a week"),
+    "change": Bounds(1e-9, 1, "a share of a tensor's values, at most all of them", whole=False),
     "examples": Bounds(1, 100_000, "layouts for each mutant"),
 }
 """The numbers of all commands: an option means the same in each."""

@@ -31,7 +31,7 @@ class Engine:
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
         self.salt: str | None = None
-        """Keeps the prefix cache's blocks of different overlays apart."""
+        """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
 
     def load(self, request: dict) -> dict:
         """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
@@ -79,6 +79,22 @@ class Engine:
 
     def memory(self, request: dict) -> dict:
         return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
+
+    def changeable(self, request: dict) -> dict:
+        """The tensors of the worker's model beside those of ``checkpoint`` (`harness.drivers.serving.changes`).
+
+        Raises:
+            RuntimeError: there are several workers, each with a share of the tensors.
+        """
+        if self.ranks != 1:
+            raise RuntimeError("tensors are changed in an engine of one rank")
+        return self.llm.collective_rpc("harness_changeable_tensors", args=(request["checkpoint"],))[0]
+
+    def change(self, request: dict) -> dict:
+        """Change the tensor ``name`` by the share ``by`` of its values; put everything back where the name is empty."""
+        self.llm.collective_rpc("harness_change", args=(request["name"], request["by"]))
+        self.salt = f"{request['name']} {request['by']}" if request["name"] else None
+        return {}
 
     def run(self, request: dict) -> dict | channel.Later:
         """Serve ``prompts`` together, with ``mates`` beside them, and capture them into stacks below ``out``; ``captures``
@@ -176,7 +192,8 @@ class Engine:
                 embedded[list(item.embedded)] = True
             places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
             content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
-            hashes.setdefault(item.modality, []).append(f"{item.modality}-{content:08x}-{item.soft}x{item.frames}")
+            known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (f"-{self.salt}" if self.salt else "")
+            hashes.setdefault(item.modality, []).append(known_as)
         return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, self.salt)
 
     def _processed(self, prompt: Prompt):
@@ -225,7 +242,8 @@ def _kwargs(prompt: Prompt):
 
 def main() -> None:
     engine = Engine()
-    handlers = {"load": engine.load, "overlay": engine.overlay, "run": engine.run, "memory": engine.memory}
+    served = ("load", "overlay", "changeable", "change", "run", "memory")
+    handlers = {name: getattr(engine, name) for name in served}
     channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
 
 

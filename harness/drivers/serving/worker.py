@@ -7,11 +7,12 @@ import os
 import torch
 
 from harness.drivers.hosting import backends
-from harness.drivers.serving import loaded, releases
+from harness.drivers.serving import changes, loaded, releases
 from harness.drivers.serving.observer import Observer
 
 backends.host()
 loaded.note_before_processing()
+changes.keep()
 
 
 class ObserverExtension:
@@ -51,3 +52,10 @@ class ObserverExtension:
             return {"laid": overlays.lay(names, self, releases.version(), self.harness_ledger)}
         except ValueError as error:
             return {"refused": str(error)}
+
+    def harness_changeable_tensors(self, checkpoint: str) -> dict:
+        self.harness_changeable = changes.Changeable(releases.model_of(self))
+        return self.harness_changeable.facts(checkpoint)
+
+    def harness_change(self, name: str, by: float) -> None:
+        self.harness_changeable.change(name, by)
