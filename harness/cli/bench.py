@@ -83,7 +83,8 @@ def bench(
     def write(why: str) -> None:
         part = Extent(len(rows), len(specs) * len(counts), "lengths", why).to_dict() if why else None
         found = {"command": command, "model": model, "setting": setting.label, "part": part, "rows": rows}
-        atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
+        if rows:
+            atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
         parts.end(out)
 
     with claimed("out", out):

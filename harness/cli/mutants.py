@@ -88,10 +88,11 @@ def mutants(
 
     def write(why: str) -> None:
         part = f"{len(chosen)} of {len(names)} mutants were asked for" if only else ""
-        index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
-        atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+        if kills:
+            index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
+            atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+            console.print(f"report: {index}")
         parts.end(out)
-        console.print(f"report: {index}")
 
     with claimed("out", out):
         recorder = parts.begin("out", out, command)

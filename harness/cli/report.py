@@ -75,7 +75,8 @@ def report(
         _say(results, extent(why), format)
 
     def write(why: str) -> None:
-        _write(results, extent(why), out, command, format)
+        if results:
+            _write(results, extent(why), out, command, format)
         parts.end(out)
 
     with claimed("out", out), Session(

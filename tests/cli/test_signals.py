@@ -262,3 +262,12 @@ def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     code, out, err = ended(begun(0, "report", "--out", str(tmp_path)))
     assert (code, out) == (2, "") and err.count("\n") == 1 and parts.FILE in err
     assert (tmp_path / parts.FILE).read_text() == '{"not": "ours"}\n'
+
+
+@pytest.mark.parametrize(("words", "file"), [(["report"], "index.html"), (["mutants"], "kill-matrix.json"), (["bench"], "bench.json")])
+def test_a_run_that_found_nothing_leaves_what_an_earlier_one_has_written(tmp_path: Path, words: list[str], file: str) -> None:
+    (tmp_path / file).write_text("an earlier run's")
+    with at_work(tmp_path, *words, answers=0, seconds=60) as command:
+        command.send_signal(signal.SIGTERM)
+        assert ended(command)[0] == 143
+    assert [path.name for path in tmp_path.iterdir()] == [file] and (tmp_path / file).read_text() == "an earlier run's"
