@@ -21,7 +21,6 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from cases import gpu
 from harness import gpus
 from harness.drivers.orphan import die_with
-from harness.signals import ASKED, leave_terminal, unheeded
 from harness.errors import EnvironmentFailure, UsageError
 from harness.night import GRAVITY, state_of
 from harness.overlays import check_names
@@ -31,6 +30,7 @@ from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.report.parts import Recorder
 from harness.session import Session, host_of, inspect
+from harness.signals import ASKED, leave_terminal, unheeded
 
 for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
     settings.register_profile(

@@ -125,8 +125,14 @@ def _together(
 def _manager() -> SyncManager:
     """A process for what workers share, which ends with this one."""
     manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-    manager.start(die_with, (os.getpid(),))
+    manager.start(_bound, (os.getpid(),))
     return manager
+
+
+def _bound(parent: int) -> None:
+    """Of what fails in the manager those who ask it are told; where they have ended nobody is."""
+    die_with(parent)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _show(rows: list[dict], model: str, setting: Setting, format: options.Format) -> None:

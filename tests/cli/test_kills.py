@@ -147,7 +147,7 @@ def wrong_end(code: int, how: str, hit: bool, err: str) -> str:
         number = getattr(signal, how.split(",")[0].removesuffix(" twice"))
         allowed |= {128 + number, -number}  # the latter before the command has begun to listen
     told = [] if code in allowed else [f"exit code {code} after {how}"]
-    return " ".join(told + (["a traceback"] if "Traceback" in err and code not in (-2,) else []))
+    return " ".join(told + ([f"a traceback: {err[-1500:]}"] if "Traceback" in err and code != -2 else []))
 
 
 def lost(name: str, out: Path, known: int) -> str:
