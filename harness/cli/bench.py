@@ -56,8 +56,8 @@ def bench(
     format: options.FormatOption = options.Format.text,
 ) -> None:
     """Measure verified layouts a minute, and their ratio to a plain forward of the same prompts."""
-    from harness.bench import measure
     from harness import usage
+    from harness.bench import measure
     from harness.session import Session
 
     setting = Setting(backend=backend, runner=runner, dtype=dtype)
