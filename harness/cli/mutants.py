@@ -72,6 +72,7 @@ def mutants(
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(base, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)

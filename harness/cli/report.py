@@ -46,6 +46,7 @@ def report(
             raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     host = host_of(serving_python)
     check_overlays(overlay or (), version_of(serving_python))
     whole = entries(host, serving_python)

@@ -83,6 +83,7 @@ def run(
     from harness.session import Session
     from harness.verify import verify
 
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens)
     console = Console(stderr=True)
     results: list[CaseResult] = []

@@ -48,6 +48,7 @@ def soak(
     spec = options.preset_with(model, window)
     base = Setting(backend=backend, dtype=dtype)
     timeouts = Timeouts(timeout, start_timeout)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(base, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"

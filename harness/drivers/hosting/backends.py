@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from harness.drivers.hosting import mends
+
 HOSTED = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
 CPU_BACKENDS = {
@@ -23,25 +25,12 @@ def host() -> None:
     backend = os.environ.get(HOSTED)
     if backend is None:
         return
-    _contiguous_inputs()
+    from harness.drivers.serving import releases
+
+    mends.mend(releases.version())
     path = CPU_BACKENDS[backend]
     if path is None:
         return
     from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
 
     register_backend(AttentionBackendEnum.CPU_ATTN, path)
-
-
-def _contiguous_inputs() -> None:
-    """oneDNN's matrix product refuses the transposed input that Gemma 4's audio tower gives it
-    (docs/findings/transformers-audio-eager-mask.md); a contiguous copy has the same values."""
-    from vllm import _custom_ops
-
-    if not hasattr(_custom_ops, "onednn_mm"):
-        return
-    original = _custom_ops.onednn_mm
-
-    def onednn_mm(handler, x, bias):
-        return original(handler, x.contiguous(), bias)
-
-    _custom_ops.onednn_mm = onednn_mm

@@ -30,6 +30,8 @@ class Engine:
         self.ranks = 1
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
+        self.patches = 0
+        """To which number of patches the images of the prompts that are served are filled up."""
         self.salt: str | None = None
         """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
 
@@ -53,6 +55,8 @@ class Engine:
         held = loaded.joined([rank.pop("weights") for rank in installed])
         self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
         self.facts = installed[0] if installed else {}
+        if installed:
+            releases.check_runner(setting["runner"], self.facts["runner"])
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
@@ -106,6 +110,7 @@ class Engine:
         mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
         self.count += 1
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
+        self.patches = releases.image_patches([*prompts, *mates])
         ready = {name: self._input(prompt) for name, prompt in names.items()}
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
         observe = self.observe and not request.get("plain")
@@ -194,7 +199,7 @@ class Engine:
             content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
             known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (f"-{self.salt}" if self.salt else "")
             hashes.setdefault(item.modality, []).append(known_as)
-        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, self.salt)
+        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt, self.patches), hashes, places, self.salt)
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""
@@ -207,25 +212,26 @@ class Engine:
         return releases.processed(self.llm, request)
 
 
-def _kwargs(prompt: Prompt):
+def _kwargs(prompt: Prompt, patches: int):
     """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`), which
-    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md)."""
+    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md); images are
+    filled up to ``patches`` of them."""
     from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 
     data: dict = {}
     fields: dict = {}
     images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
     if images:
-        data["pixel_values"] = [pixels[0] for pixels, _ in images]
-        data["pixel_position_ids"] = [positions[0] for _, positions in images]
+        data["pixel_values"] = [inputs.padded([pixels[0]], 0, patches)[0] for pixels, _ in images]
+        data["pixel_position_ids"] = [inputs.padded([positions[0]], -1, patches)[0] for _, positions in images]
         fields.update({name: MultiModalFieldConfig.batched("image") for name in ("pixel_values", "pixel_position_ids")})
     videos = [item for item in prompt.items if item.modality == "video"]
     if videos:
         drawn = [inputs.vision(item) for item in videos]
         counts = torch.tensor([item.frames for item in videos])
-        patches = FRAME_SOFT_TOKENS * POOL**2
-        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, patches)
-        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, patches)
+        most = FRAME_SOFT_TOKENS * POOL**2
+        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, most)
+        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, most)
         data["video_frame_counts"] = counts
         for name in ("pixel_values_videos", "pixel_position_ids_videos"):
             fields[name] = MultiModalFieldConfig.flat_from_sizes("video", counts)

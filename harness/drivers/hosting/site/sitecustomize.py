@@ -36,8 +36,9 @@ def _torchvision_operators():
 
 
 def _triton_interpreter():
-    from harness.drivers.hosting import interpreter
+    from harness.drivers.hosting import distribution, interpreter
 
+    distribution.name_vllm()
     interpreter.host()
 
 
