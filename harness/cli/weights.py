@@ -40,6 +40,7 @@ def weights(
 ) -> None:
     """Change every tensor and say which were not seen. Exit code 1 if one was not, 3 if an engine failed."""
     setting = base.with_(runner="v1")
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     lines, whole = out / f"weights-{spec.name}.jsonl", out / f"weights-{spec.name}.json"
     kinds = ("tensor", "computed", "epsilon")[: 3 if epsilons else 2]
