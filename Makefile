@@ -58,7 +58,7 @@ nightly: $(STAMP)
 	$(BIN)/harness nightly --out reports/nightly --profile $(PROFILE)
 
 clean:
-	rm -rf $(VENV) .venv-gpu .cache reports/latest reports/mutants reports/soak reports/gpu reports/nightly
+	rm -rf $(VENV) .venv-gpu .cache reports/latest reports/mutants reports/soak reports/gpu reports/nightly reports/bench reports/*-part
 
 # On a machine with a GPU: the CUDA build of vLLM in an environment of its own.
 GPU_VENV := .venv-gpu

@@ -69,6 +69,7 @@ def bench(
     if batch and step:
         raise UsageError("batch and step", f"{batch} and {step}", "one of the two")
     batch = batch or 1
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]
     counts = tokens or TOKENS
@@ -84,7 +85,8 @@ def bench(
     def write(why: str) -> None:
         part = Extent(len(rows), len(specs) * len(counts), "lengths", why).to_dict() if why else None
         found = {"command": command, "model": model, "setting": setting.label, "part": part, "rows": rows}
-        atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
+        if rows:
+            atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
         parts.end(out)
 
     with claimed("out", out):
@@ -125,8 +127,14 @@ def _together(
 def _manager() -> SyncManager:
     """A process for what workers share, which ends with this one."""
     manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-    manager.start(die_with, (os.getpid(),))
+    manager.start(_bound, (os.getpid(),))
     return manager
+
+
+def _bound(parent: int) -> None:
+    """Of what fails in the manager those who ask it are told; where they have ended nobody is."""
+    die_with(parent)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _show(rows: list[dict], model: str, setting: Setting, format: options.Format) -> None:

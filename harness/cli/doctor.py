@@ -25,7 +25,7 @@ def doctor(
     """Say what can be run here: both sides are imported, no engine is started."""
     from harness.verification.trials import examine
 
-    found = examine(serving_python, reference_python)
+    found = examine(*options.interpreters(serving_python, reference_python))
     if format is options.Format.json:
         facts = asdict(found)
         sides = facts.pop("sides")

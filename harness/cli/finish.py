@@ -12,6 +12,7 @@ from harness.errors import EnvironmentFailure
 @contextmanager
 def finishing(say: Callable[[str], object], write: Callable[[str], object]) -> Iterator[None]:
     """Call ``say``, then ``write``, when the body ends, in whatever way; both are told what ended it early, "" if nothing did.
+    Where nothing was found, nothing is to be written: what an earlier run has left is worth more.
 
     Raises:
         EnvironmentFailure: it cannot be written.

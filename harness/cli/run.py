@@ -63,6 +63,7 @@ def run(
     from harness.verification.session import Session
     from harness.verification.verify import verify
 
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens)
     console = Console(stderr=True)
     results: list[CaseResult] = []

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from harness.cli.options import attention
 from harness.compare.setting import PARTS, Setting
 from harness.options import Option, declared
 
@@ -18,6 +19,9 @@ OPTIONS = {
     for field, option in declared(owner)
 }
 """The type, default and declaration of each option, by its name."""
+
+
+CALLBACKS = {"reference": attention}
 
 
 def with_setting(*names: str, **defaults: Any) -> Callable[[Callable], Callable]:
@@ -49,7 +53,7 @@ def _parameter(name: str, kind: Any, default: Any, option: Option, defaults: dic
     """The parameter that typer makes an option of: a repeatable one takes a list, one that is read takes text."""
     several = get_origin(kind) is tuple
     one = str if option.read or option.write is not str else get_args(kind)[0] if several else kind
-    annotation = Annotated[list[one] | None if several else one, typer.Option(option.flag, help=option.help)]
+    annotation = Annotated[list[one] | None if several else one, typer.Option(option.flag, help=option.help, callback=CALLBACKS.get(name))]
     default = defaults.get(name, None if several else default)
     return inspect.Parameter(option.flag.removeprefix("--").replace("-", "_"), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

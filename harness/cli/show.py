@@ -28,11 +28,13 @@ def show(
 ) -> None:
     """Print what the formulas say of a layout: intended masks, which nobody observed."""
     console = Console()
+    if models and layout is not None:
+        raise UsageError("layout and models", layout, "one of the two")
     if models:
         console.print(_models())
         return
     if layout is None:
-        raise UsageError("layout", None, "give a layout, or --models")
+        raise UsageError("layout", "none", "give a layout, or --models")
     parsed = Layout.parse(layout)
     if len(parsed) > WIDEST:
         raise UsageError("layout", layout, f"at most {WIDEST} tokens, since each is a row and a column; this has {len(parsed)}")

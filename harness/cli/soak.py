@@ -48,6 +48,7 @@ def soak(
 
     spec = options.preset_with(model, window)
     timeouts = Timeouts(timeout, start_timeout)
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"
@@ -76,7 +77,8 @@ def soak(
 
         def write(why: str) -> None:
             part = Extent(len(answers), layouts, "layouts", why).to_dict() if why else None
-            atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
+            if answers or lost:
+                atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
 
         blocks = in_parallel(block, todo, jobs, serving_python, reference_python, timeouts)
         with finishing(say, write), closing(blocks):

@@ -18,6 +18,7 @@ from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.masks import followed
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -91,6 +92,7 @@ def judge(
         reproduce=reproduce,
         declared=meant.to_dict() if meant else None,
         error={"stage": "comparison", "message": words[0], "log": ""} if verdict is Verdict.ERROR else None,
+        at_fault=both.at_fault(compared),
     )
 
 
@@ -276,6 +278,19 @@ class _Both:
         sample = self.reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
         return sample is not None and not self._against_truth(sample).within
 
+    def at_fault(self, compared: Compared) -> str | None:
+        """The side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both"."""
+        found = set()
+        for layer, difference in compared:
+            meant = followed.intended("sliding" if layer.window is not None else "full", self.spec.bidirectional)
+            wanted = _masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
+            for side in ("reference", "serving") if layer.differs else ():
+                if not all(np.array_equal(wanted, group[self.rows]) for group in getattr(difference, side)):
+                    found.add(side)
+            if layer.surplus:
+                found.add("serving")
+        return "both" if len(found) > 1 else next(iter(found), None)
+
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
         wrong = [pair for pair in compared if pair[0].differs]
@@ -287,8 +302,15 @@ class _Both:
             kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
             indices = [member.index for member, _ in members]
             if not difference.equal:
-                names = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
-                words.append(diagnosis.sentence(kind, indices, difference, names, self.layout, self.spec.window, self.setting))
+                served = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
+                referred = list(self._explanations(difference.reference[difference.group], sliding))
+                meant = followed.intended(kind, self.spec.bidirectional)
+                if meant not in referred:
+                    release = self.reference.facts["versions"]["transformers"]
+                    said = (kind, indices, difference, referred, meant, release)
+                    words.append(diagnosis.of_the_reference(*said, served=meant in served))
+                if meant not in served or meant in referred:
+                    words.append(diagnosis.sentence(kind, indices, difference, served, self.layout, self.spec.window, self.setting))
             if layer.surplus:
                 words.append(surplus.sentence(kind, indices, layer.surplus, layer.declared_ranges, self.steps, self.layout))
         return words
@@ -323,9 +345,13 @@ def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
 
 def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
     """The mask (N, N) that a declaration expects."""
+    return _masked_by(declared.policy if sliding else declared.full_policy, layout, window, sliding=sliding)
+
+
+def _masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
+    """The mask (N, N) of a policy; audio is text."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    name = declared.policy if sliding else declared.full_policy
-    return POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
+    return POLICIES[policy].mask(len(layout), spans, window, sliding=sliding)
 
 
 def _distance(name: str, reference: Capture, serving: Capture) -> float | None:

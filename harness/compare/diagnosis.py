@@ -10,9 +10,12 @@ from harness.compare import surplus
 from harness.compare.masks import Difference
 from harness.compare.setting import Setting
 from harness.engines.vllm.attention_backends import vllm_name
-from harness.masks import policies
+from harness.masks import followed, policies
 from harness.prompts.layout import Layout
 
+AUDIO = ", of audio too"
+"""What a policy's name ends with where audio clips are masked as images."""
+AUDIO_CAUSE = "every modality makes ranges, audio too, as in the V1 runner of vLLM 0.20 to 0.22"
 SPLIT = "an image is split over steps and loses its forward half; vLLM #23969, #52306"
 
 
@@ -21,20 +24,42 @@ def explanations(
     visible: np.ndarray | None = None,
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
-    ``first`` if that is among them; vision spans only. Those of another ``backend`` are left out. Of ``visible`` (N, N) pairs
-    alone, if it is given."""
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    ``first`` if that is among them; vision spans only, but for names that end in `AUDIO`, which come last. Those of another
+    ``backend`` are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
+    vision = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     possible = (policy for policy in policies.POLICIES.values() if policy.backend in ("", vllm_name(backend)))
     names = [policy.name for policy in possible if sliding or policy.on_full]
     names.sort(key=lambda name: name != first)
-    return policies.explanations(mask, spans, window, names, sliding=sliding, rows=rows, visible=visible)
+    alone = list(policies.explanations(mask, vision, window, names, sliding=sliding, rows=rows, visible=visible))
+    yield from alone
+    if len(vision) < len(layout.spans):
+        every = [(span.start, span.end) for span in layout.spans]
+        for name in policies.explanations(mask, every, window, names, sliding=sliding, rows=rows, visible=visible):
+            if name not in alone:
+                yield f"{name}{AUDIO}"
+
+
+def _layers(kind: str, layers: list[int]) -> str:
+    return f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
+
+
+def of_the_reference(
+    kind: str, layers: list[int], difference: Difference, names: list[str], intended: str, transformers: str, *, served: bool
+) -> str:
+    """One sentence on a reference whose layers do not follow the policy that is ``intended``, with what is known of this
+    release of ``transformers``; ``names`` are the policies that explain its mask. ``served``: serving follows the intended one."""
+    follows = f"follows `{names[0]}`" if names else "is explained by no known policy"
+    missing, extra = difference.counts
+    other = f"serving applies the intended `{intended}`" if served else f"the intended policy is `{intended}`"
+    known = next((text for name in names for text in [followed.known(transformers, kind, name)] if text), "")
+    return f"{_layers(kind, layers)}: the reference {follows}, {other} (serving: {missing} pairs missing, {extra} extra){known and '; '}{known}"
 
 
 def sentence(
     kind: str, layers: list[int], difference: Difference, names: list[str], layout: Layout, window: int, setting: Setting
 ) -> str:
     """One sentence on the layers of one type that differ in the same way; ``names`` are the policies that explain them."""
-    where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
+    where = _layers(kind, layers)
     wrong = difference.missing | difference.extra
     counts = "{} pairs missing, {} extra".format(*difference.counts)
     groups = difference.groups_that_differ
@@ -43,13 +68,14 @@ def sentence(
         return f"{where}: no known policy explains the serving mask{some} ({counts}): {_where(wrong, layout, setting)}"
     policy, *others = names
     known, cut = surplus.uncut(policy)
+    audio, known = known.endswith(AUDIO), known.removesuffix(AUDIO)
     same = f" (here the same as {', '.join(f'`{name}`' for name in others)})" if others else ""
     concerned = [span for span in layout.spans if wrong[span.start : span.end + 1].any()]
     named = ", ".join(f"{span.name} ({len(span)} tokens)" for span in concerned[:3])
     named += f" and {len(concerned) - 3} more" if len(concerned) > 3 else ""
     found = policies.POLICIES[known]
     effect = found.effect.format(images=named or "text", window=window)
-    cause = SPLIT if cut else found.cause
+    cause = SPLIT if cut else AUDIO_CAUSE if audio else found.cause
     return f"{where}: serving applies `{policy}`{same}{some}: {effect} ({counts}); {cause}"
 
 

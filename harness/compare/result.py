@@ -98,7 +98,10 @@ class LogitsResult:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token."""
+    """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token.
+
+    ``at_fault`` is the side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both".
+    """
 
     case: str
     title: str
@@ -118,6 +121,7 @@ class CaseResult:
     error: dict[str, str] | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
+    at_fault: str | None = None
 
     @property
     def masks_differ(self) -> bool:

@@ -18,7 +18,7 @@ class ReferenceOptions:
     """
 
     reference: str = option(
-        "eager", "--reference", "transformers' attention: eager, sdpa or flex_attention", choices=ATTENTION, label=str,
+        "eager", "--reference-attention", "transformers' attention: eager, sdpa or flex_attention", choices=ATTENTION, label=str,
         new_engine=False,
     )  # fmt: skip
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from harness.files import jsonl
 FILE = "results.jsonl"
 OURS = "gemma4-serving-harness"
 RESULT = "result"
+_BEGINS = json.dumps({"journal": OURS})[:-1].encode()
 
 
 class Recorder:
@@ -35,25 +39,39 @@ class Recorder:
             jsonl.append(self._path, ({kind: value} for value in values))
 
 
-def begin(field: str, folder: Path, command: str) -> Recorder:
-    """Keep the results of a new run in ``folder``. Those of a run that was killed before its report was made are set aside,
-    as results-DATE-TIME.jsonl.
+def begin(field: str, folder: Path, command: str, planned: int = 0) -> Recorder:
+    """Keep the results of a new run in ``folder``, of which there will be ``planned`` if it is not ended early. Those of a run
+    that was killed before its report was made are set aside, as results-DATE-TIME.jsonl.
 
     Raises:
         UsageError: there is a file of that name that is not this harness's; ``field`` is the option that names the folder.
     """
     path = folder / FILE
     if os.path.lexists(path):
-        first, *found = jsonl.read(path) or [None]
-        if path.is_symlink() or not isinstance(first, dict) or first.get("journal") != OURS:
+        if not _ours(path):
             raise UsageError(field, str(folder), f"a folder whose {FILE} this harness has written, or that has none")
-        if found:
-            when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
-            path.rename(path.with_stem(f"{path.stem}-{when}"))
+        if jsonl.read(path)[1:]:
+            path.rename(_aside(path))
         else:
             path.unlink()
-    jsonl.append(path, [{"journal": OURS, "schema": SCHEMA, "command": command}])
+    jsonl.append(path, [{"journal": OURS, "schema": SCHEMA, "command": command, "planned": planned}])
     return Recorder(folder)
+
+
+def _ours(path: Path) -> bool:
+    """It begins as this harness's files of this kind do, as far as it was written."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(len(_BEGINS))
+    return begins == _BEGINS[: len(begins)]
+
+
+def _aside(path: Path) -> Path:
+    """A name beside it that no file has."""
+    when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(path.stat().st_mtime))
+    names = (path.with_stem("-".join([path.stem, when, *([str(number)] if number else [])])) for number in count())
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def end(folder: Path) -> None:
@@ -64,3 +82,27 @@ def end(folder: Path) -> None:
 def collected(folder: Path) -> list[CaseResult]:
     """The results of all processes, in the order in which they came; a line that was cut off is left out."""
     return [CaseResult.from_dict(line[RESULT]) for line in jsonl.read(folder / FILE) if RESULT in line]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run that was killed had found. ``planned`` is 0 where the run did not know it."""
+
+    command: str
+    planned: int
+    results: list[CaseResult]
+
+
+def left(field: str, path: Path) -> Left:
+    """What a file that `begin` set aside, or would, has.
+
+    Raises:
+        UsageError: it is no such file, or has another schema; ``field`` is the option that names it.
+    """
+    lines = jsonl.read(path) if _ours(path) else []
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("journal") != OURS:
+        raise UsageError(field, str(path), f"a {FILE} that this harness has written")
+    if lines[0].get("schema") != SCHEMA:
+        raise UsageError(field, str(path), f"a file of schema {SCHEMA}; it has {lines[0].get('schema')}")
+    results = [CaseResult.from_dict(line[RESULT]) for line in lines if RESULT in line]
+    return Left(lines[0]["command"], lines[0]["planned"], results)

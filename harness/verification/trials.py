@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from harness.drivers import safe_path
 from harness.drivers.process import ROOT, SITE
+from harness.drivers.supervise import die_with
 from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
 from harness.verification.session import host_of, inspect
+from harness.verification.workplace import Workplace
 
 LONGEST = 300.0
 """Seconds that an import may take: vLLM reads some gigabytes from a disk that may be cold."""
@@ -55,10 +60,8 @@ def examine(serving_python: str, reference_python: str) -> Examined:
     if not sides["reference"]["transformers"]:
         problems.append(Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup"))
     able = {"serving": host is not None, "reference": bool(sides["reference"]["transformers"])}
-    running = {side: _start(python, side, host) for side, python in pythons.items() if able[side]}
     unavailable: dict[str, str] = {}
-    for side, process in running.items():
-        answer = _answer(process)
+    for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, host).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
             unavailable |= {name: "vllm cannot be imported" for name in attention_backends.on(host)} if side == "serving" else {}
@@ -72,13 +75,22 @@ def examine(serving_python: str, reference_python: str) -> Examined:
     return Examined(host, backends, unavailable, list(dict.fromkeys(problems)), sides)
 
 
-def _start(python: str, side: str, host: str | None) -> subprocess.Popen:
-    """The trial of a side, in the surroundings that its driver has, and without the working directory on its path."""
-    env = {**os.environ, **safe_path.environment([str(SITE), str(ROOT)]), "HF_HUB_OFFLINE": "1"}
+def _tried(pythons: dict[str, str], host: str | None) -> dict[str, dict]:
+    """What the trials of these sides print. Their temporary files go with them."""
+    with closing(Workplace()) as place:
+        running = {side: _start(python, side, host, place.folder("t")) for side, python in pythons.items()}
+        return {side: _answer(process) for side, process in running.items()}
+
+
+def _start(python: str, side: str, host: str | None, scratch: Path) -> subprocess.Popen:
+    """The trial of a side, in the surroundings that its driver has, and without the working directory on its path; it ends
+    with this process."""
+    env = {**os.environ, **safe_path.environment([str(SITE), str(ROOT)]), "HF_HUB_OFFLINE": "1", "TMPDIR": str(scratch)}
     if side == "serving" and host == "cpu":
         env["TRITON_INTERPRET"] = "1"
     words = [python, "-m", "harness.verification.trial", side]
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(words, **streams, text=True, env=env, preexec_fn=partial(die_with, os.getpid()))
 
 
 def _answer(process: subprocess.Popen) -> dict:

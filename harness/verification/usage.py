@@ -14,6 +14,8 @@ from harness.verification import arguments
 from harness.verification.session import check_reference, check_usage, host_of, inspect
 
 FLEX_WRITER = "reshape_and_cache_flash"
+TOGETHER = 64
+"""Requests of one engine step, as many as the harness lets the engine serve at a time (`Setting.engine_arguments`)."""
 
 
 def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str, tokens: Sequence[int] = ()) -> None:
@@ -34,6 +36,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     check_overlays(setting.overlays, version)
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
+    _check_batch(setting, spec, tokens)
     if setting.engine.arguments:
         arguments.check(setting, spec, release_of(python), version, max(tokens, default=1))
 
@@ -90,3 +93,12 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
     for position in setting.selection.positions if tokens else ():
         if not -tokens[0] <= position < tokens[0]:
             raise UsageError("logits-at", position, f"-{tokens[0]} to {tokens[0] - 1}, the positions of this prompt")
+
+
+def _check_batch(setting: Setting, spec: ModelSpec, tokens: Sequence[int]) -> None:
+    """Mates are served in the same batch only if all of them have a place and the KV cache holds them."""
+    if len(setting.scenario.mates) >= TOGETHER:
+        raise UsageError("mate", " | ".join(setting.scenario.mates), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together")
+    held = 16 * spec.max_length
+    if sum(tokens) > held:
+        raise UsageError("mate", " | ".join(setting.scenario.mates), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")

@@ -32,12 +32,12 @@ def verify(
     layout = Layout.parse(case.layout) if case.layout else None
     prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
     mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.scenario.mates, start=1)]
-    reproduce = command(case, setting, spec)
+    reproduce = command(case, setting, spec, session.sides)
     try:
         (pair,) = session.observe(spec, setting, [prompt], mates, about=case.name)
     except DriverFailure as error:
         known = _failure(error, setting, session, declared)
-        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, known)
+        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, session.versions, known)
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
 
@@ -65,7 +65,8 @@ def compared(
             reproduce=reproduce,
         )
     except ValueError as error:
-        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "")
+        versions = {**pair.reference.facts["versions"], **pair.serving.facts["versions"]}
+        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "", versions)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -86,6 +87,7 @@ def failed(
     stage: str,
     message: str,
     log: str,
+    versions: dict[str, str],
     known: Declared | None = None,
 ) -> CaseResult:
     """A case that has no answer: ERROR, or KNOWN where the failure is declared."""
@@ -103,7 +105,7 @@ def failed(
         first_diverging_layer=None,
         setting={**setting.to_dict(), "label": setting.label},
         model=spec.to_dict(),
-        versions={},
+        versions=versions,
         seconds={},
         reproduce=reproduce,
         declared=known.to_dict() if known else None,
@@ -121,14 +123,14 @@ class Batch:
     commands: list[str]
 
     @classmethod
-    def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0) -> Batch:
+    def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0, sides: Sequence[str] = ()) -> Batch:
         title = "served together" if len(layouts) > 1 else "generated"
         cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
         prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
         commands = []
         for index, case in enumerate(cases):
             mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
-            commands.append(command(case, setting.with_(mates=setting.scenario.mates + mates), spec))
+            commands.append(command(case, setting.with_(mates=setting.scenario.mates + mates), spec, sides))
         return cls(layouts, cases, prompts, commands)
 
     @property
@@ -140,7 +142,7 @@ class Batch:
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
-        failure = (error.kind or error.stage, str(error), error.log, _failure(error, setting, session, declared))
+        failure = (error.kind or error.stage, str(error), error.log, session.versions, _failure(error, setting, session, declared))
         each = zip(self.cases, self.layouts, self.commands, strict=True)
         return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
 
@@ -149,7 +151,7 @@ def verify_batch(
     session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
 ) -> list[CaseResult]:
     """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
-    batch = Batch.of(layouts, setting, spec, name)
+    batch = Batch.of(layouts, setting, spec, name, sides=session.sides)
     declared = list(declared)
     try:
         pairs = session.observe(spec, setting, batch.prompts, about=batch.about)
@@ -176,9 +178,9 @@ def verify_all(
     return results
 
 
-def command(case: Case, setting: Setting, spec: ModelSpec) -> str:
-    """The command line that runs this case again."""
-    words = ["harness", "run"]
+def command(case: Case, setting: Setting, spec: ModelSpec, sides: Sequence[str] = ()) -> str:
+    """The command line that runs this case again; ``sides`` are the options that name the releases."""
+    words = ["harness", "run", *sides]
     words += ["--layout", case.layout] if case.layout else []
     words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
     words += [word for image in case.images for word in ("--image", image)]

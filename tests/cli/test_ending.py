@@ -136,3 +136,10 @@ def test_a_character_that_the_encoding_lacks_is_no_divergence(encoding: str) -> 
 def test_what_an_ascii_terminal_lacks_is_written_as_an_escape() -> None:
     done = command(["show", "--layout", "ü"], LC_ALL="C", PYTHONIOENCODING="ascii")
     assert done.returncode == 2 and done.stderr.startswith(r"error: layout segment: '\xfc' is not allowed")
+
+
+def test_a_working_directory_that_is_gone_is_no_divergence(tmp_path: Path) -> None:
+    script = 'mkdir here; cd here; rmdir ../here; exec "$@"'
+    words = ["bash", "-c", script, "bash", *BY_SCRIPT, *SHOW]
+    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert_unforeseen((done.returncode, done.stdout, done.stderr), "FileNotFoundError")

@@ -17,6 +17,7 @@ import pytest
 
 from cases.catalogue import entries
 from harness.drivers.process import ROOT
+from harness.errors import UsageError
 from harness.files import jsonl
 from harness.report import parts
 from harness.verification.session import inspect
@@ -154,6 +155,13 @@ def test_what_a_kill_leaves_is_set_aside_by_the_next_run_whose_lock_is_free(tmp_
     (aside,) = tmp_path.glob("results-*.jsonl")
     assert jsonl.read(aside) == kept
     assert json.loads((tmp_path / "results.json").read_text())["part"]["ended"] == ""
+    code, out, _ = ended(begun(0, "report", "--of", str(aside), "--out", str(tmp_path / "again")))
+    results = [line["result"] for line in kept if "result" in line]
+    document = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert len(document["results"]) == len(results) and document["command"].startswith(f"harness {words[0]}")
+    done = f"{len(results)} of 6 results" if words[0] == "report" else f"after {len(results)} results"
+    assert document["part"]["sentence"] == f"killed, {done}"
+    assert code == max({"PASS": 0, "CAUGHT": 0, "DIVERGED": 1, "SURVIVED": 1, "ERROR": 3}[result["verdict"]] for result in results)
 
 
 def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
@@ -225,8 +233,42 @@ def test_a_verdict_is_printed_before_a_report_that_cannot_be_written(tmp_path: P
     assert len(parts.collected(tmp_path)) == 6
 
 
+@pytest.mark.parametrize("left", ["", "a report\n", '{"journal": "another"}\n', '{"journal": "gemma4-serving-harness", "schema": 0}\n'])
+def test_a_report_is_not_made_of_what_is_not_a_run_of_this_harness(tmp_path: Path, left: str) -> None:
+    (tmp_path / "left").write_text(left)
+    with pytest.raises(UsageError, match="^of: "):
+        parts.left("of", tmp_path / "left")
+    with pytest.raises(UsageError, match="^of: "):
+        parts.left("of", tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 30, 60])
+def test_a_file_whose_first_line_was_cut_off_is_no_hindrance(tmp_path: Path, cut: int) -> None:
+    parts.begin("out", tmp_path, "harness report")
+    whole = (tmp_path / parts.FILE).read_bytes()
+    (tmp_path / parts.FILE).write_bytes(whole[:cut])
+    parts.begin("out", tmp_path, "harness report")
+    assert (tmp_path / parts.FILE).read_bytes() == whole
+
+
+def test_no_run_that_is_set_aside_takes_the_place_of_another(tmp_path: Path) -> None:
+    for number in range(4):
+        parts.begin("out", tmp_path, "harness report").note("row", [number])
+    found = [jsonl.read(path)[1:] for path in tmp_path.iterdir()]
+    assert sorted(found, key=str) == [[{"row": number}] for number in range(4)]
+
+
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / parts.FILE).write_text('{"not": "ours"}\n')
     code, out, err = ended(begun(0, "report", "--out", str(tmp_path)))
     assert (code, out) == (2, "") and err.count("\n") == 1 and parts.FILE in err
     assert (tmp_path / parts.FILE).read_text() == '{"not": "ours"}\n'
+
+
+@pytest.mark.parametrize(("words", "file"), [(["report"], "index.html"), (["mutants"], "kill-matrix.json"), (["bench"], "bench.json")])
+def test_a_run_that_found_nothing_leaves_what_an_earlier_one_has_written(tmp_path: Path, words: list[str], file: str) -> None:
+    (tmp_path / file).write_text("an earlier run's")
+    with at_work(tmp_path, *words, answers=0, seconds=60) as command:
+        command.send_signal(signal.SIGTERM)
+        assert ended(command)[0] == 143
+    assert [path.name for path in tmp_path.iterdir()] == [file] and (tmp_path / file).read_text() == "an earlier run's"

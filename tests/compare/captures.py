@@ -45,6 +45,7 @@ def write(
     steps: list[list[int]] | None = None,
     surplus: np.ndarray | None = None,
     ranges: list[list[int]] | None = None,
+    transformers: str = "5.19.0",
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
@@ -74,7 +75,7 @@ def write(
     }
     facts = {
         "logits_at": list(range(len(layout))),
-        "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": "5.19.0"},
+        "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": transformers},
         "engine": {"runner": "v2", "backend": backend},
         "seconds": {},
     }

@@ -59,6 +59,11 @@ def later(request: dict) -> channel.Later:
     return channel.Later({"path": str(path)}, finish)
 
 
+def rest(request: dict) -> dict:
+    time.sleep(request["seconds"])
+    return {}
+
+
 def hang(request: dict) -> dict:
     print("hanging")
     time.sleep(60)
@@ -89,5 +94,5 @@ def spill(request: dict) -> dict:
 
 
 if __name__ == "__main__":
-    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, later, hang, hold, stop, spill)}
+    handlers = {f.__name__: f for f in (child, die, leave, say, fail, refuse, later, rest, hang, hold, stop, spill)}
     channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,33 @@ def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
     harness.stdout.close()
     assert within(10, lambda: in_group(pids["driver"]) == [])
     assert not lives(pids["driver"]) and not lives(pids["child"])
+
+
+def test_a_driver_whose_guard_is_stopped_with_it_ends_with_its_harness(tmp_path: Path) -> None:
+    harness = subprocess.Popen(
+        [sys.executable, "-c", HARNESS, str(tmp_path / "log"), "hang"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, preexec_fn=interruptible,
+    )  # fmt: skip
+    pids = json.loads(harness.stdout.readline())
+    assert within(10, lambda: "hanging" in (tmp_path / "log").read_text())
+    (guard,) = [pid for pid in children(pids["driver"]) if pid != pids["child"]]
+    for pid in (guard, pids["driver"], pids["child"]):
+        os.kill(pid, signal.SIGSTOP)
+    harness.kill()
+    harness.wait(timeout=10)
+    harness.stdout.close()
+    assert within(10, lambda: not any(map(lives, (guard, *pids.values()))))
+
+
+def test_a_driver_outlives_a_thread_that_started_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(Driver, "tests.drivers.parent", sys.executable, tmp_path / "log").result()
+    assert driver.ask("say", timeout=30, text="still here")["said"] == "still here"
+    driver.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 DIES_WITH = """

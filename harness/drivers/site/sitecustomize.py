@@ -36,8 +36,9 @@ def _torchvision_operators():
 
 
 def _triton_interpreter():
-    from harness.engines.vllm.cpu import interpreter
+    from harness.engines.vllm.cpu import distribution, interpreter
 
+    distribution.name_vllm()
     interpreter.host()
 
 

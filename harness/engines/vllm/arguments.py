@@ -26,7 +26,8 @@ OPTIONS = {
 }
 """Arguments that the harness sets from an option of its own."""
 OWN = (
-    "limit_mm_per_prompt",
+    "trust_remote_code",
+    "load_format",
     "skip_mm_profiling",
     "num_gpu_blocks_override",
     "kv_cache_memory_bytes",
@@ -51,6 +52,7 @@ SCHEDULED = (
     "disable_hybrid_kv_cache_manager",
     "prefix_caching_hash_algo",
     "mm_processor_cache_gb",
+    "limit_mm_per_prompt",
 )
 EXECUTED = (
     "attention_config",
@@ -66,6 +68,7 @@ EXECUTED = (
 )
 COMPILED = ("compilation_config", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level")
 """Arguments that mean something where the engine compiles."""
+MODALITIES = ("image", "video", "audio")
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""

@@ -15,7 +15,7 @@ import torch
 
 from harness.captures import capture
 from harness.drivers import channel
-from harness.engines.vllm import releases, weights
+from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.content import content
@@ -33,8 +33,10 @@ class Engine:
         self.ranks = 1
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
+        self.patches = 0
+        """To which number of patches the images of the prompts that are served are filled up."""
         self.salt: str | None = None
-        """Keeps the prefix cache's blocks of different overlays apart."""
+        """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
 
     def load(self, request: dict) -> dict:
         """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
@@ -53,9 +55,11 @@ class Engine:
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
-        held = weights.joined([rank.pop("weights") for rank in installed])
+        held = loaded.joined([rank.pop("weights") for rank in installed])
         self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
         self.facts = installed[0] if installed else {}
+        if installed:
+            releases.check_runner(setting["runner"], self.facts["runner"])
         backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
         self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
@@ -83,6 +87,22 @@ class Engine:
     def memory(self, request: dict) -> dict:
         return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
 
+    def changeable(self, request: dict) -> dict:
+        """The tensors of the worker's model beside those of ``checkpoint`` (`harness.engines.vllm.changes`).
+
+        Raises:
+            RuntimeError: there are several workers, each with a share of the tensors.
+        """
+        if self.ranks != 1:
+            raise RuntimeError("tensors are changed in an engine of one rank")
+        return self.llm.collective_rpc("harness_changeable_tensors", args=(request["checkpoint"],))[0]
+
+    def change(self, request: dict) -> dict:
+        """Change the tensor ``name`` by the share ``by`` of its values; put everything back where the name is empty."""
+        self.llm.collective_rpc("harness_change", args=(request["name"], request["by"]))
+        self.salt = f"{request['name']} {request['by']}" if request["name"] else None
+        return {}
+
     def run(self, request: dict) -> dict | channel.Later:
         """Serve ``prompts`` together, with ``mates`` beside them, and capture them into stacks below ``out``; ``captures``
         of the answer has the directory of each prompt and its place there.
@@ -93,6 +113,7 @@ class Engine:
         mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
         self.count += 1
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
+        self.patches = releases.image_patches([*prompts, *mates])
         ready = {name: self._input(prompt) for name, prompt in names.items()}
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
         observe = self.observe and not request.get("plain")
@@ -179,8 +200,9 @@ class Engine:
                 embedded[list(item.embedded)] = True
             places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
             content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
-            hashes.setdefault(item.modality, []).append(f"{item.modality}-{content:08x}-{item.soft}x{item.frames}")
-        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt), hashes, places, self.salt)
+            known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (f"-{self.salt}" if self.salt else "")
+            hashes.setdefault(item.modality, []).append(known_as)
+        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt, self.patches), hashes, places, self.salt)
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""
@@ -193,25 +215,26 @@ class Engine:
         return releases.processed(self.llm, request)
 
 
-def _kwargs(prompt: Prompt):
+def _kwargs(prompt: Prompt, patches: int):
     """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`), which
-    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md)."""
+    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md); images are
+    filled up to ``patches`` of them."""
     from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 
     data: dict = {}
     fields: dict = {}
     images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
     if images:
-        data["pixel_values"] = [pixels[0] for pixels, _ in images]
-        data["pixel_position_ids"] = [positions[0] for _, positions in images]
+        data["pixel_values"] = [inputs.padded([pixels[0]], 0, patches)[0] for pixels, _ in images]
+        data["pixel_position_ids"] = [inputs.padded([positions[0]], -1, patches)[0] for _, positions in images]
         fields.update({name: MultiModalFieldConfig.batched("image") for name in ("pixel_values", "pixel_position_ids")})
     videos = [item for item in prompt.items if item.modality == "video"]
     if videos:
         drawn = [inputs.vision(item) for item in videos]
         counts = torch.tensor([item.frames for item in videos])
-        patches = FRAME_SOFT_TOKENS * POOL**2
-        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, patches)
-        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, patches)
+        most = FRAME_SOFT_TOKENS * POOL**2
+        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, most)
+        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, most)
         data["video_frame_counts"] = counts
         for name in ("pixel_values_videos", "pixel_position_ids_videos"):
             fields[name] = MultiModalFieldConfig.flat_from_sizes("video", counts)
@@ -228,7 +251,8 @@ def _kwargs(prompt: Prompt):
 
 def main() -> None:
     engine = Engine()
-    handlers = {"load": engine.load, "overlay": engine.overlay, "run": engine.run, "memory": engine.memory}
+    served = ("load", "overlay", "changeable", "change", "run", "memory")
+    handlers = {name: getattr(engine, name) for name in served}
     channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
 
 

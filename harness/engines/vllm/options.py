@@ -18,6 +18,8 @@ KV_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
 MODES = ("eager", "compiled")
 CPU_BACKEND = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
+KEPT_WEIGHTS = "HARNESS_KEEP_WEIGHTS"
+"""The environment variable that makes a worker keep what it loaded beside what it packed from it."""
 KV_CACHE_BYTES = 32 << 30
 """On a GPU. With it vLLM does not measure the free memory, which the reference and other engines change meanwhile; how
 much of it is taken says `num_gpu_blocks_override`."""

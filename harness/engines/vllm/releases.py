@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from packaging.version import Version
+
 from harness.engines.vllm.attention_backends import backend, serving_with
+from harness.families.gemma4.prompts import POOL
 
 
 def version() -> str:
@@ -46,6 +49,15 @@ def unavailable() -> dict[str, str]:
         if not hasattr(torch.ops._C_cache_ops, "reshape_and_cache_flash"):
             found["flex"] = f"vllm {version()} lacks the operator that its cache writer calls (reshape_and_cache_flash)"
     return found
+
+
+def check_runner(asked: str, found: str) -> None:
+    """Raise RuntimeError if an engine serves with another model runner than it was ``asked`` for ("auto": any).
+
+    Up to 0.22 a CPU has no V2 runner, and V1 serves without a word.
+    """
+    if asked not in ("auto", found):
+        raise RuntimeError(f"the model runner {asked} was asked for, and the engine serves with {found}")
 
 
 def model_of(worker):
@@ -128,6 +140,16 @@ def declared_ranges(attn_metadata, request_index: int) -> list[list[int]] | None
     if tensor is None:
         return None
     return [pair for pair in tensor[request_index].tolist() if pair[0] < pair[1]]
+
+
+def image_patches(prompts) -> int:
+    """To how many patches the images of ``prompts``, which are served together, must be filled up; 0 for none.
+
+    Up to 0.21 the model takes the images of a step as one tensor (`gemma4_mm.py`, `_process_image_input`).
+    """
+    if Version(version()) >= Version("0.22"):
+        return 0
+    return max((item.soft * POOL**2 for prompt in prompts for item in prompt.items if item.modality == "image"), default=0)
 
 
 def engine_input(token_ids, kwargs_items, hashes, placeholders, salt: str | None):

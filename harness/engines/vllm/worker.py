@@ -6,12 +6,13 @@ import os
 
 import torch
 
-from harness.engines.vllm import releases, weights
+from harness.engines.vllm import changes, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import Observer
 
 backends.host()
-weights.note_before_processing()
+loaded.note_before_processing()
+changes.keep()
 
 
 class ObserverExtension:
@@ -51,3 +52,10 @@ class ObserverExtension:
             return {"laid": overlays.lay(names, self, releases.version(), self.harness_ledger)}
         except ValueError as error:
             return {"refused": str(error)}
+
+    def harness_changeable_tensors(self, checkpoint: str) -> dict:
+        self.harness_changeable = changes.Changeable(releases.model_of(self))
+        return self.harness_changeable.facts(checkpoint)
+
+    def harness_change(self, name: str, by: float) -> None:
+        self.harness_changeable.change(name, by)

