@@ -1,4 +1,4 @@
-"""Makes an environment of a package that a test wrote: ``python -m tests.environments.making WHEELS [SECONDS]``.
+"""Makes an environment of a package that a test wrote: ``python -m tests.verification.environments.making WHEELS [SECONDS]``.
 
 It prints the environment's interpreter; before it renames what it made it waits so many seconds.
 """

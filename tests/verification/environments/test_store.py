@@ -10,7 +10,7 @@ import pytest
 
 from harness.drivers.process import ROOT
 from harness.verification.environments import store
-from tests.environments.making import RELEASE
+from tests.verification.environments.making import RELEASE
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
 
 
 def maker(surroundings: dict[str, str], wheels: Path, *seconds: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tests.environments.making", str(wheels), *seconds]
+    command = [sys.executable, "-m", "tests.verification.environments.making", str(wheels), *seconds]
     return subprocess.Popen(command, env=surroundings, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -58,7 +58,7 @@ def test_what_a_killed_maker_leaves_is_no_environment_and_goes(surroundings: dic
 def test_an_environment_in_use_is_not_removed(surroundings: dict[str, str], tmp_path: Path) -> None:
     maker(surroundings, tmp_path / "wheels").communicate(timeout=120)
     (environment,) = store.known()
-    waits = "import sys; sys.argv[1:] = ['wheels']; from tests.environments import making; making.main(); input()"
+    waits = "import sys; sys.argv[1:] = ['wheels']; from tests.verification.environments import making; making.main(); input()"
     user = subprocess.Popen([sys.executable, "-c", waits], env=surroundings, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert user.stdout.readline().strip() == str(environment.python)
     assert not store.remove(environment)
