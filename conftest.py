@@ -30,6 +30,9 @@ from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.report.parts import Recorder
 from harness.session import Session, host_of, inspect
+from harness.timeouts import Timeouts
+
+TIMEOUTS = Timeouts()
 from harness.signals import ASKED, leave_terminal, unheeded
 
 for name, examples in (("dev", 5), ("ci", 40), ("nightly", 2000)):
@@ -59,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--slow", action="store_true", help="include tests marked slow")
     group.addoption("--serving-python", default=None, help="interpreter that has vllm (default: this one)")
     group.addoption("--reference-python", default=None, help="interpreter that has transformers (default: this one)")
+    group.addoption("--case-timeout", type=float, default=TIMEOUTS.case, help="seconds that a case may take on either side")
+    group.addoption("--start-timeout", type=float, default=TIMEOUTS.start, help="seconds to load or build a checkpoint")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -185,9 +190,10 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     except EnvironmentFailure as error:
         pytest.fail(str(error), pytrace=False)
     keep = tmp_path_factory.mktemp("session")
+    timeouts = Timeouts(request.config.getoption("--case-timeout"), request.config.getoption("--start-timeout"))
     worker = _worker(request.config)
     own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
-    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
+    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own, timeouts=timeouts) as opened:
         yield opened
 
 
