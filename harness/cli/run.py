@@ -33,7 +33,7 @@ def run(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
     picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
     text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
     model: Annotated[
         str,

@@ -7,6 +7,7 @@ ends with `STARTED` there and then.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ LONGEST = 30
 
 def main() -> None:
     from harness.cli import main as command
+    from harness.release import release_of
     from harness.session import inspect
 
     import cases.catalogue
@@ -30,6 +32,8 @@ def main() -> None:
     import harness.verify  # noqa: F401
 
     inspect(sys.executable)
+    release_of(sys.executable).arguments  # noqa: B018
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         start = time.monotonic()
