@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from harness import safe_path
 from harness.cli import options
 from harness.cli.console import Console
 from harness.cli.finish import finishing
@@ -122,7 +123,8 @@ def _run(
 def _started(words: list[str]) -> subprocess.Popen:
     """A module that runs in a session of its own, so that a signal reaches it once, from here, and that ends with this process."""
     command = [sys.executable, "-m", *words]
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+    env = {**os.environ, **safe_path.environment([str(ROOT)])}
+    return subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
 
 
 def _wait(process: subprocess.Popen) -> None:
