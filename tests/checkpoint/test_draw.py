@@ -69,4 +69,4 @@ def test_logits_reach_their_soft_cap(checkpoints: dict[str, Path], name: str, mo
     cap = PRESETS[name].softcap
     capped = cap * np.tanh(1.0)
     assert np.median(np.abs(logits).max(axis=-1)) > 0.5 * cap and np.abs(logits).max() > capped
-    assert np.abs(logits).max() < cap and floor < 1e-5 * logits.std()
+    assert np.abs(logits).max() < cap and floor < 1e-4 * logits.std()
