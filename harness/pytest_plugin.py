@@ -19,6 +19,7 @@ from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.drivers.supervise import die_with
+from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
 from harness.report.parts import Recorder
@@ -40,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
     group.addoption("--harness-serving-python", metavar="PYTHON", help="interpreter that has vllm (default: this one)")
     group.addoption("--harness-reference-python", metavar="PYTHON", help="interpreter that has transformers (default: this one)")
+    group.addoption("--harness-case-timeout", type=float, default=900.0, help="seconds that a case may take on either side")
+    group.addoption("--harness-start-timeout", type=float, default=600.0, help="seconds to load or build a checkpoint")
     parser.addini("harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False)
 
 
@@ -120,7 +123,8 @@ def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     keep = tmp_path_factory.mktemp("session")
     worker = worker_of(request.config)
     own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
-    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own) as opened:
+    timeouts = Timeouts(request.config.getoption("--harness-case-timeout"), request.config.getoption("--harness-start-timeout"))
+    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own, timeouts=timeouts) as opened:
         yield opened
 
 

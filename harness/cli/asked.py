@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from harness.compare.known import Declared
 from harness.errors import UsageError
@@ -32,7 +32,7 @@ def asked(
     layout: str | None,
     case: str | None,
     picture: str | None,
-    image: list[Path],
+    image: list[str],
     text: str | None,
     model: str,
     window: int | None,
@@ -58,9 +58,9 @@ def asked(
 
 
 def _chosen(
-    layout: str | None, case: str | None, picture: str | None, image: list[Path], text: str | None, model: str, cases: str
+    layout: str | None, case: str | None, picture: str | None, image: list[str], text: str | None, model: str, cases: str
 ) -> tuple[Case, list[Declared]]:
-    ways = {"layout": layout, "case": case, "picture": picture, "image": " ".join(map(str, image)) or None, "text": text}
+    ways = {"layout": layout, "case": case, "picture": picture, "image": " ".join(image) or None, "text": text}
     named = {name: value for name, value in ways.items() if value is not None}
     if len(named) != 1 and set(named) != {"image", "text"}:
         fields = " and ".join(named) or "layout, case, picture, image, text"
@@ -73,7 +73,7 @@ def _chosen(
         return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []
     text = text if text is not None else " ".join([*[IMAGE] * len(image), "What is shown here ?"])
     wording.check(text, len(image))
-    return Case("run", text, model=model, images=tuple(str(path.absolute()) for path in image), text=text), []
+    return Case("run", text, model=model, images=tuple(os.path.abspath(path) for path in image), text=text), []
 
 
 def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declared]]:
@@ -93,7 +93,7 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _length(case: Case, spec: ModelSpec, image: list[Path]) -> int | None:
+def _length(case: Case, spec: ModelSpec, image: list[str]) -> int | None:
     """The tokens of the case's prompt, which has the pictures ``image``; None where only the checkpoint's own tokenizer can tell.
 
     Raises:
@@ -103,7 +103,7 @@ def _length(case: Case, spec: ModelSpec, image: list[Path]) -> int | None:
         return len(prompt_for(Layout.parse(case.layout), spec).token_ids)
     if len(image) > pictures.MOST:
         raise UsageError("image", f"{len(image)} images", f"at most {pictures.MOST} in a prompt")
-    named = [("image", str(path), pictures.size_of(path)) for path in image]
+    named = [("image", path, pictures.size_of(path)) for path in image]
     named += [("picture", "{}x{}".format(*case.picture), case.picture)] if case.picture else []
     cut = given.pictures(spec)
     if cut is None:

@@ -108,10 +108,11 @@ def mutants(
         with finishing(say, write), closing(hunts):
             for (name, *_), found in hunts:
                 kill, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
-                recorder.extend(shown := told(kill, smallest, setting, spec))
-                recorder.note("kill", [kill.to_dict()])
-                kills.append(kill.to_dict())
+                shown = told(kill, smallest, setting, spec)
                 results += shown
+                kills.append(kill.to_dict())
+                recorder.extend(shown)
+                recorder.note("kill", kills[-1:])
                 console.print(f"{len(kills):3}/{len(chosen)} {name}: {_end(kills[-1])} ({kill.seconds:.0f} s)")
     raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
 

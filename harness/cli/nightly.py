@@ -19,9 +19,11 @@ from harness.campaigns.nightly import READERS, Part, ended
 from harness.cli import options
 from harness.cli.console import Console
 from harness.cli.finish import finishing
+from harness.drivers import safe_path
 from harness.drivers.process import ROOT
 from harness.drivers.signals import Ended, unheeded
 from harness.drivers.supervise import die_with
+from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.report.extent import Extent
 from harness.report.folder import claimed
@@ -52,6 +54,8 @@ def nightly(
     profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
     engines: Annotated[int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
 ) -> None:
     """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html.
 
@@ -64,6 +68,7 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    timeouts = Timeouts(timeout, start_timeout)
     host = host_of(sys.executable)
     names = [name for name in READERS if not only or name in only]
     out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
@@ -86,36 +91,41 @@ def nightly(
 
     with claimed("out", out), finishing(say, write):
         for name in names:
-            _run(name, out / name, host, profile, engines, done)
+            _run(name, out / name, host, profile, engines, timeouts, done)
     raise typer.Exit(max(part.code for part in done))
 
 
-def _run(name: str, folder: Path, host: str, profile: str, engines: int, done: list[Part]) -> None:
+def _run(
+    name: str, folder: Path, host: str, profile: str, engines: int, timeouts: Timeouts, done: list[Part]
+) -> None:
     """Run a part and add it to those that are ``done``, also if it was ended early."""
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
     many = host == "cuda" and engines > 1
-    tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml"]
+    start, case = ["--harness-start-timeout", str(timeouts.start)], str(timeouts.case)
+    tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml", *start]
+    tested += ["--harness-case-timeout", case]
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
         "properties": ["pytest", *PROPERTIES[host], *tested],
-        "catalogue": ["pytest", *CATALOGUE, *tested] if host == "cuda" else ["harness", "report", "--out", where],
-        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host], *(["--jobs", str(engines)] if many else [])],
+        "catalogue": ["pytest", *CATALOGUE, *tested] if host == "cuda" else ["harness", "report", "--out", where, *start, "--timeout", case],
+        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host], *start, "--timeout", case, *(["--jobs", str(engines)] if many else [])],
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
-    start = time.monotonic()
+    begun = time.monotonic()
     process = _started(words)
     try:
         _wait(process)
     finally:
-        done.append(ended(name, folder, process.returncode, time.monotonic() - start))
+        done.append(ended(name, folder, process.returncode, time.monotonic() - begun))
 
 
 def _started(words: list[str]) -> subprocess.Popen:
     """A module that runs in a session of its own, so that a signal reaches it once, from here, and that ends with this process."""
     command = [sys.executable, "-m", *words]
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+    env = {**os.environ, **safe_path.environment([str(ROOT)])}
+    return subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
 
 
 def _wait(process: subprocess.Popen) -> None:

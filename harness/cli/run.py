@@ -32,7 +32,7 @@ def run(
     case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
     cases: options.CasesOption = OWN,
     picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
     text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
     model: Annotated[
         str,

@@ -24,6 +24,8 @@ ROOT = Path(harness.__file__).parent.parent
 SITE = ROOT / "harness" / "drivers" / "site"
 LOG_LINES, LOG_WIDTH, LOG_BYTES = 80, 2000, 1 << 20
 """How much of the end of a log is shown: lines, characters of each, and bytes that are read to find them."""
+LONGEST = 20_000
+"""Characters of a failure that a driver tells."""
 SOCKET_PATH = 60
 """Characters of the longest TMPDIR of a driver: a socket's path has 107, and vLLM's sockets have names of 36 there."""
 REQUESTS = 1 << 20
@@ -113,9 +115,10 @@ class Driver:
         while (answer := json.loads(self._line(deadline, timeout, asked)))["id"] != number:
             self._asked.pop(answer["id"], None)
         if not answer["ok"]:
+            error = cut(answer["error"], LONGEST)
             if answer["kind"] == "usage":
-                raise UsageError.said(answer["error"], "prompt")
-            raise self._failure(answer["error"], answer["kind"])
+                raise UsageError.said(error, "prompt")
+            raise self._failure(error, answer["kind"])
         return answer
 
     def _line(self, deadline: float, timeout: float, asked: str) -> bytes:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Extent:
-    """``done`` of ``planned`` ``unit``, 0 if that is not known; ``ended`` says what ended the run before its end, "" if nothing did. ``chosen`` says
-    which part of the whole was asked for, "" if all of it was."""
+    """``done`` of ``planned`` ``unit``, 0 if that is not known; ``ended`` says what ended the run before its end, "" if nothing
+    did. ``chosen`` says which part of the whole was asked for, "" if all of it was."""
 
     done: int
     planned: int

@@ -60,7 +60,7 @@ def summary(parts: list[Part], out: Path, generated: str, part_of: str = "") -> 
 def _entry(check: Check) -> str:
     """A list item: the check, the layouts that show what is wrong, and the rest to be opened."""
     line = f"- **{check.state}** {_code(check.name)}" + "".join(f", {_code(layout)}" for layout in check.layouts)
-    lines = [each[:WIDTH] for each in check.text.strip().splitlines()]
+    lines = [each[:WIDTH] for each in plain(check.text).strip().splitlines()]
     text = "\n".join(lines if len(lines) <= LINES else [*lines[: LINES // 2], "...", *lines[-LINES // 2 :]])
     fence = fence_for(text, least=3)
     block = f"<details><summary>what was seen</summary>\n\n{fence}text\n{text}\n{fence}\n\n</details>"

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from harness.report.html import anchors
+from harness.report.html import anchors, write_html
 from harness.report.tables import gravest_first, overview
 from tests.report.page import Page
 from tests.report.results import LINK, one_of_each, sixty
@@ -44,6 +45,20 @@ def test_a_policy_of_the_page_forbids_requests(page: Page) -> None:
       fetch('https://example.org/').catch(() => {});"""
     assert page.driver.execute_async_script(refused) == "connect-src"
     assert all("https://example.org/" in error for error in page.errors())
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1600])
+def test_a_part_says_so_above_the_overview(chromium, tmp_path: Path, width: int, theme: str) -> None:
+    facts = {"title": "Reference versus serving", "generated": "now", "command": "run", "part": "interrupted by SIGTERM, 18 of 42 <results>"}
+    page = Page(chromium)
+    page.show(write_html(one_of_each(), tmp_path / "index.html", **facts), width=width, theme=theme)
+    note = page.element(".part")
+    assert note.text == "This is a part: interrupted by SIGTERM, 18 of 42 <results>."
+    assert page.driver.title == "Part: Reference versus serving"
+    place = note.rect
+    assert place["x"] >= 0 and place["x"] + place["width"] <= width
+    assert place["y"] + place["height"] < page.element("#overview-title").rect["y"]
 
 
 def test_sixty_cases_open_within_seconds(opened: Callable, written: dict) -> None:

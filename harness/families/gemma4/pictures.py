@@ -24,33 +24,34 @@ MOST = 64
 """Pictures of one prompt, as many as the harness lets the engine take."""
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture in a file, which is decoded whole.
+def size_of(name: str) -> tuple[int, int]:
+    """(width, height) of the picture in the file of this ``name``, which is decoded whole.
 
     Raises:
         UsageError: it is no file, no picture that can be decoded, or too large.
     """
+    path = Path(name)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise UsageError("image", str(path), "a file with a picture; this is none")
+            raise UsageError("image", name, "a file with a picture; this is none")
         if found.st_size > LARGEST:
-            raise UsageError("image", str(path), f"a file of at most {LARGEST >> 20} MiB; this has {found.st_size >> 20}")
+            raise UsageError("image", name, f"a file of at most {LARGEST >> 20} MiB; this has {found.st_size >> 20}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as picture:
-                check_size("image", str(path), picture.size)
+                check_size("image", name, picture.size)
                 picture.convert("RGB")
                 return picture.size
     except UsageError:
         raise
     except Image.DecompressionBombError:
-        raise UsageError("image", str(path), f"a picture of at most {PIXELS // 10**6} million pixels") from None
+        raise UsageError("image", name, f"a picture of at most {PIXELS // 10**6} million pixels") from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "it is damaged or of another format"
-        raise UsageError("image", str(path), f"a file with a picture that can be read ({', '.join(FORMATS)}); {why}") from None
+        raise UsageError("image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); {why}") from None
     except (ValueError, SyntaxError, EOFError, MemoryError, RuntimeError):
-        raise UsageError("image", str(path), f"a file with a picture that can be read ({', '.join(FORMATS)}); it is damaged") from None
+        raise UsageError("image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); it is damaged") from None
 
 
 def check_size(field: str, name: str, size: tuple[int, int]) -> None:
@@ -65,11 +66,13 @@ def soft_tokens(field: str, name: str, size: tuple[int, int], cut: Pictures) -> 
     as many as the processor allows (transformers `image_processing_gemma4.py`, `get_aspect_ratio_preserving_size`).
 
     Raises:
-        UsageError: it is so long and thin that the processor refuses it.
+        UsageError: a side is shorter than that of one soft token, or it is so long and thin that the processor refuses it.
     """
     width, height = size
     side = cut.patch_size * cut.pooling_kernel_size
     most = cut.max_soft_tokens
+    if min(size) < side:
+        raise UsageError(field, name, f"a picture with sides of at least the {side} pixels of one soft token; {width} x {height} has less")
     factor = math.sqrt(most * side**2 / (width * height))
     rows, columns = int(factor * height / side), int(factor * width / side)
     if not rows and columns:

@@ -199,7 +199,9 @@ def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
         if "pixel_values" in given:
             images = (given.pop("pixel_values"), given.pop("image_position_ids"))
             given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
-    return model(**given, use_cache=False, logits_to_keep=rows).logits
+    # Without a cache 5.5 gives layers that share keys and values ones of their own (docs/findings/transformers-shared-kv-cache.md).
+    shares = bool(model.config.text_config.num_kv_shared_layers)
+    return model(**given, use_cache=shares, logits_to_keep=rows).logits
 
 
 class _Observed:

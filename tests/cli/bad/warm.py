@@ -7,6 +7,7 @@ ends with `STARTED` there and then.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -25,9 +26,12 @@ def main() -> None:
     import harness.verification.usage
     import harness.verification.verify  # noqa: F401
     from harness.cli import main as command
+    from harness.engines.vllm.release import release_of
     from harness.verification.session import inspect
 
     inspect(sys.executable)
+    release_of(sys.executable).arguments  # noqa: B018
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         start = time.monotonic()

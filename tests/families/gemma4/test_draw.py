@@ -9,11 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness.captures.capture import Capture
+from harness.compare.setting import Setting
 from harness.drivers.process import Driver
 from harness.families.gemma4.presets import PRESETS
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.verification.reference_pool import wanted_of
 
 SMALL = [name for name in PRESETS if not name.endswith("-shape")]
 CLIPS = ("input_min", "input_max", "output_min", "output_max")
@@ -57,14 +59,14 @@ def test_what_the_format_has_is_there(checkpoints: dict[str, Path], name: str) -
 
 @pytest.mark.parametrize("name", ["tiny", "e4b-small", "26b-a4b-small"])
 def test_logits_reach_their_soft_cap(checkpoints: dict[str, Path], name: str, module_builder: Driver, tmp_path: Path) -> None:
-    loading = {"checkpoint": str(checkpoints[name]), "attention": "eager", "dtype": "float32", "device": "cpu"}
-    module_builder.ask("load", timeout=120, **loading)
+    wanted = wanted_of(str(checkpoints[name]), Setting())
+    module_builder.ask("load", timeout=120, device="cpu", **wanted)
     prompt = prompt_for(Layout.parse("t3 i9 t20"), PRESETS[name]).to_dict()
     asked = {"prompts": [prompt], "out": str(tmp_path), "layers": [], "positions": [], "samples": 1}
-    ((directory, place),) = module_builder.ask("run", timeout=120, **asked)["captures"]
+    ((directory, place),) = module_builder.ask("run", timeout=120, **asked, **wanted)["captures"]
     tensors = Capture(Path(directory), place).tensors
     logits, floor = tensors["truth.logits"], np.abs(tensors["logits"] - tensors["truth.logits"]).max()
     cap = PRESETS[name].softcap
     capped = cap * np.tanh(1.0)
     assert np.median(np.abs(logits).max(axis=-1)) > 0.5 * cap and np.abs(logits).max() > capped
-    assert np.abs(logits).max() < cap and floor < 1e-5 * logits.std()
+    assert np.abs(logits).max() < cap and floor < 1e-4 * logits.std()

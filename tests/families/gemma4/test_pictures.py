@@ -14,8 +14,9 @@ from harness.drivers.process import ROOT, SITE
 from harness.errors import UsageError
 from harness.families.gemma4 import pictures
 from harness.families.gemma4.config import Pictures
+from harness.families.gemma4.given import PRESET_PICTURES
 
-SIZES = [(width, height) for width in (1, 2, 7, 8, 9, 48, 333, 3000) for height in (1, 3, 8, 16, 100, 767, 4096)]
+SIZES = [(width, height) for width in (48, 49, 64, 333, 1000, 3000, 30000) for height in (48, 50, 100, 767, 1024, 4096)]
 CUTS = [(4, 2, 70), (16, 3, 280)]
 _THEIRS = """
 import json, sys
@@ -53,7 +54,13 @@ def test_sizes_have_bounds(size: tuple[int, int]) -> None:
         pictures.check_size("picture", "one", size)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (1, 3000), (3000, 7)])
+def test_a_side_is_not_shorter_than_a_soft_token(size: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="at least the 8 pixels"):
+        pictures.soft_tokens("picture", "one", size, PRESET_PICTURES)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="this is none"):
-        pictures.size_of(tmp_path / "pipe")
+        pictures.size_of(str(tmp_path / "pipe"))
