@@ -87,7 +87,7 @@ CORPUS = [
     _mutant(
         "image-window-symmetric", "vllm #49202", vllm(49202),
         "the window bounded later tokens as well, where the reference lets a block see all of itself",
-        "i9", "image-window-symmetric", {"s": Wrong("symmetric", 1, 0, (1, 9))},
+        "i9", "image-window-symmetric", {"s": Wrong("clamp-both", 1, 0, (1, 9))},
     ),
     _mutant(
         "window-plus-one", "transformers #29623",

@@ -123,9 +123,11 @@ POLICIES = {
             full=lambda g: g.causal | g.same, on_full=True,
         ),
         Policy(
-            "symmetric", "as clamp, but the window bounds the later tokens of the image too",
+            "clamp-both", "as clamp, but the window bounds the later tokens of the image too, as the official implementation does",
             lambda g: (g.causal | g.same) & g.past & (g.k - g.q < g.window),
-            "the window bounds later tokens of the image too; vLLM #49202",
+            "the window bounds later tokens of the image too, as in google-deepmind/gemma 4.0.1 (`gm/nn/gemma4/_modules.py`); "
+            "vLLM #49202",
+            "{images} bounded by the window ({window}) on both sides",
         ),
         Policy(
             "no-window", "as unclamped, and text is not bounded by the window either",

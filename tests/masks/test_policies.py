@@ -24,7 +24,7 @@ SLIDING = {
     "unclamped": lambda q, k, w, same, fits: (k <= q and q - k < w) or same,
     "causal": lambda q, k, w, same, fits: k <= q and q - k < w,
     "everywhere": lambda q, k, w, same, fits: (k <= q and q - k < w) or same,
-    "symmetric": lambda q, k, w, same, fits: (k <= q or same) and abs(q - k) < w,
+    "clamp-both": lambda q, k, w, same, fits: (k <= q or same) and abs(q - k) < w,
     "no-window": lambda q, k, w, same, fits: k <= q or same,
     "full-causal": lambda q, k, w, same, fits: k <= q,
     "window-plus-one": lambda q, k, w, same, fits: (k <= q or same) and q - k <= w,

@@ -21,6 +21,7 @@ LONGEST = 30
 
 
 def main() -> None:
+    import cases.catalogue  # noqa: F401
     import harness.cli.app
     import harness.report.bundle
     import harness.verification.usage
