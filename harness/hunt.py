@@ -12,6 +12,7 @@ from hypothesis.errors import NoSuchExample
 
 from harness import strategies
 from harness.case import Declared
+from harness.checkpoint.presets import causal
 from harness.checkpoint.spec import ModelSpec
 from harness.compare.result import CaseResult, Verdict
 from harness.errors import DriverFailure
@@ -93,7 +94,7 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, drop: Declared, host: st
     if mutant == "ranges-of-another-request":
         return Ground(v1, strategies.batches(near, 3), spec)
     if mutant == "ranges-without-the-flag":
-        return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
+        return Ground(v1, one, causal(spec))
     return Ground(v1, one, spec)
 
 

@@ -17,7 +17,7 @@ BACKENDS = {
 VLLM_NAMES = {"triton": "TRITON_ATTN", "flex": "FLEX_ATTENTION", "flash": "FLASH_ATTN"}
 CPU_BACKENDS = {"triton": "TRITON_ATTN", "cpu": "CPU_ATTN", "flex": "FLEX_ATTENTION"}
 """vLLM's own names of what serves on a CPU, where its platform calls every back end CPU_ATTN."""
-NOT_OF_THE_ENGINE = ("reference", "mates", "overlays", "layers", "positions")
+NOT_OF_THE_ENGINE = ("reference", "mates", "mates_after", "overlays", "layers", "positions")
 _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -39,7 +39,7 @@ class Setting:
     """One way to serve, and the reference to compare it with.
 
     ``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step). ``mates`` are
-    layouts served in the same batch. ``overlays`` are names from `harness.overlays`. ``arguments``
+    layouts served in the same batch, added before the request, ``mates_after`` after it (`harness.mates`). ``overlays`` are names from `harness.overlays`. ``arguments``
     are further engine arguments, as (name, value). Where ``layers`` or ``positions`` are given, masks of those layers
     and logits at those positions (negative ones from the end) are compared, instead of all.
     """
@@ -59,6 +59,7 @@ class Setting:
     arguments: tuple[tuple[str, str], ...] = field(default=())
     layers: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
+    mates_after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         every = sorted({name for names in BACKENDS.values() for name in names})
@@ -93,7 +94,8 @@ class Setting:
                 words.append(str(getattr(self, name)))
         words += [f"chunk {self.chunk}"] if self.chunk else []
         words += ["prefix caching"] if self.prefix_caching else []
-        words += [f"{len(self.mates)} batch mates"] if self.mates else []
+        beside = len(self.mates) + len(self.mates_after)
+        words += [f"{beside} batch mates"] if beside else []
         words += [f"tp {self.tensor_parallel}"] if self.tensor_parallel > 1 else []
         words += [f"block {self.block_size}"] if self.block_size != default.block_size else []
         words += [f"{name}={value}" for name, value in self.arguments]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.checkpoint import weights
 from harness.checkpoint.config import LARGEST_TOKENIZER, Config, Pictures, Processor, checked, json_of, read
-from harness.checkpoint.presets import PRESETS
+from harness.checkpoint.presets import CAUSAL, PRESETS, preset
 from harness.checkpoint.prompt import PATCH, POOL
 from harness.checkpoint.spec import LAYER_TYPES, ModelSpec
 from harness.errors import EnvironmentFailure, UsageError
@@ -35,8 +35,8 @@ def model(name: str) -> ModelSpec:
         UsageError: it is neither, not a Gemma 4, or damaged.
         EnvironmentFailure: the hub could not be asked.
     """
-    if name in PRESETS:
-        return PRESETS[name]
+    if name.removesuffix(CAUSAL) in PRESETS:
+        return preset(name)
     if name.startswith(HUB):
         return _from_hub(name, name.removeprefix(HUB), ask=True)
     directory = Path(name)

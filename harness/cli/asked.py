@@ -6,12 +6,14 @@ import os
 import re
 from dataclasses import dataclass, replace
 
+from harness import mates
 from harness.case import DEFAULT_PICTURE_TEXT, IMAGE, Case, Declared
 from harness.checkpoint import given, pictures, wording
 from harness.checkpoint.prompt import prompt_for
 from harness.checkpoint.spec import ModelSpec
 from harness.errors import UsageError
 from harness.layout import Layout
+from harness.setting import Setting
 
 WAYS = "give exactly one of layout, case, picture, and text with images"
 
@@ -35,9 +37,10 @@ def asked(
     model: str,
     window: int | None,
     seed: int,
-    mates: tuple[str, ...],
+    setting: Setting,
+    known: bool,
 ) -> Asked:
-    """What the options name, on the model that they name.
+    """What the options name, on the model that they name; what is ``known`` is what the catalogue declares.
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
@@ -50,7 +53,9 @@ def asked(
         raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image)
-    beside = [len(prompt_for(Layout.parse(mate, "mate"), spec, field="mate").token_ids) for mate in mates]
+    beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
+    if known:
+        from cases.catalogue import DECLARED as declared
     return Asked(chosen, spec, declared, (own, *beside) if own else ())
 
 

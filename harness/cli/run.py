@@ -43,6 +43,7 @@ def run(
         ),
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    known: Annotated[bool, typer.Option("--known", help="heed the divergences that the catalogue declares, as --case does")] = False,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     backend: options.Backend = "triton",
     runner: options.Runner = "auto",
@@ -52,6 +53,7 @@ def run(
     chunk: options.Chunk = None,
     prefix_caching: options.PrefixCaching = False,
     mate: options.Mate = None,
+    mate_after: options.MateAfter = None,
     tensor_parallel: options.TensorParallel = 1,
     overlay: options.Overlay = None,
     reference: options.Reference = "eager",
@@ -73,9 +75,9 @@ def run(
     setting = options.setting_of(
         backend, runner, dtype, kv_dtype, mode, chunk, prefix_caching, mate, tensor_parallel, overlay, reference,
         block_size, serving_arg,
-    ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()))  # fmt: skip
+    ).with_(layers=tuple(observe_layer or ()), positions=tuple(logits_at or ()), mates_after=tuple(mate_after or ()))  # fmt: skip
     timeouts = Timeouts(timeout, start_timeout)
-    what = asked(layout, case, picture, image or [], text, model, window, seed, setting.mates)
+    what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known)
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
     from harness import usage
@@ -115,6 +117,8 @@ def show(result: CaseResult, format: options.Format) -> None:
         json.dump(replace(result, layers=layers).to_dict(), sys.stdout, indent=1)
         print()
         return
-    from harness.report.terminal import case_panel
+    from harness.report.terminal import case_panel, reproduce_line
 
-    Console().print(case_panel(result))
+    console = Console()
+    console.print(case_panel(result))
+    console.print(reproduce_line(result))
