@@ -83,6 +83,7 @@ def test_a_given_checkpoint_and_pictures_are_named_from_the_root(tmp_path: Path,
     picture = tmp_path / "a [b] c.png"
     Image.new("RGB", (4, 4)).save(picture)
     spec = replace(preset("tiny"), name="checkpoint", source=str(tmp_path / "checkpoint"))
+    (tmp_path / "checkpoint").mkdir()
     monkeypatch.chdir(tmp_path)
     line = command(Case("run", "", images=(picture.name,), text="<|image|> it's\n$HOME", model="checkpoint"), Setting(), spec)
     words = words_of(line)
