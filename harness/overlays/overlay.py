@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 
 from harness.overlays.ledger import Ledger
 
-TRIED = ">=0.25.1,<0.33"
+TRIED = ">=0.25.1,<0.34"
 
 
 @dataclass(frozen=True)

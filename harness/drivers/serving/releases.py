@@ -30,8 +30,31 @@ IMPLEMENTATIONS = {
     "TRITON_ATTN": "TritonAttentionImpl",
     "FLEX_ATTENTION": "FlexAttentionImpl",
     "FLASH_ATTN": "FlashAttentionImpl",
+    "TRITON_FLASH_ATTN": "CompositeAttentionImpl(TritonAttentionImpl, FlashAttentionImpl)",
+    "TRITON_FLASHINFER": "CompositeAttentionImpl(TritonAttentionImpl, FlashInferImpl)",
 }
-"""The class by which each back end serves; of others nothing is known."""
+"""What each back end serves by, as `implementation` names it; of others nothing is known."""
+
+
+def variants(impl) -> tuple:
+    """The implementations that a layer's ``impl`` chooses from for each batch; itself where it is one kernel.
+
+    Since 0.32 a composite (`v1/attention/backends/composite.py`) has two: of images, and of causal batches.
+    """
+    return tuple(impl.get_impl_variants()) if hasattr(impl, "get_impl_variants") else (impl,)
+
+
+def implementation(impl) -> str:
+    """The class of a layer's implementation, with those that it chooses from in brackets."""
+    children = variants(impl)
+    named = f"({', '.join(type(child).__name__ for child in children)})" if children != (impl,) else ""
+    return f"{type(impl).__name__}{named}"
+
+
+def chosen(impl, attn_metadata) -> str:
+    """The class of the implementation that serves the batch of this metadata."""
+    choose = getattr(impl, "get_impl_for_metadata", None)
+    return type(choose(attn_metadata) if choose else impl).__name__
 
 
 def backend_of(asked: str, found: list[str]) -> str:
