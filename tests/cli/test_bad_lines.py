@@ -67,7 +67,7 @@ def _expected(line: dict) -> object:
     return pytest.param(line, id=_name(line), marks=pytest.mark.xfail(reason="vLLM admits 511 of 512 tokens") if admitted else ())
 
 
-@pytest.mark.parametrize("line", map(_expected, LINES))
+@pytest.mark.parametrize("line", [_expected(line) for line in LINES])
 def test_it_ends_with_one_line_before_an_engine_starts(line: dict, made: Path, run: Callable[[list[str]], Ended]) -> None:
     args = [word.replace("@FX@", str(made)) for word in line["args"]]
     done = run(args)
