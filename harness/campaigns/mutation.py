@@ -17,6 +17,7 @@ from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
 from harness.errors import DriverFailure
+from harness.families.gemma4.presets import causal
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -95,7 +96,7 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Decla
         case Needs.BATCH:
             return Ground(v1, strategies.batches(near, 3), spec)
         case Needs.NO_FLAG:
-            return Ground(v1, one, spec.with_(name=f"{spec.name}-causal", bidirectional=None))
+            return Ground(v1, one, causal(spec))
         case Needs.NOTHING:
             return Ground(v1, one, spec)
 

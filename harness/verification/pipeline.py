@@ -106,7 +106,7 @@ def verify_stream(
         for layouts in batches:
             if len(flying) == most:
                 land()
-            batch = Batch.of(layouts, setting, spec, name, seed=count, sides=session.sides)
+            batch = Batch.of(layouts, setting, spec, name, session, declared, seed=count)
             count += len(layouts)
             take_off(batch)
             while len(comparing) >= most:

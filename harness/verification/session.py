@@ -188,15 +188,16 @@ class Session:
         return self._checkpoints[spec.key]
 
     def observe(
-        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (), *, about: str = ""
+        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (),
+        after: Sequence[Prompt] = (), *, about: str = "",
     ) -> list[Pair]:
-        """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` beside them. A failure
-        says that it was ``about`` this case.
+        """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` added before them and
+        others ``after`` them. A failure says that it was ``about`` this case.
 
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
         """
-        return self.finish(self.begin(spec, setting, prompts, mates, about=about))
+        return self.finish(self.begin(spec, setting, prompts, mates, after, about=about))
 
     def begin(
         self,
@@ -204,6 +205,7 @@ class Session:
         setting: Setting,
         prompts: Sequence[Prompt],
         mates: Sequence[Prompt] = (),
+        after: Sequence[Prompt] = (),
         *,
         remember: bool = True,
         about: str = "",
@@ -238,6 +240,7 @@ class Session:
             about=about,
             prompts=data,
             mates=[mate.to_dict() for mate in mates],
+            after=[mate.to_dict() for mate in after],
             out=str(ours),
             longest=spec.max_length if setting.scenario.prefix_caching else None,
             **focus,

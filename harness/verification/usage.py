@@ -97,8 +97,9 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
 
 def _check_batch(setting: Setting, spec: ModelSpec, tokens: Sequence[int]) -> None:
     """Mates are served in the same batch only if all of them have a place and the KV cache holds them."""
-    if len(setting.scenario.mates) >= TOGETHER:
-        raise UsageError("mate", " | ".join(setting.scenario.mates), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together")
+    beside = (*setting.scenario.mates, *setting.scenario.mates_after)
+    if len(beside) >= TOGETHER:
+        raise UsageError("mate", " | ".join(beside), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together")
     held = 16 * spec.max_length
     if sum(tokens) > held:
-        raise UsageError("mate", " | ".join(setting.scenario.mates), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")
+        raise UsageError("mate", " | ".join(beside), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,8 @@ from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.verification import mates
+from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
 
 
@@ -31,10 +32,11 @@ def verify(
     spec = spec or preset(case.model)
     layout = Layout.parse(case.layout) if case.layout else None
     prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
-    mates = [prompt_for(Layout.parse(text), spec, case.seed + index) for index, text in enumerate(setting.scenario.mates, start=1)]
-    reproduce = command(case, setting, spec, session.sides)
+    before, after = mates.prompts(setting, spec, case.seed)
+    declared = list(declared)
+    reproduce = command(case, setting, spec, session, declared)
     try:
-        (pair,) = session.observe(spec, setting, [prompt], mates, about=case.name)
+        (pair,) = session.observe(spec, setting, [prompt], before, after, about=case.name)
     except DriverFailure as error:
         known = _failure(error, setting, session, declared)
         return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, session.versions, known)
@@ -123,14 +125,24 @@ class Batch:
     commands: list[str]
 
     @classmethod
-    def of(cls, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, name: str, seed: int = 0, sides: Sequence[str] = ()) -> Batch:
+    def of(
+        cls,
+        layouts: Sequence[Layout],
+        setting: Setting,
+        spec: ModelSpec,
+        name: str,
+        session: Session,
+        declared: Iterable[Declared] = (),
+        seed: int = 0,
+    ) -> Batch:
         title = "served together" if len(layouts) > 1 else "generated"
         cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
         prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
         commands = []
+        every = [mates.written(layout, seed + index) for index, layout in enumerate(layouts)]
         for index, case in enumerate(cases):
-            mates = tuple(str(layout) for other, layout in enumerate(layouts) if other != index)
-            commands.append(command(case, setting.with_(mates=setting.scenario.mates + mates), spec, sides))
+            alone = setting.with_(mates=tuple(every[:index]), mates_after=tuple(every[index + 1 :]))
+            commands.append(command(case, alone, spec, session, declared))
         return cls(layouts, cases, prompts, commands)
 
     @property
@@ -151,8 +163,8 @@ def verify_batch(
     session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
 ) -> list[CaseResult]:
     """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
-    batch = Batch.of(layouts, setting, spec, name, sides=session.sides)
     declared = list(declared)
+    batch = Batch.of(layouts, setting, spec, name, session, declared)
     try:
         pairs = session.observe(spec, setting, batch.prompts, about=batch.about)
     except DriverFailure as error:
@@ -176,20 +188,6 @@ def verify_all(
         results.append(verify(session, case, setting, declared))
         done(results[-1])
     return results
-
-
-def command(case: Case, setting: Setting, spec: ModelSpec, sides: Sequence[str] = ()) -> str:
-    """The command line that runs this case again; ``sides`` are the options that name the releases."""
-    words = ["harness", "run", *sides]
-    words += ["--layout", case.layout] if case.layout else []
-    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
-    words += [word for image in case.images for word in ("--image", image)]
-    words += ["--text", case.text] if case.text is not None else []
-    words += ["--model", case.model]
-    words += ["--window", str(spec.window)] if not spec.source else []
-    words += ["--seed", str(case.seed)] if case.seed else []
-    words += setting.words
-    return shlex.join(words)
 
 
 def text_prompt(case: Case, work: Path) -> Prompt:

@@ -4,10 +4,11 @@ import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
+from harness.cli.console import Console
 from harness.compare.result import CaseResult
-from harness.report.terminal import LOG_LINES, case_panel, summary_table
+from harness.report.terminal import LOG_LINES, case_panel, reproduce_line, summary_table
 from tests.report.results import LINK, failed, one_of_each, result
 
 EACH = one_of_each()
@@ -31,7 +32,7 @@ def test_a_panel_has_the_diagnosis_and_the_command(one: CaseResult) -> None:
     text = shown(case_panel(one))
     assert one.verdict.value in text and one.layout in text
     assert one.diagnosis.split(";")[0][:80] in text
-    assert one.reproduce in text
+    assert shown(reproduce_line(one), 60) == f"reproduce  {one.reproduce}\n"
 
 
 def test_a_known_divergence_has_its_link() -> None:
@@ -50,7 +51,7 @@ def test_brackets_are_no_markup_and_colours_of_a_log_are_taken_out() -> None:
     marked = replace(result(), case="[red]x[/red]", diagnosis="[bold]y", reproduce="run [/] z")
     for renderable in (case_panel(marked), summary_table([marked])):
         assert "[red]x[/red]" in shown(renderable)
-    assert "[bold]y" in shown(case_panel(marked)) and "run [/] z" in shown(case_panel(marked))
+    assert "[bold]y" in shown(case_panel(marked)) and "run [/] z" in shown(reproduce_line(marked))
     assert "plain words" in shown(case_panel(failed(log="\x1b[31mplain\x1b[0m words")))
 
 

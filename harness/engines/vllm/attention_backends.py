@@ -13,8 +13,8 @@ _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 
 @dataclass(frozen=True)
 class AttentionBackend:
-    """``name`` is the harness's, ``vllm_name`` vLLM's own. ``implementation`` is the class by which it serves, where that is
-    known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name CPU_ATTN is made to resolve to ``cpu_class``, where
+    """``name`` is the harness's, ``vllm_name`` vLLM's own. ``implementation`` is what it serves by, as
+    `releases.implementation` names it, where that is known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name CPU_ATTN is made to resolve to ``cpu_class``, where
     there is one, since vLLM's CPU platform answers CPU_ATTN whatever is asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes`` and ``cpu_modes`` are those
     in which it is right there.
     """
@@ -45,6 +45,12 @@ ATTENTION_BACKENDS = {
             cpu_class="vllm.v1.attention.backends.flex_attention.FlexAttentionBackend", cpu_name="FLEX_ATTENTION",
         ),
         AttentionBackend("flash", "FLASH_ATTN", "FlashAttentionImpl", ("cuda",)),
+        AttentionBackend(
+            "TRITON_FLASH_ATTN", "TRITON_FLASH_ATTN", "CompositeAttentionImpl(TritonAttentionImpl, FlashAttentionImpl)", ("cuda",)
+        ),
+        AttentionBackend(
+            "TRITON_FLASHINFER", "TRITON_FLASHINFER", "CompositeAttentionImpl(TritonAttentionImpl, FlashInferImpl)", ("cuda",)
+        ),
         AttentionBackend("auto", "auto", platforms=("cuda",)),
     )
 }  # fmt: skip

@@ -104,13 +104,13 @@ class Engine:
         return {}
 
     def run(self, request: dict) -> dict | channel.Later:
-        """Serve ``prompts`` together, with ``mates`` beside them, and capture them into stacks below ``out``; ``captures``
+        """Serve ``prompts`` together, with ``mates`` before and others ``after`` them, and capture them into stacks below ``out``; ``captures``
         of the answer has the directory of each prompt and its place there.
 
         With ``plain`` nothing is observed: what the engine takes by itself.
         """
         prompts = [Prompt.from_dict(data) for data in request["prompts"]]
-        mates = [Prompt.from_dict(data) for data in request.get("mates", [])]
+        mates, after = ([Prompt.from_dict(data) for data in request.get(name, [])] for name in ("mates", "after"))
         self.count += 1
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
         self.patches = releases.image_patches([*prompts, *mates])
@@ -121,12 +121,14 @@ class Engine:
             longest = request.get("longest") or max(map(len, ids.values()))
             focus = (request["layers"], {name: capture.chosen(request["positions"], len(i)) for name, i in ids.items()})
             self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest, *focus))
-        beside = [self._input(mate) for mate in mates]
+        beside, behind = ([self._input(mate) for mate in some] for some in (mates, after))
         start = time.perf_counter()
         for index, entry in enumerate(beside):
             self._add(f"mate{self.count}x{index}", entry)
         for name, entry in ready.items():
             self._add(name, entry)
+        for index, entry in enumerate(behind, start=len(beside)):
+            self._add(f"mate{self.count}x{index}", entry)
         sampled = {}
         while self.llm.llm_engine.has_unfinished_requests():
             for output in self.llm.llm_engine.step():

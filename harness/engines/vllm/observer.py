@@ -69,6 +69,8 @@ class Observer:
         self.passes_tokens = 0
         self.recovered: dict[int, list[tuple[list[tuple[str, torch.Tensor]], probe.Recovered]]] = {}
         """By layer the probes of each step, with the owners of their rows."""
+        self.served: dict[int, set[str]] = {}
+        """By layer the classes that served its steps: a composite chooses one for each batch."""
         self.steps: dict[str, list[list[int]]] = {}
         """By request the first and last position of each step."""
         self.probing = Stopwatch(self.runner.device)
@@ -95,6 +97,7 @@ class Observer:
         self.passes_tokens = longest
         self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, {}
         self.steps = {name: [] for name in requests}
+        self.served = {}
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 
@@ -188,7 +191,7 @@ class Observer:
             "index": index,
             "type": "sliding_attention" if window else "full_attention",
             "window": window,
-            "implementation": type(layer.impl).__name__,
+            "implementation": " and ".join(sorted(self.served.get(index, {releases.implementation(layer.impl)}))),
             "clamps": bool(getattr(layer, "mm_prefix_clamp_sliding_window", False)),
         }
 
@@ -286,6 +289,7 @@ class Observer:
             return
         self._keep(f"attention.{index}", output.view(len(output), -1), ATTENTION_VALUES)
         impl = layer.impl
+        self.served.setdefault(index, set()).add(releases.chosen(impl, attn_metadata))
         tokens, kv_heads = len(query), impl.num_kv_heads
         channels = kv_cache_channels(layer)
         blank_query = torch.zeros_like(query)

@@ -23,6 +23,27 @@ def version() -> str:
     raise ModuleNotFoundError("vllm is not installed for this interpreter")
 
 
+def variants(impl) -> tuple:
+    """The implementations that a layer's ``impl`` chooses from for each batch; itself where it is one kernel.
+
+    Since 0.32 a composite (`v1/attention/backends/composite.py`) has two: of images, and of causal batches.
+    """
+    return tuple(impl.get_impl_variants()) if hasattr(impl, "get_impl_variants") else (impl,)
+
+
+def implementation(impl) -> str:
+    """The class of a layer's implementation, with those that it chooses from in brackets."""
+    children = variants(impl)
+    named = f"({', '.join(type(child).__name__ for child in children)})" if children != (impl,) else ""
+    return f"{type(impl).__name__}{named}"
+
+
+def chosen(impl, attn_metadata) -> str:
+    """The class of the implementation that serves the batch of this metadata."""
+    choose = getattr(impl, "get_impl_for_metadata", None)
+    return type(choose(attn_metadata) if choose else impl).__name__
+
+
 def backend_of(asked: str, found: list[str]) -> str:
     """The back end that an engine serves with by its implementations' classes, by vLLM's own name; as it was ``asked`` for
     where they do not tell.

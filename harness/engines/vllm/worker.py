@@ -23,7 +23,7 @@ class ObserverExtension:
         observer = self.harness_observer
         return {
             "runner": "v2" if releases.is_v2(observer.runner) else "v1",
-            "implementations": sorted({type(layer.impl).__name__ for layer in observer.layers.values()}),
+            "implementations": sorted({releases.implementation(layer.impl) for layer in observer.layers.values()}),
             "layers": len(observer.layers),
             "process": os.getpid(),
             "weights": getattr(observer.model, "harness_weights", []),

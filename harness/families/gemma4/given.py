@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.gemma4 import weights
 from harness.families.gemma4.config import LARGEST_TOKENIZER, Config, Pictures, Processor, checked, json_of, read
-from harness.families.gemma4.presets import PRESETS
+from harness.families.gemma4.presets import CAUSAL, PRESETS, preset
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.prompts.model_spec import LAYER_TYPES, ModelSpec
 
@@ -35,8 +35,8 @@ def model(name: str) -> ModelSpec:
         UsageError: it is neither, not a Gemma 4, or damaged.
         EnvironmentFailure: the hub could not be asked.
     """
-    if name in PRESETS:
-        return PRESETS[name]
+    if name.removesuffix(CAUSAL) in PRESETS:
+        return preset(name)
     if name.startswith(HUB):
         return _from_hub(name, name.removeprefix(HUB), ask=True)
     directory = Path(name)

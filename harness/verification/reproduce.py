@@ -1,0 +1,62 @@
+"""The command line that runs a case again: the same prompts in the same order, the same sides, the same declarations."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness.compare.known import Declared
+from harness.compare.setting import Setting
+from harness.drivers.timeouts import Timeouts
+from harness.prompts.case import Case
+from harness.prompts.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from harness.verification.session import Session
+
+TIMES = (("--timeout", "case"), ("--start-timeout", "start"))
+
+
+def command(case: Case, setting: Setting, spec: ModelSpec, session: Session | None = None, declared: Iterable[Declared] = ()) -> str:
+    """One line for a POSIX shell that knows ``$'...'`` (bash, zsh, ksh). What ``session`` runs is named where it is not what
+    would be taken anyway; where something was ``declared`` the command knows the catalogue's declarations."""
+    words = ["harness", "run", *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
+    words += setting.words
+    words += _times(session) if session else []
+    words += ["--known"] if list(declared) else []
+    return " ".join(map(quoted, words))
+
+
+def quoted(word: str) -> str:
+    """A word as a shell reads it back: in quotes where it needs them, and with what cannot be seen escaped byte by byte, so
+    that a command stays one line that can be copied."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    return letter if letter.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+
+
+def _prompt(case: Case) -> list[str]:
+    words = ["--layout", case.layout] if case.layout else []
+    words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
+    words += [word for image in case.images for word in ("--image", os.path.abspath(image))]
+    return words + (["--text", case.text] if case.text is not None else [])
+
+
+def _model(case: Case, spec: ModelSpec) -> list[str]:
+    words = ["--model", spec.source if os.path.isdir(spec.source) else case.model]
+    words += ["--window", str(spec.window)]
+    return words + (["--seed", str(case.seed)] if case.seed else [])
+
+
+def _times(session: Session) -> list[str]:
+    default = Timeouts()
+    given = ((option, getattr(session.timeouts, name), getattr(default, name)) for option, name in TIMES)
+    return [word for option, seconds, usual in given if seconds != usual for word in (option, f"{seconds:g}")]

@@ -1,0 +1,47 @@
+"""Where an interpreter's vLLM runs, and how a command names what a session runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.compare.setting import Setting
+from harness.errors import EnvironmentFailure
+from harness.families.gemma4.presets import preset
+from harness.prompts.case import Case
+from harness.verification.environments import uv
+from harness.verification.session import Session, host_of, inspect
+from harness.verification.verify import command
+
+
+def with_vllm(folder: Path, version: str) -> str:
+    """An interpreter in which this vLLM is installed."""
+    uv.bare(Path(sys.executable), folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    record = packages / f"vllm-{version}.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    return str(folder / "bin" / "python")
+
+
+@pytest.mark.parametrize("version", ["0.33.0+cpu", "0.33.1.dev3+gabc.cpu"])
+def test_a_build_from_source_for_a_cpu_runs_on_a_cpu(version: str, tmp_path: Path) -> None:
+    assert host_of(with_vllm(tmp_path / "built", version)) == "cpu"
+
+
+@pytest.mark.skipif(bool(inspect(sys.executable)["gpus"]), reason="this machine has a GPU")
+@pytest.mark.parametrize("version", ["0.33.0", "0.33.0+cu130"])
+def test_a_build_for_cuda_needs_a_gpu(version: str, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match="built for CUDA"):
+        host_of(with_vllm(tmp_path / "built", version))
+
+
+@pytest.mark.skipif(not inspect(sys.executable)["transformers"], reason="transformers is not installed")
+def test_a_command_names_the_sides_that_are_not_this_interpreter(tmp_path: Path) -> None:
+    python = with_vllm(tmp_path / "built", "0.33.0+cpu")
+    with Session(serving_python=python) as session:
+        assert session.sides == ("--serving", python)
+        assert session.versions["vllm"] == "0.33.0+cpu"
+        assert session.versions["transformers"] == inspect(sys.executable)["transformers"]
+        said = command(Case("run", "", layout="t3"), Setting(), preset("tiny"), session.sides)
+    assert said.startswith(f"harness run --serving {python} --layout t3 ")
