@@ -25,7 +25,7 @@ def main() -> None:
     import harness.verification.usage
     import harness.verification.verify  # noqa: F401
     from harness.cli import main as command
-    from harness.verification.session import inspect
+    from harness.verification.interpreters import inspect
 
     inspect(sys.executable)
     for line in sys.stdin:
