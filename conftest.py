@@ -17,8 +17,9 @@ from cases import gpu
 from harness.errors import EnvironmentFailure
 from harness.pytest_plugin import serving_python, worker_of
 from harness.report.parts import Recorder
+from harness.verification.interpreters import inspect
 from harness.verification.offers import offered
-from harness.verification.session import Session, inspect
+from harness.verification.session import Session
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -69,9 +69,9 @@ DECLARED = [
 ]
 
 
-def entries(host: str = "cpu", python: str = sys.executable) -> list[tuple[Case, Setting]]:
-    """Every case under every setting of ``host``, by setting, so that engines are started once each."""
-    if host == "cuda":
+def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[Case, Setting]]:
+    """Every case under every setting of ``platform``, by setting, so that engines are started once each."""
+    if platform == "cuda":
         return gpu.entries(python)
     models = list(dict.fromkeys(case.model for case in ON_CPU))
     return [(case, setting) for model in models for setting in SETTINGS for case in ON_CPU if case.model == model]

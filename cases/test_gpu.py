@@ -13,7 +13,8 @@ from harness.prompts import strategies
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.pytest_plugin import serving_python
-from harness.verification.session import Session, inspect
+from harness.verification.interpreters import inspect
+from harness.verification.session import Session
 from harness.verification.verify import verify
 
 pytestmark = [pytest.mark.gpu, pytest.mark.engine]

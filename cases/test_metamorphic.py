@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.campaigns.mutation import CHUNK, unsplit
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.logits import FACTOR
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import PRESETS
@@ -32,7 +32,7 @@ def floor(pair: Pair) -> float:
 def assert_same(one: Capture, other: Capture, bound: float, rows: slice = slice(None)) -> None:
     size = len(range(*rows.indices(one.tokens)))
     both = np.flatnonzero(one.observed[rows] & other.observed[rows])
-    for layer in range(len(one.facts["layers"])):
+    for layer in range(len(one.facts.layers)):
         np.testing.assert_array_equal(one.unpack(one.masks(layer)[:, both])[..., :size], other.unpack(other.masks(layer)[:, both])[..., :size])
     difference = np.abs(one.tensors["logits"][both] - other.tensors["logits"][both]).max()
     assert difference <= bound, f"logits differ by {difference}, {bound} is noise"

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
+from typing import ClassVar
 
 from harness.text import quoted
 
 
+class FailureKind(StrEnum):
+    """What a failure is, by which those who handle it tell it from others."""
+
+    USAGE = "usage"
+    """Bad input."""
+    CHECKPOINT = "checkpoint"
+    """A checkpoint whose tensors are not those of its model."""
+    REFUSED = "refused"
+    """An overlay does not fit this engine."""
+    PROBE = "probe"
+    """A mask could not be recovered from what the kernel gave."""
+    INCOMPARABLE = "incomparable"
+    """Both sides answered, but there is nothing to judge serving by."""
+    UNFORESEEN = "unforeseen"
+    """Any other exception of a driver."""
+    GONE = "gone"
+    """A driver's process has ended."""
+    TIMEOUT = "timeout"
+    """A driver did not answer, or took no request, in time."""
+    PROTOCOL = "protocol"
+    """A driver that speaks another protocol than the harness."""
+
+    @property
+    def leaves_driver_whole(self) -> bool:
+        """Whether the driver that failed goes on as it was."""
+        return self in (FailureKind.USAGE, FailureKind.REFUSED, FailureKind.PROBE)
+
+
+def kind_of(error: BaseException) -> FailureKind:
+    """What an exception says that it is."""
+    kind = getattr(error, "kind", None)
+    return kind if isinstance(kind, FailureKind) else FailureKind.UNFORESEEN
+
+
 class UsageError(ValueError):
     """Bad input: exit code 2, one line that names the field, the value and what is allowed."""
+
+    kind: ClassVar = FailureKind.USAGE
 
     def __init__(self, field: str, value: object, allowed: str):
         super().__init__(f"{field}: {quoted(value)} is not allowed; {allowed}")
@@ -32,25 +70,27 @@ class EnvironmentFailure(RuntimeError):
 class CheckpointError(RuntimeError):
     """A checkpoint whose tensors are not those of its model: nothing that is computed from it means anything."""
 
+    kind: ClassVar = FailureKind.CHECKPOINT
+
+
+class OverlayRefused(RuntimeError):
+    """An overlay that does not fit the engine over which it was to be laid; one line says why."""
+
+    kind: ClassVar = FailureKind.REFUSED
+
 
 class DriverFailure(RuntimeError):
     """A driver process failed or died: exit code 3, the log is kept.
 
-    ``stage`` is what it was doing ("start", "reference", "serving"); ``log`` is the end of its log;
-    ``kind`` is the class of the exception, "ProbeError" where the mask could not be recovered (the
-    driver goes on after that).
+    ``stage`` is which side failed ("reference", "serving"); ``kind`` is what the failure is; ``log`` is the end of the
+    driver's log.
     """
 
-    def __init__(self, message: str, *, stage: str, log: str = "", kind: str = ""):
+    def __init__(self, message: str, *, stage: str, kind: FailureKind = FailureKind.UNFORESEEN, log: str = ""):
         super().__init__(message)
         self.stage = stage
-        self.log = log
         self.kind = kind
-
-    @property
-    def refused(self) -> bool:
-        """The driver goes on as it was: it was asked to lay an overlay over an engine that it does not fit."""
-        return self.kind == "ValueError"
+        self.log = log
 
     def __reduce__(self) -> tuple:
-        return partial(DriverFailure, stage=self.stage, log=self.log, kind=self.kind), self.args
+        return partial(DriverFailure, stage=self.stage, kind=self.kind, log=self.log), self.args

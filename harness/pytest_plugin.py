@@ -25,7 +25,8 @@ from harness.errors import EnvironmentFailure, UsageError
 from harness.report.parts import Recorder
 from harness.report.pytest_run import Reporting
 from harness.verification import gpus
-from harness.verification.session import Session, host_of
+from harness.verification.interpreters import platform_of
+from harness.verification.session import Session
 
 PROFILES = {"dev": 5, "ci": 40, "nightly": 2000}
 """Generated layouts a property."""
@@ -117,7 +118,7 @@ def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     serving = serving_python(request.config)
     reference = request.config.getoption("--harness-reference-python") or sys.executable
     try:
-        host_of(serving)
+        platform_of(serving)
     except EnvironmentFailure as error:
         pytest.fail(str(error), pytrace=False)
     keep = tmp_path_factory.mktemp("session")

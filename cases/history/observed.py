@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
+from harness.errors import FailureKind
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Wrong:
     surplus: tuple[tuple[int, int, int], ...] = ()
 
 
-REFUSED = "ProbeError"
+REFUSED = FailureKind.PROBE.value
 """The weights of some rows are not 1/(|A| + m)."""
 LOGITS = "logits"
 """What is attended to is right, what is computed from it is not."""
@@ -33,7 +34,7 @@ Shown = dict[str, Wrong] | str
 
 def shown(result: CaseResult) -> Shown:
     if result.error:
-        return result.error["stage"]
+        return result.error.kind.value
     wrong = {layer.type[0]: _wrong(layer) for layer in result.layers if layer.differs}
     return wrong or (NOTHING if result.verdict is Verdict.PASS else LOGITS)
 

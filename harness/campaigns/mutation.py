@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from harness.compare.known import Declared
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 from harness.families.gemma4.presets import causal
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
@@ -29,7 +29,6 @@ SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
-PROBE = "ProbeError"
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ class Kill:
     """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
 
     ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
-    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` (stage, message,
-    log) is of a driver that failed: then the hunt ended there.
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` is of a driver that failed: then the hunt ended there.
     """
 
     mutant: str
@@ -65,7 +63,7 @@ class Kill:
     seconds: float
     logits_alone: bool = False
     refused: str = ""
-    error: dict[str, str] | None = None
+    error: Failure | None = None
 
     @property
     def right(self) -> bool:
@@ -76,8 +74,8 @@ class Kill:
         return {**asdict(self), "right": self.right}
 
 
-def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], host: str) -> Ground:
-    """The setting and layouts for a mutant on ``host`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
+def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], platform: str) -> Ground:
+    """The setting and layouts for a mutant on ``platform`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
     the V2 runner's own divergence."""
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
@@ -87,7 +85,7 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Decla
             anywhere = tuple(Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop")
             return Ground(base.with_(runner="v2"), one, spec, anywhere)
         case Needs.CHUNKS:
-            chunk = max(2 * spec.window, SMALLEST_CHUNK[host])
+            chunk = max(2 * spec.window, SMALLEST_CHUNK[platform])
             borders = strategies.Borders(chunk=chunk)
             images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
             whole = images.filter(lambda layout: unsplit(layout, chunk))
@@ -114,7 +112,7 @@ def hunt(
     A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
     """
     start = time.perf_counter()
-    place = ground(mutant, spec, base, declared, session.host)
+    place = ground(mutant, spec, base, declared, session.platform)
     setting = place.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
     counter = _Counter(session, setting, place.spec, place.declared)
@@ -125,7 +123,7 @@ def hunt(
         if not refused:
             _find(place.layouts, counter, examples)
     except DriverFailure as failure:
-        error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
+        error = Failure.of(failure)
     wrong = next((result for result in counter.smallest if not result.verdict.as_expected), None)
     kill = Kill(
         mutant=mutant,
@@ -151,7 +149,7 @@ def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: Mod
         end = Verdict.CAUGHT if kill.right else None
         return [r if r.verdict.as_expected else replace(r, verdict=end or r.verdict) for r in smallest]
     if kill.error:
-        verdict, why = Verdict.ERROR, f"no answer: {kill.error['message']}"
+        verdict, why = Verdict.ERROR, f"no answer: {kill.error.message}"
     elif kill.right:
         verdict, why = Verdict.KNOWN, f"refused: {kill.refused}" if kill.refused else f"equivalent: {kill.equivalent}"
     else:
@@ -180,9 +178,8 @@ def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: Mod
 
 def lost(mutant: str, setting: Setting, failure: DriverFailure) -> Kill:
     """The end of a hunt whose process died."""
-    error = {"stage": failure.stage, "message": str(failure), "log": failure.log}
     overlay = OVERLAYS[mutant]
-    return Kill(mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=error)
+    return Kill(mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure))
 
 
 def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
@@ -190,7 +187,7 @@ def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
     try:
         session.engine(spec, setting)
     except DriverFailure as failure:
-        if not failure.refused:
+        if failure.kind is not FailureKind.REFUSED:
             raise
         return str(failure)
     return ""
@@ -227,8 +224,8 @@ class _Counter:
         self.count += 1
         results = self.ask(layouts)
         for result in results:
-            if result.verdict is Verdict.ERROR and result.error["stage"] != PROBE:
-                raise DriverFailure(result.error["message"], stage=result.error["stage"], log=result.error["log"])
+            if result.verdict is Verdict.ERROR and result.error and result.error.kind is not FailureKind.PROBE:
+                raise result.error.raised()
             self.logits_alone |= result.logits is not None and not result.logits.within
         found = any(not result.verdict.as_expected for result in results)
         if found:

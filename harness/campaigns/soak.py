@@ -21,8 +21,9 @@ from harness.errors import DriverFailure
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.verification.interpreters import inspect
 from harness.verification.pipeline import verify_stream
-from harness.verification.session import Session, inspect
+from harness.verification.session import Session
 
 BLOCK = 100
 SETTINGS = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}

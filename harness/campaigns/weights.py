@@ -15,9 +15,10 @@ import numpy as np
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.drivers.process import Driver
+from harness.drivers.messages import ChangeableTensors, ChangeTensor, Part
+from harness.drivers.running import RunningDriver
 from harness.engines.vllm.options import KEPT_WEIGHTS
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.session import Session
@@ -112,15 +113,15 @@ def survey(
     Raises:
         DriverFailure: the engine could not be started, or could not say what it holds.
     """
-    engine, _ = session.engine(spec, setting)
-    facts = engine.ask("changeable", timeout=session.timeouts.start, checkpoint=session.checkpoint(spec))
+    engine = session.engine(spec, setting)
+    facts = engine.ask(ChangeableTensors(session.checkpoint(spec)), timeout=session.timeouts.start)
     plain = {layout: verify_batch(session, [layout], setting, spec)[0] for layout in layouts}
     fit = [layout for layout, result in plain.items() if result.verdict is Verdict.PASS]
-    chosen = [part for part in facts["parts"] if part["kind"] in kinds and (not names or part["name"] in names)]
+    chosen = [part for part in facts.parts if part.kind in kinds and (not names or part.name in names)]
     before = _logits(session, spec, setting, fit)
     changes = []
     for part in chosen if fit else ():
-        shown = fit if part["kind"] == "tensor" else fit[:2]
+        shown = fit if part.kind == "tensor" else fit[:2]
         changes.append(_changed(session, spec, setting, shown, engine, part, by))
         done(changes[-1], len(chosen))
     return Survey(
@@ -130,27 +131,27 @@ def survey(
         changes=changes,
         before={str(layout): plain[layout].logits.ratio for layout in fit},
         unfit=[str(layout) for layout in layouts if layout not in fit],
-        not_loaded=facts["not loaded"],
+        not_loaded=list(facts.not_loaded),
         restored=_restored(session, spec, setting, fit, engine, before),
     )
 
 
 def _changed(
-    session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: Driver, part: dict, by: float
+    session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, part: Part, by: float
 ) -> Change:
     start = time.perf_counter()
     seen = result = None
     try:
         for share, layout in itertools.product((by, -by), layouts):
-            engine.ask("change", timeout=session.timeouts.case, name=part["name"], by=share)
+            engine.ask(ChangeTensor(part.name, share), timeout=session.timeouts.case)
             (result,) = verify_batch(session, [layout], setting, spec)
             seen = _how(result)
             if seen:
                 break
     except DriverFailure as failure:
-        return Change(**part, seen_by=None, layout="", ratio=None, seconds=time.perf_counter() - start, error=str(failure))
+        return Change(**vars(part), seen_by=None, layout="", ratio=None, seconds=time.perf_counter() - start, error=str(failure))
     ratio = result.logits.ratio if result.logits else None
-    return Change(**part, seen_by=seen, layout=result.layout, ratio=ratio, seconds=time.perf_counter() - start)
+    return Change(**vars(part), seen_by=seen, layout=result.layout, ratio=ratio, seconds=time.perf_counter() - start)
 
 
 def _how(result: CaseResult) -> str | None:
@@ -159,20 +160,20 @@ def _how(result: CaseResult) -> str | None:
     Raises:
         DriverFailure: it gave no answer.
     """
-    if result.verdict is Verdict.ERROR and result.error["stage"] == "ProbeError":
+    if result.verdict is Verdict.ERROR and result.error:
+        if result.error.kind is not FailureKind.PROBE:
+            raise result.error.raised()
         return "probe"
-    if result.verdict is Verdict.ERROR:
-        raise DriverFailure(result.error["message"], stage=result.error["stage"], log=result.error["log"])
     if result.verdict is Verdict.PASS:
         return None
     return "masks" if result.masks_differ else "logits"
 
 
-def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: Driver, before) -> bool:
+def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, before) -> bool:
     """Whether the engine, with everything put back, gives the logits that it gave first."""
     if not layouts or not engine.alive:
         return False
-    engine.ask("change", timeout=session.timeouts.case, name="", by=0.0)
+    engine.ask(ChangeTensor("", 0.0), timeout=session.timeouts.case)
     return np.array_equal(before, _logits(session, spec, setting, layouts))
 
 

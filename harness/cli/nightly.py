@@ -34,7 +34,7 @@ PROPERTIES = {
     "cpu": ["cases", "--ignore", "cases/test_catalogue.py", "-m", "not gpu"],
     "cuda": ["cases/test_gpu.py", "-m", "gpu", "-k", "not gpu_case"],
 }
-"""The properties of each host. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
+"""The properties of each platform. The catalogue is a part of its own; the bugs of cases/history are told of the CPU."""
 CATALOGUE = ["cases/test_gpu.py", "-m", "gpu", "-k", "gpu_case"]
 """The catalogue of a GPU."""
 MUTANTS = {
@@ -61,7 +61,7 @@ def nightly(
 
     Exit code 0 if all is as it should be, 3 if something gave no answer, otherwise 1.
     """
-    from harness.verification.session import host_of
+    from harness.verification.interpreters import platform_of
 
     if profile not in PROFILES:
         raise UsageError("profile", profile, f"one of {', '.join(PROFILES)}")
@@ -69,7 +69,7 @@ def nightly(
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
     timeouts = Timeouts(timeout, start_timeout)
-    host = host_of(sys.executable)
+    platform = platform_of(sys.executable)
     names = [name for name in READERS if not only or name in only]
     out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
     done: list[Part] = []
@@ -91,26 +91,27 @@ def nightly(
 
     with claimed("out", out), finishing(say, write):
         for name in names:
-            _run(name, out / name, host, profile, engines, timeouts, done)
+            _run(name, out / name, platform, profile, engines, timeouts, done)
     raise typer.Exit(max(part.code for part in done))
 
 
 def _run(
-    name: str, folder: Path, host: str, profile: str, engines: int, timeouts: Timeouts, done: list[Part]
+    name: str, folder: Path, platform: str, profile: str, engines: int, timeouts: Timeouts, done: list[Part]
 ) -> None:
     """Run a part and add it to those that are ``done``, also if it was ended early."""
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
-    many = host == "cuda" and engines > 1
+    many = platform == "cuda" and engines > 1
     start, case = ["--harness-start-timeout", str(timeouts.start)], str(timeouts.case)
+    limits = ["--start-timeout", str(timeouts.start), "--timeout", case]
     tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml", *start]
     tested += ["--harness-case-timeout", case]
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
-        "properties": ["pytest", *PROPERTIES[host], *tested],
-        "catalogue": ["pytest", *CATALOGUE, *tested] if host == "cuda" else ["harness", "report", "--out", where, *start, "--timeout", case],
-        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[host], *start, "--timeout", case, *(["--jobs", str(engines)] if many else [])],
+        "properties": ["pytest", *PROPERTIES[platform], *tested],
+        "catalogue": ["pytest", *CATALOGUE, *tested] if platform == "cuda" else ["harness", "report", "--out", where, *limits],
+        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[platform], *limits, *(["--jobs", str(engines)] if many else [])],
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
     begun = time.monotonic()

@@ -42,7 +42,8 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from harness.verification.session import Session, host_of
+    from harness.verification.interpreters import platform_of
+    from harness.verification.session import Session
     from harness.verification.usage import check_overlays, version_of
 
     if of:
@@ -52,16 +53,16 @@ def report(
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
-    host = host_of(serving_python)
+    platform = platform_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
-    whole = catalogue.entries(host, serving_python)
+    whole = catalogue.entries(platform, serving_python)
     for field, values, there in (
         ("only", only, [case.name for case, _ in whole]),
         ("backend", backend, [entry.engine.backend for _, entry in whole]),
     ):
         for value in values or ():
             if value not in there:
-                raise UsageError(field, value, f"what the catalogue of this machine ({host}) has: {', '.join(dict.fromkeys(there))}")
+                raise UsageError(field, value, f"what the catalogue of this machine ({platform}) has: {', '.join(dict.fromkeys(there))}")
     chosen = [
         (case, entry.with_(overlays=setting.overlays))
         for case, entry in whole

@@ -9,15 +9,17 @@ from itertools import groupby
 
 import numpy as np
 
-from harness.captures.capture import Capture
+from harness.captures.facts import LayerFacts
+from harness.captures.read import Capture
 from harness.compare import diagnosis, logits, surplus
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
 from harness.compare.loaded import Weights, check_checkpoints
 from harness.compare.masks import Difference
-from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
+from harness.compare.result import CaseResult, Failure, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.errors import FailureKind
 from harness.masks import followed
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
@@ -55,7 +57,7 @@ def judge(
     """
     both = _Both(layout, spec, setting, reference, serving)
     differences = both.differences()
-    layers = [both.layer(facts, one, declared) for facts, one in zip(serving.facts["layers"], differences, strict=True)]
+    layers = [both.layer(facts, one, declared) for facts, one in zip(serving.facts.layers, differences, strict=True)]
     found = both.logits()
     compared = list(zip(layers, differences, strict=True))
     first = next((layer.index for layer in layers if layer.differs), None)
@@ -69,7 +71,7 @@ def judge(
         verdict, words = Verdict.DIVERGED, [*beyond, *words]
     if not found.within:
         words = [*words, *head.causes]
-    engine = serving.facts["engine"]
+    engine = serving.facts.engine
     return CaseResult(
         case=case,
         title=title,
@@ -83,15 +85,15 @@ def judge(
         setting={
             **setting.to_dict(),
             "label": setting.label,
-            "engine runner": engine["runner"],
-            "engine backend": engine["backend"],
+            "engine runner": engine.runner,
+            "engine backend": engine.backend,
         },
         model=spec.to_dict(),
-        versions={**reference.facts["versions"], **serving.facts["versions"]},
-        seconds={**reference.facts["seconds"], **serving.facts["seconds"]},
+        versions={**reference.facts.versions, **serving.facts.versions},
+        seconds={**reference.facts.seconds, **serving.facts.seconds},
         reproduce=reproduce,
         declared=meant.to_dict() if meant else None,
-        error={"stage": "comparison", "message": words[0], "log": ""} if verdict is Verdict.ERROR else None,
+        error=Failure("comparison", FailureKind.INCOMPARABLE, words[0]) if verdict is Verdict.ERROR else None,
         at_fault=both.at_fault(compared),
     )
 
@@ -108,11 +110,11 @@ class _Both:
 
     def __post_init__(self) -> None:
         theirs, ours = self.reference.facts, self.serving.facts
-        if theirs["token_ids"] != ours["token_ids"]:
+        if self.reference.prompt.token_ids != self.serving.prompt.token_ids:
             raise ValueError("the two sides were not given the same tokens")
         check_checkpoints(self.reference, self.serving)
-        if {layer["index"] for layer in theirs["layers"]} != {layer["index"] for layer in ours["layers"]}:
-            raise ValueError(f"{len(theirs['layers'])} layers in the reference, {len(ours['layers'])} in serving")
+        if {layer.index for layer in theirs.layers} != {layer.index for layer in ours.layers}:
+            raise ValueError(f"{len(theirs.layers)} layers in the reference, {len(ours.layers)} in serving")
 
     @property
     def rows(self) -> np.ndarray:
@@ -122,9 +124,9 @@ class _Both:
     def differences(self) -> list[Difference]:
         """Each layer's masks, where serving computed them."""
         found = []
-        for facts in self.serving.facts["layers"]:
-            theirs = self.reference.masks(facts["index"])
-            ours = _of_one_rank(self.serving.masks(facts["index"]), len(theirs))
+        for facts in self.serving.facts.layers:
+            theirs = self.reference.masks(facts.index)
+            ours = _of_one_rank(self.serving.masks(facts.index), len(theirs))
             if not self.rows.all():
                 theirs = theirs * self.rows[:, None].astype(np.uint8)
             found.append(Difference.of(theirs, ours, self.reference.unpack))
@@ -138,7 +140,7 @@ class _Both:
     def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
         theirs, width = self.reference.tensors, min(self._widths)
         samples = [theirs[name][:, :width] for name in floor or FLOOR if name in theirs]
-        at = self.reference.facts["logits_at"]
+        at = self.reference.facts.logits_at
         routed = theirs["routed.logits"][:, :width] if "routed.logits" in theirs else None
         return logits.compare(theirs["truth.logits"][:, :width], samples, ours[:, :width], self.rows, at, routed)
 
@@ -152,9 +154,9 @@ class _Both:
         theirs, ours = self._widths
         return [f"serving computes logits of {ours} tokens, the reference of {theirs}"] if theirs != ours else []
 
-    def layer(self, facts: dict, difference: Difference, declared: Declared | None) -> LayerResult:
-        index = facts["index"]
-        kind = next(layer["type"] for layer in self.reference.facts["layers"] if layer["index"] == index)
+    def layer(self, facts: LayerFacts, difference: Difference, declared: Declared | None) -> LayerResult:
+        index = facts.index
+        kind = next(layer.type for layer in self.reference.facts.layers if layer.index == index)
         sliding = kind == "sliding_attention"
         theirs, ours = difference.reference[difference.group], difference.serving[difference.group]
         missing, extra = difference.counts
@@ -172,21 +174,21 @@ class _Both:
             reference_policy=policy,
             serving_policy=policy
             if difference.equal
-            else next(self._explanations(ours, sliding, declared and _name(declared)), None),
+            else next(self._explanations(ours, sliding, _name(declared) if declared else None), None),
             first_difference=difference.first(self.layout),
             attention_max_abs_diff=_distance(f"attention.{index}", self.reference, self.serving),
             hidden_max_abs_diff=_distance(f"hidden.{index}", self.reference, self.serving),
-            declared_ranges=facts["ranges"],
+            declared_ranges=self.serving.prompt.ranges.get(str(index)),
             masks={"reference": encoded, "serving": encoded if difference.equal else encode_mask(ours)},
             surplus=surplus.runs(self.serving.surplus(index)),
         )
 
     @cached_property
     def steps(self) -> surplus.Steps:
-        return surplus.Steps(self.serving.facts["steps"], self.serving.tokens)
+        return surplus.Steps(self.serving.prompt.steps, self.serving.tokens)
 
     def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
-        backend = self.serving.facts["engine"]["backend"]
+        backend = self.serving.facts.engine.backend
         among = (mask, self.layout, self.spec.window, self.rows, backend)
         whole = diagnosis.explanations(*among, sliding=sliding, first=first)
         if not self.steps.split(self.layout):
@@ -204,7 +206,7 @@ class _Both:
             return Verdict.ERROR, [f"no answer: every layer's mask is equal, but {nothing}"], None
         if declared and not self._follows(compared, "reference", declared):
             return Verdict.FIXED, [_gone(declared)], declared
-        if found.within and self._shows(imprecise):
+        if found.within and imprecise and self._shows(imprecise):
             return Verdict.FIXED, [_gone(imprecise)], imprecise
         if found.within:
             return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
@@ -234,7 +236,7 @@ class _Both:
             )
         if found.ratio > logits.FACTOR:
             return ""
-        lost = self.reference.facts.get("loaded", {}).get("not_finite") or []
+        lost = self.reference.facts.loaded.not_finite
         cause = f", and neither is the checkpoint's own {listed(lost)}" if lost else ""
         if both := found.not_finite.get("both"):
             return f"the logits of both sides {_no_numbers(both)}, which is no divergence of serving: {self._source(both)}{cause}"
@@ -244,7 +246,7 @@ class _Both:
 
     def _source(self, positions: list[int]) -> str:
         """Whether the precision or the model is what has no numbers there."""
-        rows = [self.reference.facts["logits_at"].index(position) for position in positions]
+        rows = [self.reference.facts.logits_at.index(position) for position in positions]
         if np.isfinite(self.reference.tensors["truth.logits"][rows]).all():
             return f"{self.setting.engine.dtype} overflows, a higher precision does not"
         return "neither are those of the reference in a higher precision"
@@ -273,9 +275,9 @@ class _Both:
         """All keys that a layer's rows count beside their own can be later soft tokens of their own image."""
         return self.steps.beyond(self.layout, self.serving.surplus(layer.index))
 
-    def _shows(self, imprecise: Declared | None) -> bool:
+    def _shows(self, imprecise: Declared) -> bool:
         """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
-        sample = self.reference.tensors.get(f"{imprecise.precision}.logits") if imprecise else None
+        sample = self.reference.tensors.get(f"{imprecise.precision}.logits")
         return sample is not None and not self._against_truth(sample).within
 
     def at_fault(self, compared: Compared) -> str | None:
@@ -306,7 +308,7 @@ class _Both:
                 referred = list(self._explanations(difference.reference[difference.group], sliding))
                 meant = followed.intended(kind, self.spec.bidirectional)
                 if meant not in referred:
-                    release = self.reference.facts["versions"]["transformers"]
+                    release = self.reference.facts.versions["transformers"]
                     said = (kind, indices, difference, referred, meant, release)
                     words.append(diagnosis.of_the_reference(*said, served=meant in served))
                 if meant not in served or meant in referred:
@@ -370,12 +372,12 @@ def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
 
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
-    if len(reference.facts["logits_at"]) < reference.tokens:
-        notes.append(f"logits were compared at {len(reference.facts['logits_at'])} of {reference.tokens} positions")
-    for layer in reference.facts["layers"]:
-        declared = reference.declared(layer["index"])
-        if declared is not None and (declared != reference.masks(layer["index"])).any():
-            notes.append(f"reference layer {layer['index']}: the mask tensor that it declares is not the mask that was observed")
+    if len(reference.facts.logits_at) < reference.tokens:
+        notes.append(f"logits were compared at {len(reference.facts.logits_at)} of {reference.tokens} positions")
+    for layer in reference.facts.layers:
+        declared = reference.declared(layer.index)
+        if declared is not None and (declared != reference.masks(layer.index)).any():
+            notes.append(f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed")
     cached = int((~serving.observed).sum())
     if cached:
         notes.append(f"{cached} positions came from the prefix cache and were not computed")

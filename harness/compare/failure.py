@@ -19,7 +19,7 @@ def text(result: CaseResult) -> str:
         lines += [f"layer {wrong.index} ({wrong.type}), rows are queries: # both, . neither, - only reference, + only serving"]
         lines += [mask_text(wrong, [token["kind"] for token in result.tokens])]
     if result.error:
-        lines.append(result.error["log"])
+        lines.append(result.error.log)
     return "\n".join([*lines, f"reproduce: {result.reproduce}"])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.captures.capture import Capture
+from harness.captures.facts import AfterModel
+from harness.captures.read import Capture
 from harness.text import listed
 
 NAMED = 8
@@ -14,7 +15,7 @@ SETTINGS = {"soft_cap": "soft cap", "scale": "scale", "vocabulary": "vocabulary"
 
 @dataclass(frozen=True)
 class Head:
-    """The facts of two captures; where one has none, nothing is said."""
+    """The facts of two captures."""
 
     reference: Capture
     serving: Capture
@@ -22,41 +23,42 @@ class Head:
     @property
     def sentences(self) -> list[str]:
         """What is done to logits after the model by one side only. What the model computes is compared without it."""
-        theirs, ours = (side.facts.get("after") for side in (self.reference, self.serving))
-        if theirs is None or ours is None:
-            return []
-        asked, done = set(theirs["suppressed"]), set(ours["suppressed"])
+        asked, done, changed = set(self._asked.suppressed), set(self._done.suppressed), set(self._done.changed)
         source = "suppress_tokens of generation_config.json, as transformers reads it,"
         words = []
         if done - asked:
             words.append(f"after the model serving suppresses {_tokens(done - asked)}, which {source} does not ask for")
         if asked - done:
             words.append(f"after the model serving does not suppress {_tokens(asked - done)}, which {source} asks for")
-        if ours["changed"]:
-            words.append(f"after the model serving changes the logits of {_tokens(set(ours['changed']))}, which the reference does not")
+        if changed:
+            words.append(f"after the model serving changes the logits of {_tokens(changed)}, which the reference does not")
         return words
 
     @property
     def notes(self) -> list[str]:
         """What is done by both, and what was not compared."""
-        theirs, ours = (side.facts.get("after") for side in (self.reference, self.serving))
-        if theirs is None or ours is None:
-            return []
-        common = set(theirs["suppressed"]) & set(ours["suppressed"])
+        common, others = set(self._asked.suppressed) & set(self._done.suppressed), self._asked.others
         words = [f"after the model both sides suppress {_tokens(common)} (suppress_tokens of generation_config.json)"] if common else []
-        if theirs["others"]:
-            words.append(f"generation_config.json also sets {', '.join(theirs['others'])}, which was not compared: it is applied while tokens are generated")
+        if others:
+            words.append(f"generation_config.json also sets {', '.join(others)}, which was not compared: it is applied while tokens are generated")
         return words
 
     @property
     def causes(self) -> list[str]:
         """Settings of the two heads that differ, so that logits do."""
-        theirs, ours = (side.facts.get("head") or {} for side in (self.reference, self.serving))
-        return [
-            f"the {said} of serving's logits is {ours[name]}, the reference's {theirs[name]}"
-            for name, said in SETTINGS.items()
-            if name in theirs and name in ours and theirs[name] != ours[name]
-        ]
+        theirs, ours = self.reference.facts.head, self.serving.facts.head
+        if theirs is None or ours is None:
+            return []
+        values = [(said, getattr(ours, name), getattr(theirs, name)) for name, said in SETTINGS.items()]
+        return [f"the {said} of serving's logits is {one}, the reference's {other}" for said, one, other in values if one != other]
+
+    @property
+    def _asked(self) -> AfterModel:
+        return self.reference.facts.after
+
+    @property
+    def _done(self) -> AfterModel:
+        return self.serving.facts.after
 
 
 def _tokens(tokens: set[int]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.captures.capture import Capture
+from harness.captures.facts import Held
+from harness.captures.read import Capture
 from harness.text import listed
 
 
@@ -20,15 +21,13 @@ class Weights:
 
     @classmethod
     def of(cls, reference: Capture, serving: Capture) -> Weights:
-        """From the checksums that captures carry; of one that says nothing of what was loaded nothing is said."""
-        if not all("loaded" in side.facts for side in (reference, serving)):
-            return cls([], [], [], 0)
-        theirs, ours = (side.facts["loaded"]["weights"] for side in (reference, serving))
+        """From the checksums that captures carry."""
+        theirs, ours = (side.facts.loaded.weights for side in (reference, serving))
         both = [name for name in theirs if name in ours]
         form = [name for name in both if ours[name][1] is None or ours[name][0] != theirs[name][0]]
         comparable = [name for name in both if name not in set(form)]
         lost = [name for name in theirs if name not in ours and not _tied(name, theirs)]
-        return cls([name for name in comparable if list(ours[name]) != list(theirs[name])], form, lost, len(comparable))
+        return cls([name for name in comparable if ours[name] != theirs[name]], form, lost, len(comparable))
 
     @property
     def sentences(self) -> list[str]:
@@ -46,13 +45,13 @@ class Weights:
 
 def check_checkpoints(reference: Capture, serving: Capture) -> None:
     """Raise ValueError if the captures were made from two checkpoints."""
-    theirs, ours = (side.facts.get("loaded", {}).get("checkpoint") for side in (reference, serving))
-    if theirs and ours and theirs != ours:
+    theirs, ours = (side.facts.loaded.checkpoint for side in (reference, serving))
+    if theirs != ours:
         raise ValueError(
             f"the reference was made from a checkpoint with the content {theirs[:16]}, serving from one with {ours[:16]}"
         )
 
 
-def _tied(name: str, theirs: dict) -> bool:
+def _tied(name: str, theirs: dict[str, Held]) -> bool:
     """The head is the table of embeddings."""
-    return name == "lm_head.weight" and list(theirs[name]) in [list(held) for other, held in theirs.items() if other != name]
+    return name == "lm_head.weight" and theirs[name] in [held for other, held in theirs.items() if other != name]

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from harness.compare.verdict import Verdict
+from harness.errors import DriverFailure, FailureKind
+from harness.files import typed
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -97,6 +99,25 @@ class LogitsResult:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why there is no answer: the ``stage`` that failed ("reference", "serving", "comparison"), and of a driver the end of its
+    ``log``."""
+
+    stage: str
+    kind: FailureKind
+    message: str
+    log: str = ""
+
+    @classmethod
+    def of(cls, error: DriverFailure) -> Failure:
+        return cls(error.stage, error.kind, str(error), error.log)
+
+    def raised(self) -> DriverFailure:
+        """The exception that it was."""
+        return DriverFailure(self.message, stage=self.stage, kind=self.kind, log=self.log)
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token.
 
@@ -118,7 +139,7 @@ class CaseResult:
     seconds: dict[str, float]
     reproduce: str
     declared: dict[str, str] | None = None
-    error: dict[str, str] | None = None
+    error: Failure | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
     at_fault: str | None = None
@@ -135,4 +156,5 @@ class CaseResult:
     def from_dict(cls, data: dict[str, Any]) -> CaseResult:
         layers = [LayerResult(**layer) for layer in data["layers"]]
         logits = LogitsResult(**data["logits"]) if data["logits"] else None
-        return cls(**{**data, "layers": layers, "logits": logits, "verdict": Verdict(data["verdict"])})
+        error = typed.read(Failure, data["error"]) if data["error"] else None
+        return cls(**{**data, "layers": layers, "logits": logits, "verdict": Verdict[data["verdict"]], "error": error})

@@ -1,8 +1,6 @@
 """The driver's end of the protocol: JSON lines over two inherited file descriptors.
 
-Standard output and error are the log, whatever libraries print there. A request is
-``{"id": 1, "op": "run", ...}``; the answer ``{"id": 1, "ok": true, ...}`` or
-``{"id": 1, "ok": false, "error": ..., "kind": ...}``. Answers come in the order of the requests.
+Standard output and error are the log, whatever libraries print there. Answers come in the order of the requests.
 """
 
 from __future__ import annotations
@@ -11,57 +9,76 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from harness.errors import UsageError
+from harness.drivers.messages import PROTOCOL, Failed, Hello, Request
+from harness.errors import kind_of
+from harness.files import typed
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Later:
+class Later(Generic[T]):
     """An answer that is true when ``finish`` has returned. That runs beside the work on the next request."""
 
-    answer: dict
+    answer: T
     finish: Callable[[], object]
 
 
-def serve(handlers: dict[str, Callable[[dict], dict | Later]], read_fd: int, write_fd: int) -> None:
-    """Answer requests until the other end closes; a failed request is answered and the driver goes on."""
+Handler = Callable[[Any], Any]
+"""Takes a request, returns its answer or that as `Later`."""
+
+
+def serve(handlers: Mapping[type[Request], Handler], read_fd: int, write_fd: int) -> None:
+    """Say the protocol, then answer requests, each by the handler of its class, until the other end closes; a failed request
+    is answered and the driver goes on."""
+    classes = {cls.__name__: cls for cls in handlers}
+
+    def handled(asked: dict[str, Any]) -> Any:
+        cls = classes[asked["request"]]
+        return handlers[cls](typed.read(cls, asked["fields"]))
+
     with (
         os.fdopen(read_fd, encoding="utf-8") as requests,
         os.fdopen(write_fd, "w", encoding="utf-8") as answers,
         ThreadPoolExecutor(1) as behind,
     ):
 
-        def send(number: int, answer: dict | Later) -> None:
-            line = _guarded(lambda: json.dumps({"id": number, **_finished(answer)}))
+        def say(line: str) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
-            answers.write((line if isinstance(line, str) else json.dumps({"id": number, **line})) + "\n")
+            answers.write(line + "\n")
             answers.flush()
 
+        def send(number: int, found: Any) -> None:
+            line = _guarded(lambda: typed.dumps({"id": number, **_finished(found)}))
+            say(typed.dumps({"id": number, "failed": line}) if isinstance(line, Failed) else line)
+
+        say(typed.dumps(Hello(PROTOCOL)))
         for line in requests:
-            request = json.loads(line)
-            answer = _guarded(lambda request=request: handlers[request["op"]](request))
-            behind.submit(send, request["id"], answer)
+            asked = json.loads(line)
+            found = _guarded(partial(handled, asked))
+            behind.submit(send, asked["id"], found)
 
 
-def _guarded(work: Callable[[], T]) -> T | dict:
-    """What ``work`` returns, or its failure as an answer."""
+def _guarded(work: Callable[[], T]) -> T | Failed:
+    """What ``work`` returns, or its failure."""
     try:
         return work()
     except Exception as error:
         traceback.print_exc()
-        kind = "usage" if isinstance(error, UsageError) else type(error).__name__
-        return {"ok": False, "error": str(error) or repr(error), "kind": kind}
+        return Failed(kind_of(error), str(error) or repr(error))
 
 
-def _finished(answer: dict | Later) -> dict:
-    if isinstance(answer, Later):
-        answer.finish()
-        answer = answer.answer
-    return {"ok": True, **answer}
+def _finished(found: Any) -> dict[str, Any]:
+    if isinstance(found, Failed):
+        return {"failed": found}
+    if isinstance(found, Later):
+        found.finish()
+        found = found.answer
+    return {"answer": found}

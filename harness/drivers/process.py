@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import harness
 from harness.drivers import safe_path
-from harness.errors import CheckpointError, DriverFailure, UsageError
+from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
+from harness.errors import DriverFailure, FailureKind, UsageError
+from harness.files import typed
 from harness.files.atomic import not_following
 from harness.text import cut, uncoloured
 
@@ -31,9 +34,12 @@ SOCKET_PATH = 60
 REQUESTS = 1 << 20
 """Bytes of requests that wait in the pipe of a driver that is busy."""
 
+A = TypeVar("A")
+
 
 class Driver:
-    """A driver process ``python -m module``; everything that it and its libraries print goes to ``log``.
+    """A driver process ``python -m module``; everything that it and its libraries print goes to ``log``. ``stage`` is the side
+    that it runs, which its failures name.
 
     It is the leader of a session of its own, so that closing it, or the harness's own end, leaves no
     orphan: the driver ends when its channel closes, and what it started is killed with it. ``scratch`` is a folder for
@@ -41,9 +47,16 @@ class Driver:
     """
 
     def __init__(
-        self, module: str, python: str, log: Path, environment: Mapping[str, str] | None = None, scratch: Path | None = None
-    ):
-        self.stage = {"engine": "serving"}.get(name := module.rsplit(".", 1)[-1], name)
+        self,
+        module: str,
+        stage: str,
+        python: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        scratch: Path | None = None,
+    ) -> None:
+        self.module = module
+        self.stage = stage
         self.log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
         request_read, request_write = os.pipe()
@@ -70,56 +83,69 @@ class Driver:
         self._requests: int | None = request_write
         self._answers: int | None = answer_read
         self._buffer = b""
+        self._greeted = False
         self._count = 0
         self._asked: dict[int, str] = {}
 
-    def ask(self, op: str, *, timeout: float, about: str = "", **request: object) -> dict:
+    def ask(self, request: Request[A], *, timeout: float, about: str = "") -> A:
         """Send one request and wait for its answer; raises as `send` and `receive` do."""
-        return self.receive(self.send(op, timeout=timeout, about=about, **request), timeout=timeout)
+        return self.receive(self.send(request, timeout=timeout, about=about), timeout=timeout)
 
-    def send(self, op: str, *, timeout: float, about: str = "", **request: object) -> int:
-        """Send one request, which the driver works off after those before it; its number, for `receive`. ``about`` is the
-        case that it is for, which a failure names.
+    def send(self, request: Request[A], *, timeout: float, about: str = "") -> Sent[A]:
+        """Send one request, which the driver works off after those before it. ``about`` is the case that it is for, which a
+        failure names.
 
         Raises:
             DriverFailure: the driver is gone, or so many requests wait that there was no place for this one within
                 ``timeout`` seconds (it is killed then).
         """
         self._count += 1
-        self._asked[self._count] = f"asked for: {op}" + (f" of {about}" if about else "")
-        line = memoryview((json.dumps({"id": self._count, "op": op, **request}) + "\n").encode())
+        name = type(request).__name__
+        self._asked[self._count] = f"asked for: {name}" + (f" of {about}" if about else "")
+        line = memoryview(f"{typed.dumps({'id': self._count, 'request': name, 'fields': request})}\n".encode())
         deadline = time.monotonic() + timeout
         if self._requests is None:
             raise self._gone()
         while line:
             _, ready, _ = select.select([], [self._requests], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                self.kill()
-                raise self._failure(f"the {self.stage} driver took no request within {timeout:.0f} s and was killed; {self._asked[self._count]}")
+                raise self._late(f"took no request within {timeout:.0f} s", self._asked[self._count])
             try:
                 line = line[os.write(self._requests, line) :]
             except BrokenPipeError:
                 raise self._gone() from None
-        return self._count
+        return Sent(self._count, request)
 
-    def receive(self, number: int, *, timeout: float) -> dict:
+    def receive(self, sent: Sent[A], *, timeout: float) -> A:
         """Wait for the answer to a request; those to requests before it that nobody waited for are passed over.
 
         Raises:
             UsageError: the driver found the input bad.
-            DriverFailure: it answered with another error, died, or took more than ``timeout`` seconds
-                (it is killed then).
+            DriverFailure: it answered with another error, died, speaks another protocol, or took more than ``timeout``
+                seconds (it is killed in the last two cases).
         """
         deadline = time.monotonic() + timeout
-        asked = self._asked.pop(number, "")
-        while (answer := json.loads(self._line(deadline, timeout, asked)))["id"] != number:
-            self._asked.pop(answer["id"], None)
-        if not answer["ok"]:
-            error = cut(answer["error"], LONGEST)
-            if answer["kind"] == "usage":
-                raise UsageError.said(error, "prompt")
-            raise self._failure(error, answer["kind"])
+        asked = self._asked.pop(sent.number, "")
+        if not self._greeted:
+            self._check_protocol(self._line(deadline, timeout, asked))
+        while (found := json.loads(self._line(deadline, timeout, asked)))["id"] != sent.number:
+            self._asked.pop(found["id"], None)
+        if "failed" in found:
+            failed = typed.read(Failed, found["failed"])
+            message = cut(failed.message, LONGEST)
+            if failed.kind is FailureKind.USAGE:
+                raise UsageError.said(message, "prompt")
+            raise self._failure(message, failed.kind)
+        answer: Any = typed.read(sent.request.answer, found["answer"])
         return answer
+
+    def _check_protocol(self, first: bytes) -> None:
+        theirs = json.loads(first).get("protocol", "none")
+        if theirs != PROTOCOL:
+            self.kill()
+            said = f"{self.module} speaks protocol {theirs} of drivers, this harness {PROTOCOL}"
+            raise DriverFailure(said, stage=self.stage, kind=FailureKind.PROTOCOL)
+        self._greeted = True
 
     def _line(self, deadline: float, timeout: float, asked: str) -> bytes:
         if self._answers is None:
@@ -127,11 +153,10 @@ class Driver:
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                self.kill()
-                raise self._failure(f"the {self.stage} driver did not answer within {timeout:.0f} s and was killed; {asked}")
+                raise self._late(f"did not answer within {timeout:.0f} s", asked)
             read = os.read(self._answers, 1 << 16)
             if not read:
-                raise self._failure(f"the {self.stage} driver died ({self._end()})")
+                raise self._failure(f"the {self.stage} driver died ({self._end()})", FailureKind.GONE)
             self._buffer += read
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line
@@ -142,15 +167,17 @@ class Driver:
 
     def close(self) -> None:
         """End the driver and everything that it started."""
-        os.close(self._requests)
-        self._requests = None
+        if self._requests is not None:
+            os.close(self._requests)
+            self._requests = None
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             pass
         self.kill()
-        os.close(self._answers)
-        self._answers = None
+        if self._answers is not None:
+            os.close(self._answers)
+            self._answers = None
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -170,7 +197,11 @@ class Driver:
         return "\n".join(cut(line, LOG_WIDTH) for line in lines[-LOG_LINES:])
 
     def _gone(self) -> DriverFailure:
-        return self._failure(f"the {self.stage} driver is gone ({self._end()})")
+        return self._failure(f"the {self.stage} driver is gone ({self._end()})", FailureKind.GONE)
+
+    def _late(self, what: str, asked: str) -> DriverFailure:
+        self.kill()
+        return self._failure(f"the {self.stage} driver {what} and was killed; {asked}", FailureKind.TIMEOUT)
 
     def _end(self) -> str:
         try:
@@ -179,6 +210,6 @@ class Driver:
             return "its channel is closed"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _failure(self, message: str, kind: str = "") -> DriverFailure:
-        log = "" if kind == CheckpointError.__name__ else self.log()  # that message says all
-        return DriverFailure(message, stage=self.stage, log=log, kind=kind)
+    def _failure(self, message: str, kind: FailureKind) -> DriverFailure:
+        log = "" if kind is FailureKind.CHECKPOINT else self.log()  # that message says all
+        return DriverFailure(message, stage=self.stage, kind=kind, log=log)

@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+
+from harness.errors import FailureKind
 
 
 class ProbeError(RuntimeError):
     """The weights did not come out as 1/|A|, or 1/(|A| + m); nothing can be said about the mask."""
+
+    kind: ClassVar = FailureKind.PROBE
 
 
 def passes_for(tokens: int, channels: int) -> int:

@@ -86,7 +86,3 @@ class ModelSpec:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> ModelSpec:
-        return cls(**{**data, "moe": tuple(data["moe"]) if data.get("moe") else None})

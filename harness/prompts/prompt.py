@@ -33,16 +33,7 @@ class Prompt:
     images: tuple[str, ...] = ()
     text: str | None = None
 
-    def to_dict(self) -> dict:
-        """As JSON takes it. The fields are not copied one by one: prompts have thousands of tokens."""
-        return {**vars(self), "items": [vars(item) for item in self.items]}
-
     @property
     def digest(self) -> str:
         """Equal for equal prompts."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
-
-    @classmethod
-    def from_dict(cls, data: dict) -> Prompt:
-        items = tuple(Item(**{**item, "embedded": tuple(item["embedded"])}) for item in data["items"])
-        return cls(tuple(data["token_ids"]), tuple(data["token_types"]), items, tuple(data["images"]), data["text"])

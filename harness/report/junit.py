@@ -56,10 +56,11 @@ def _testcase(result: CaseResult) -> ET.Element:
     if result.verdict.diverges:
         ET.SubElement(case, "failure", {"type": result.verdict.value, "message": plain(result.diagnosis)}).text = text
     elif result.verdict is Verdict.ERROR:
-        error = result.error or {}
-        message = plain(f"{error.get('stage', 'unknown stage')}: {error.get('message', result.diagnosis)}")
-        ET.SubElement(case, "error", {"type": "ERROR", "message": message}).text = text
-        ET.SubElement(case, "system-err").text = plain(uncoloured(error.get("log", "")))
+        error = result.error
+        said = f"{error.stage}: {error.message}" if error else result.diagnosis
+        kind = error.kind if error else result.verdict
+        ET.SubElement(case, "error", {"type": kind.value, "message": plain(said)}).text = text
+        ET.SubElement(case, "system-err").text = plain(uncoloured(error.log)) if error else ""
     elif result.verdict is Verdict.KNOWN:
         link = facts.get("link")
         ET.SubElement(case, "system-out").text = plain(f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis)

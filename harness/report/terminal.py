@@ -51,8 +51,8 @@ def case_panel(result: CaseResult) -> Panel:
     if result.logits:
         parts.append(_logits(result.logits))
     if result.error:
-        log = plain(uncoloured(result.error.get("log", ""))).rstrip().splitlines()[-LOG_LINES:]
-        parts.append(Text(f"failed in stage {plain(result.error.get('stage', 'unknown'))}", style="bold"))
+        log = plain(uncoloured(result.error.log)).rstrip().splitlines()[-LOG_LINES:]
+        parts.append(Text(f"failed in stage {plain(result.error.stage)} ({result.error.kind})", style="bold"))
         parts.append(Text("\n".join(log), style="dim"))
     title = Text.assemble(_verdict(result), f" {plain(result.case)} [{setting_label(result)}]")
     return Panel(Group(*parts), title=title, title_align="left", border_style=result.verdict.style)

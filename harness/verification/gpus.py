@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 
 
 def in_turn(worker: int, python: str) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from harness.compare.known import Declared
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure
@@ -27,6 +28,12 @@ COMPARING = max(1, min(8, (os.cpu_count() or 1) - 2))
 """Processes that compare: the drivers keep a core each."""
 
 
+class Comparing(Protocol):
+    """Where captures are compared. `Workers` says what ``submit`` does."""
+
+    def submit(self, work: Callable[..., Iterable], *arguments: Any) -> Future: ...
+
+
 def in_flight(session: Session) -> int:
     """Batches that are with the drivers at the same time."""
     return IN_FLIGHT * len(session.references)
@@ -40,90 +47,133 @@ def verify_stream(
     declared: Iterable[Declared] = (),
     name: str = "generated",
     first: int = 0,
+    comparing: Comparing | None = None,
 ) -> Iterator[list[CaseResult]]:
     """The results of each batch of layouts that are served together, in order; no two layouts have the same words and
     pictures: ``first`` is the seed of the first one's, and the others count on. A failure is the ERROR of its batch.
-    Captures that were compared are removed, unless the session keeps them.
+    Captures that were compared are removed, unless the session keeps them. ``comparing`` is where they are compared: processes
+    of this stream's own, if it is not given.
 
     The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
     masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew, when
     what is in flight has landed.
     """
-    declared = list(declared)
-    most = in_flight(session)
-    flying: deque[tuple[Batch, InFlight | DriverFailure]] = deque()
-    comparing: deque[_Comparing] = deque()
-
-    def take_off(batch: Batch) -> None:
-        try:
-            flying.append((batch, session.begin(spec, setting, batch.prompts, remember=False, about=batch.about)))
-        except DriverFailure as error:
-            flying.append((batch, error))
-
-    def land() -> None:
-        batch, flight = flying.popleft()
-        failure = flight if isinstance(flight, DriverFailure) else None
-        try:
-            pairs = [] if failure else session.finish(flight)
-        except DriverFailure as error:
-            failure = error
-            if not flight.engine.alive or not flight.reference.alive:
-                others = [other for other, _ in flying]
-                flying.clear()
-                for other in others:
-                    take_off(other)
-        if failure:
-            found = batch.failed(setting, spec, failure, session, declared)
-            comparing.append(_Comparing(batch, None if flight is failure else flight, [], found))
-        else:
-            comparing.append(_Comparing(batch, flight, pairs, compare(batch, pairs)))
-
-    def compare(batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
-        each = zip(batch.cases, pairs, batch.commands, strict=True)
-        return [workers.submit(_compared, case, spec, setting, pair, declared, command) for case, pair, command in each]
-
-    def landed(batch: Batch, waiting: list[Future[CaseResult]]) -> list[CaseResult]:
-        each = zip(batch.cases, batch.layouts, batch.commands, waiting, strict=True)
-        return [_result(case, layout, spec, setting, command, session.versions, one) for case, layout, command, one in each]
-
-    def results() -> list[CaseResult]:
-        batch, flight, pairs, waiting = comparing.popleft()
-        found = landed(batch, waiting) if pairs else waiting
-        if any(map(_open, found)):
-            while flying:
-                land()
-            try:
-                both = landed(batch, compare(batch, session.sampled_again(spec, setting, flight, pairs)))
-            except DriverFailure as error:
-                both = batch.failed(setting, spec, error, session, declared)
-            found = [again if _open(one) else one for one, again in zip(found, both, strict=True)]
-        if flight:
-            session.discard(flight)
-        return found
-
-    with Workers(COMPARING, nullcontext) as workers:
-        count = first
-        for layouts in batches:
-            if len(flying) == most:
-                land()
-            batch = Batch.of(layouts, setting, spec, name, session, declared, seed=count)
-            count += len(layouts)
-            take_off(batch)
-            while len(comparing) >= most:
-                yield results()
-        while flying:
-            land()
-        while comparing:
-            yield results()
+    with nullcontext(comparing) if comparing else Workers(COMPARING, nullcontext) as workers:
+        yield from _Stream(session, setting, spec, list(declared), workers).results(batches, name, first)
 
 
-class _Comparing(NamedTuple):
-    """A batch on its way from captures to results; one that failed has them already."""
+@dataclass(frozen=True)
+class _Flying:
+    """A batch that both sides were asked for, unless that failed already."""
+
+    batch: Batch
+    flight: InFlight | DriverFailure
+
+
+@dataclass(frozen=True)
+class _Landed:
+    """A batch on its way from ``pairs`` of captures to results; one that failed has its results already."""
 
     batch: Batch
     flight: InFlight | None
-    pairs: list[Pair]
-    results: list[Future[CaseResult]] | list[CaseResult]
+    pairs: list[Pair] = field(default_factory=list)
+    comparing: list[Future[CaseResult]] = field(default_factory=list)
+    failed: list[CaseResult] = field(default_factory=list)
+
+
+@dataclass
+class _Stream:
+    """Batches on their way: those that are ``flying`` are with the drivers, those that have ``landed`` are compared."""
+
+    session: Session
+    setting: Setting
+    spec: ModelSpec
+    declared: list[Declared]
+    workers: Comparing
+    flying: deque[_Flying] = field(default_factory=deque)
+    landed: deque[_Landed] = field(default_factory=deque)
+
+    def results(self, batches: Iterable[Sequence[Layout]], name: str, first: int) -> Iterator[list[CaseResult]]:
+        """As `verify_stream`."""
+        most, count = in_flight(self.session), first
+        for layouts in batches:
+            if len(self.flying) == most:
+                self._land()
+            self._take_off(Batch.of(layouts, self.setting, self.spec, name, self.session, self.declared, seed=count))
+            count += len(layouts)
+            while len(self.landed) >= most:
+                yield self._next()
+        while self.flying:
+            self._land()
+        while self.landed:
+            yield self._next()
+
+    def _take_off(self, batch: Batch) -> None:
+        try:
+            flight = self.session.begin(self.spec, self.setting, batch.prompts, remember=False, about=batch.about)
+        except DriverFailure as error:
+            self.flying.append(_Flying(batch, error))
+        else:
+            self.flying.append(_Flying(batch, flight))
+
+    def _land(self) -> None:
+        """Wait for the batch that took off first. Those behind it take off again where a driver died under it."""
+        flying = self.flying.popleft()
+        batch, flight = flying.batch, flying.flight
+        if isinstance(flight, DriverFailure):
+            self.landed.append(_Landed(batch, None, failed=self._failed(batch, flight)))
+            return
+        try:
+            pairs = self.session.finish(flight)
+        except DriverFailure as error:
+            if not (flight.serving.driver.alive and flight.reference.driver.alive):
+                behind = list(self.flying)
+                self.flying.clear()
+                for other in behind:
+                    self._take_off(other.batch)
+            self.landed.append(_Landed(batch, flight, failed=self._failed(batch, error)))
+        else:
+            self.landed.append(_Landed(batch, flight, pairs, self._compare(batch, pairs)))
+
+    def _next(self) -> list[CaseResult]:
+        """The results of the batch that landed first."""
+        landed = self.landed.popleft()
+        found = landed.failed or self._results(landed.batch, landed.comparing)
+        if landed.flight is None:
+            return found
+        if any(map(_open, found)):
+            again = self._sampled_again(landed.batch, landed.flight, landed.pairs)
+            found = [other if _open(one) else one for one, other in zip(found, again, strict=True)]
+        self.session.discard(landed.flight)
+        return found
+
+    def _sampled_again(self, batch: Batch, flight: InFlight, pairs: list[Pair]) -> list[CaseResult]:
+        """The results with both samples of the noise floor."""
+        while self.flying:
+            self._land()
+        try:
+            return self._results(batch, self._compare(batch, self.session.sampled_again(flight, pairs)))
+        except DriverFailure as error:
+            return self._failed(batch, error)
+
+    def _compare(self, batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
+        alike = (self.spec, self.setting)
+        each = zip(batch.cases, pairs, batch.commands, strict=True)
+        return [self.workers.submit(_compared, case, *alike, pair, self.declared, command) for case, pair, command in each]
+
+    def _results(self, batch: Batch, comparing: list[Future[CaseResult]]) -> list[CaseResult]:
+        """What came of the comparisons; a worker's death is the ERROR of the layout that it was at."""
+        found = []
+        for case, layout, command, one in zip(batch.cases, batch.layouts, batch.commands, comparing, strict=True):
+            try:
+                found.append(one.result())
+            except DriverFailure as error:
+                failure = Failure("comparison", error.kind, str(error), error.log)
+                found.append(failed(case, layout, self.spec, self.setting, command, failure, self.session.versions))
+        return found
+
+    def _failed(self, batch: Batch, error: DriverFailure) -> list[CaseResult]:
+        return batch.failed(self.setting, self.spec, error, self.session, self.declared)
 
 
 def _open(result: CaseResult) -> bool:
@@ -135,13 +185,3 @@ def _compared(
     number: int, case: Case, spec: ModelSpec, setting: Setting, pair: Pair, declared: list[Declared], reproduce: str
 ) -> Iterator[CaseResult]:
     yield compared(case, Layout.parse(case.layout), spec, setting, pair, declared, reproduce)
-
-
-def _result(
-    case: Case, layout: Layout, spec: ModelSpec, setting: Setting, reproduce: str, versions: dict[str, str], waiting: Future[CaseResult]
-) -> CaseResult:
-    """What came of a comparison; the worker's death is the ERROR of that one."""
-    try:
-        return waiting.result()
-    except DriverFailure as error:
-        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), error.log, versions)

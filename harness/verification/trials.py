@@ -15,7 +15,7 @@ from harness.drivers.process import ROOT, SITE
 from harness.drivers.supervise import die_with
 from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
-from harness.verification.session import host_of, inspect
+from harness.verification.interpreters import inspect, platform_of
 from harness.verification.workplace import Workplace
 
 LONGEST = 300.0
@@ -33,10 +33,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Examined:
-    """``host`` is where serving runs ("cpu", "cuda", None); ``backends`` can be asked for; ``unavailable`` says why another
+    """``platform`` is where serving runs ("cpu", "cuda", None); ``backends`` can be asked for; ``unavailable`` says why another
     cannot; ``sides`` has what `inspect` says of each interpreter."""
 
-    host: str | None
+    platform: str | None
     backends: list[str]
     unavailable: dict[str, str]
     problems: list[Problem]
@@ -53,44 +53,46 @@ def examine(serving_python: str, reference_python: str) -> Examined:
     sides = {side: inspect(python) for side, python in pythons.items()}
     problems: list[Problem] = []
     try:
-        host = host_of(serving_python)
+        platform = platform_of(serving_python)
     except EnvironmentFailure as error:
-        host = None
+        platform = None
         problems.append(Problem(str(error), "make setup"))
     if not sides["reference"]["transformers"]:
         problems.append(Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup"))
-    able = {"serving": host is not None, "reference": bool(sides["reference"]["transformers"])}
+    able = {"serving": platform is not None, "reference": bool(sides["reference"]["transformers"])}
     unavailable: dict[str, str] = {}
-    for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, host).items():
+    for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
-            unavailable |= {name: "vllm cannot be imported" for name in attention_backends.on(host)} if side == "serving" else {}
+            unavailable |= {name: "vllm cannot be imported" for name in attention_backends.on(platform)} if side == "serving" and platform else {}
         unavailable |= answer["unavailable"]
         problems += [_misfit(pythons[side], **misfit) for misfit in answer["misfits"]]
-    if host == "cpu" and not sides["serving"]["triton"]:
+    if platform == "cpu" and not sides["serving"]["triton"]:
         problems.append(Problem("triton is not installed: the back end triton cannot be interpreted", "pip install 'triton>=3.7,<3.8'"))
     elif "triton" in unavailable and not any("cannot be imported" in each.problem for each in problems):
         problems.append(Problem(f"the back end triton cannot run: {unavailable['triton']}", "pip install another release of vllm or of triton"))
-    backends = [name for name in attention_backends.on(host) if name not in unavailable] if host else []
-    return Examined(host, backends, unavailable, list(dict.fromkeys(problems)), sides)
+    backends = [name for name in attention_backends.on(platform) if name not in unavailable] if platform else []
+    return Examined(platform, backends, unavailable, list(dict.fromkeys(problems)), sides)
 
 
-def _tried(pythons: dict[str, str], host: str | None) -> dict[str, dict]:
+def _tried(pythons: dict[str, str], platform: str | None) -> dict[str, dict]:
     """What the trials of these sides print. Their temporary files go with them."""
     with closing(Workplace()) as place:
-        running = {side: _start(python, side, host, place.folder("t")) for side, python in pythons.items()}
+        running = {side: _start(python, side, platform, place.folder("t")) for side, python in pythons.items()}
         return {side: _answer(process) for side, process in running.items()}
 
 
-def _start(python: str, side: str, host: str | None, scratch: Path) -> subprocess.Popen:
+def _start(python: str, side: str, platform: str | None, scratch: Path) -> subprocess.Popen:
     """The trial of a side, in the surroundings that its driver has, and without the working directory on its path; it ends
     with this process."""
     env = {**os.environ, **safe_path.environment([str(SITE), str(ROOT)]), "HF_HUB_OFFLINE": "1", "TMPDIR": str(scratch)}
-    if side == "serving" and host == "cpu":
+    if side == "serving" and platform == "cpu":
         env["TRITON_INTERPRET"] = "1"
     words = [python, "-m", "harness.verification.trial", side]
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(words, **streams, text=True, env=env, preexec_fn=partial(die_with, os.getpid()))
+    return subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+        preexec_fn=partial(die_with, os.getpid()),
+    )  # fmt: skip
 
 
 def _answer(process: subprocess.Popen) -> dict:

@@ -8,10 +8,10 @@ from harness.compare.setting import Setting
 from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import release_of
-from harness.errors import UsageError
+from harness.errors import OverlayRefused, UsageError
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import arguments
-from harness.verification.session import check_reference, check_usage, host_of, inspect
+from harness.verification.interpreters import check_reference, check_usage, inspect, platform_of
 
 FLEX_WRITER = "reshape_and_cache_flash"
 TOGETHER = 64
@@ -28,11 +28,11 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     """
     check_reference(reference_python)
     check_usage(setting, python)
-    host, version = host_of(python), version_of(python)
-    if host == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):
+    platform, version = platform_of(python), version_of(python)
+    if platform == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):
         raise UsageError("backend", "flex", f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})")
     _check_ranks(setting, spec)
-    _check_block(setting, spec, python, host)
+    _check_block(setting, spec, python, platform)
     check_overlays(setting.overlays, version)
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
@@ -59,7 +59,7 @@ def check_overlays(names: Sequence[str], version: str) -> None:
                 raise UsageError("overlay", f"{name} and {other}", f"one of the two: {overlay.sentence}; {OVERLAYS[other].sentence}")
         try:
             overlay.check(version)
-        except ValueError as error:
+        except OverlayRefused as error:
             raise UsageError("overlay", name, str(error)) from None
 
 
@@ -72,11 +72,11 @@ def _check_ranks(setting: Setting, spec: ModelSpec) -> None:
         raise UsageError("tensor-parallel", ranks, f"a number that divides the {spec.heads} query heads of {spec.name}")
 
 
-def _check_block(setting: Setting, spec: ModelSpec, python: str, host: str) -> None:
+def _check_block(setting: Setting, spec: ModelSpec, python: str, platform: str) -> None:
     if setting.engine.block_size > spec.max_length:
         raise UsageError("block-size", setting.engine.block_size, f"at most the {spec.max_length} tokens of the longest prompt of {spec.name}")
     known = backend(setting.engine.backend)
-    name = known.cpu_name if host == "cpu" else known.vllm_name
+    name = known.cpu_name if platform == "cpu" else known.vllm_name
     sizes = release_of(python).block_sizes(name)
     if sizes and not any(setting.engine.block_size % size == 0 for size in sizes):
         allowed = " or ".join(map(str, sorted(set(sizes))))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.comparison import judge
 from harness.compare.known import Declared
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case
@@ -38,8 +38,7 @@ def verify(
     try:
         (pair,) = session.observe(spec, setting, [prompt], before, after, about=case.name)
     except DriverFailure as error:
-        known = _failure(error, setting, session, declared)
-        return failed(case, layout, spec, setting, reproduce, error.stage, str(error), error.log, session.versions, known)
+        return failed(case, layout, spec, setting, reproduce, Failure.of(error), session.versions, _declared(error, setting, session, declared))
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
 
@@ -49,8 +48,8 @@ def compared(
     """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
     cannot be compared are an ERROR."""
     start = time.perf_counter()
-    release = pair.serving.facts["versions"]["vllm"]
-    served = setting.with_(**{name: pair.serving.facts["engine"][name] for name in ("backend", "runner")})
+    release = pair.serving.facts.versions["vllm"]
+    served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
     holds = [d for d in declared if d.holds(served, release)]
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     try:
@@ -67,15 +66,16 @@ def compared(
             reproduce=reproduce,
         )
     except ValueError as error:
-        versions = {**pair.reference.facts["versions"], **pair.serving.facts["versions"]}
-        return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "", versions)
+        failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
+        versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
+        return failed(case, layout, spec, setting, reproduce, failure, versions)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
 
-def _failure(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
+def _declared(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
-    setting = setting.with_(backend=setting.engine.named_on(session.host).backend)
+    setting = setting.with_(backend=setting.engine.named_on(session.platform).backend)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
     return next((d for d in ours if d.holds(setting, session.release)), None)
 
@@ -86,9 +86,7 @@ def failed(
     spec: ModelSpec,
     setting: Setting,
     reproduce: str,
-    stage: str,
-    message: str,
-    log: str,
+    failure: Failure,
     versions: dict[str, str],
     known: Declared | None = None,
 ) -> CaseResult:
@@ -100,7 +98,7 @@ def failed(
         title=case.title,
         layout=str(layout or case.text or "picture"),
         verdict=Verdict.KNOWN if known else Verdict.ERROR,
-        diagnosis=f"no answer: {message}{why}",
+        diagnosis=f"no answer: {failure.message}{why}",
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
         layers=[],
         logits=None,
@@ -111,7 +109,7 @@ def failed(
         seconds={},
         reproduce=reproduce,
         declared=known.to_dict() if known else None,
-        error={"stage": stage, "message": message, "log": log},
+        error=failure,
     )
 
 
@@ -154,9 +152,9 @@ class Batch:
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
-        failure = (error.kind or error.stage, str(error), error.log, session.versions, _failure(error, setting, session, declared))
+        failure, known = Failure.of(error), _declared(error, setting, session, declared)
         each = zip(self.cases, self.layouts, self.commands, strict=True)
-        return [failed(case, layout, spec, setting, reproduce, *failure) for case, layout, reproduce in each]
+        return [failed(case, layout, spec, setting, reproduce, failure, session.versions, known) for case, layout, reproduce in each]
 
 
 def verify_batch(
@@ -208,10 +206,10 @@ def text_prompt(case: Case, work: Path) -> Prompt:
 
 def layout_of(capture: Capture) -> Layout:
     """The layout that the reference's processor made of a text with pictures, read back from its tokens."""
-    kinds = {number: kind for kind, number in capture.facts["special"].items()}
+    kinds = {number: kind for kind, number in capture.facts.special.items()}
     segments: list[Segment] = []
     before = ""
-    for token in capture.facts["token_ids"]:
+    for token in capture.prompt.token_ids:
         kind = kinds.get(token, "text")
         form = {"text": "t", "image": "i"}.get(kind)
         if form and kind == before:
@@ -220,6 +218,6 @@ def layout_of(capture: Capture) -> Layout:
             segments.append(Segment(form, 1))
         before = kind
     layout = Layout(tuple(segments))
-    if layout.token_types != capture.facts["token_types"]:
+    if tuple(layout.token_types) != capture.prompt.token_types:
         raise ValueError("the processor's token types are not those of images wrapped in boi and eoi")
     return layout

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.drivers import safe_path
 from harness.drivers.supervise import die_with
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 
 LEAVING = 60.0
 """Seconds that a worker without work has to leave; it ends drivers then."""
@@ -91,7 +91,7 @@ class _Worker:
                     yield answer[1]
                 answer = self._pipe.recv()
         except (EOFError, ConnectionError):
-            raise DriverFailure(f"the worker process died ({self._end()})", stage="worker") from None
+            raise DriverFailure(f"the worker process died ({self._end()})", stage="worker", kind=FailureKind.GONE) from None
         if answer[0] == "left":
             self._process.join()
         if answer[0] != "done":

@@ -49,13 +49,13 @@ def worked(pid: int) -> float:
 def test_a_serving_process_that_is_killed_is_an_error_of_that_case_alone(session: Session) -> None:
     before = verify(session, SHORT, V1)
     assert before.verdict is Verdict.PASS
-    engine, _ = session.engine(preset("tiny"), V1)
+    engine = session.engine(preset("tiny"), V1)
     with killed_at_work(engine.process.pid):
         result = verify(session, LONG, V1)
     assert result.verdict is Verdict.ERROR
-    assert result.error["stage"] == "serving"
+    assert result.error.stage == "serving"
     assert "the serving driver died (signal SIGKILL)" in result.diagnosis
-    assert result.error["log"]
+    assert result.error.log
     assert "harness run --layout" in result.reproduce
     assert in_group(engine.process.pid) == []
     after = verify(session, SHORT, V1)

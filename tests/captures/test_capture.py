@@ -1,19 +1,31 @@
 """A capture is read as it was written, and only if it is whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from harness.captures import capture
-from harness.captures.capture import Capture
+from harness.captures import write as writing
+from harness.captures.facts import SCHEMA, AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
+from harness.captures.read import Capture
 from harness.references.transformers import precision
 
 TOKENS = 11
-OWN = {"token_ids": list(range(TOKENS)), "layers": [{"index": 0}]}
-FACTS = {"versions": {"vllm": "0.32.0"}, "seconds": {"serving": 0.5}}
+OWN = PromptFacts(tuple(range(TOKENS)), ranges={"0": [[2, 5]], "1": None})
+FACTS = Facts(
+    layers=(LayerFacts(0, "sliding_attention"), LayerFacts(1, "full_attention")),
+    logits_at=tuple(range(TOKENS)),
+    versions={"vllm": "0.32.0"},
+    seconds={"serving": 0.5},
+    loaded=Loaded("a" * 64, {"lm_head.weight": (64, 7), "norm.weight": (8, None)}, ("norm.weight",)),
+    after=AfterModel((3, 4), others=("min_length",)),
+    head=HeadFacts(None, 1.0, 7),
+    special={"image": 5},
+    engine=EngineFacts("v2", "triton"),
+)
 
 
 def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -27,9 +39,9 @@ def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-def write(directory: Path, tensors: dict[str, torch.Tensor], facts: dict = FACTS) -> None:
+def write(directory: Path, tensors: dict[str, torch.Tensor], facts: Facts = FACTS) -> None:
     """A stack of one."""
-    capture.write(directory, {name: tensor[None] for name, tensor in tensors.items()}, facts, [OWN])
+    writing.write(directory, {name: tensor[None] for name, tensor in tensors.items()}, facts, [OWN])
 
 
 def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
@@ -37,7 +49,7 @@ def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
     write(tmp_path / "one", written)
     read = Capture(tmp_path / "one")
     assert read.tokens == TOKENS
-    assert {name: value for name, value in read.facts.items() if name != "schema"} == FACTS | OWN
+    assert (read.facts, read.prompt) == (FACTS, OWN)
     assert set(read.tensors) == set(written)
     for name, tensor in written.items():
         np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
@@ -46,7 +58,7 @@ def test_tensors_and_facts_are_read_back(tmp_path: Path) -> None:
 def test_float64_is_stored_as_float32_while_a_model_is_kept_in_float64(tmp_path: Path) -> None:
     exact = torch.randn(1, TOKENS, 7, dtype=torch.float64)
     with precision.kept(torch.float64):
-        capture.write(tmp_path, {"truth.logits": exact}, FACTS, [OWN])
+        writing.write(tmp_path, {"truth.logits": exact}, FACTS, [OWN])
     read = Capture(tmp_path).tensors["truth.logits"]
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, exact[0].numpy().astype(np.float32))
@@ -55,10 +67,10 @@ def test_float64_is_stored_as_float32_while_a_model_is_kept_in_float64(tmp_path:
 def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
     each = [tensors(seed) for seed in range(3)]
     stacked = {name: torch.stack([one[name] for one in each]) for name in each[0]}
-    capture.write(tmp_path, stacked, FACTS, [{**OWN, "token_types": [seed] * TOKENS} for seed in range(3)])
+    writing.write(tmp_path, stacked, FACTS, [replace(OWN, token_types=(seed,) * TOKENS) for seed in range(3)])
     for seed, one in enumerate(each):
         read = Capture(tmp_path, seed)
-        assert read.facts["token_types"] == [seed] * TOKENS
+        assert read.prompt.token_types == (seed,) * TOKENS
         for name, tensor in one.items():
             np.testing.assert_array_equal(read.tensors[name], tensor.numpy())
 
@@ -67,7 +79,7 @@ def test_each_prompt_of_a_stack_is_read_by_its_place(tmp_path: Path) -> None:
 def test_a_mask_that_all_kv_head_groups_share_is_stored_once(tmp_path: Path, alike: bool) -> None:
     mask = torch.randint(0, 256, (5, 1, TOKENS, 2), dtype=torch.uint8).repeat(1, 8, 1, 1)
     mask[3, 2, 4, 0] ^= 0 if alike else 1
-    capture.write(tmp_path, {"mask.0": mask}, FACTS, [OWN] * 5)
+    writing.write(tmp_path, {"mask.0": mask}, FACTS, [OWN] * 5)
     for place in range(5):
         np.testing.assert_array_equal(Capture(tmp_path, place).masks(0), mask[place].numpy())
     assert ((tmp_path / "capture.safetensors").stat().st_size < mask.nbytes) == alike
@@ -81,9 +93,9 @@ def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Pa
     }
     for rank in range(2):
         part = {**whole, "mask.0": whole["mask.0"].chunk(2, 1)[rank], "attention.0": whole["attention.0"].chunk(2, -1)[rank]}
-        capture.save_part(tmp_path / f"rank{rank}.safetensors", part)
-    capture.join(tmp_path, 2)
-    capture.write_facts(tmp_path, FACTS, [OWN] * 3)
+        writing.save_part(tmp_path / f"rank{rank}.safetensors", part)
+    writing.join(tmp_path, 2)
+    writing.write_facts(tmp_path, FACTS, [OWN] * 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
     for place in range(3):
         for name, tensor in whole.items():
@@ -120,7 +132,7 @@ def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path)
 def test_equal_captures_are_equal_bytes(tmp_path: Path) -> None:
     written = tensors()
     write(tmp_path / "one", written)
-    write(tmp_path / "two", dict(reversed(written.items())), dict(reversed(FACTS.items())))
+    write(tmp_path / "two", dict(reversed(written.items())), replace(FACTS, versions=dict(FACTS.versions)))
     for name in ("capture.safetensors", "capture.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -145,7 +157,7 @@ def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[
 
 def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        write(tmp_path, tensors(), {**FACTS, "versions": object()})
+        write(tmp_path, tensors(), replace(FACTS, versions=object()))
     with pytest.raises(FileNotFoundError, match="capture.json"):
         _ = Capture(tmp_path).facts
 
@@ -154,5 +166,5 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     write(tmp_path, tensors())
     facts = json.loads((tmp_path / "capture.json").read_text())
     (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
-    with pytest.raises(ValueError, match=f"schema 99, this harness reads {capture.SCHEMA}"):
+    with pytest.raises(ValueError, match=f"schema 99, this harness reads {SCHEMA}"):
         _ = Capture(tmp_path).facts

@@ -15,6 +15,8 @@ from harness.campaigns.mutation import Kill
 from harness.compare.result import CaseResult
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure
+from harness.verification.engine_pool import _Engine
+from tests.drivers.parent import Child, Rest, Spill
 from tests.report.results import failed, result
 
 SECONDS, LEDGER = "DRIVEN_SECONDS", "DRIVEN_LEDGER"
@@ -23,17 +25,15 @@ MODULE = "tests.drivers.parent"
 
 def answered(session) -> None:
     """Have the session's driver, which has a child of its own, rest; raises DriverFailure if it dies."""
-    if MODULE not in session._engines:
-        driver = Driver(MODULE, sys.executable, session._log("serving"), scratch=session._scratch())
-        session._engines[MODULE] = (driver, {})
-        driver.ask("child", timeout=60)
-        driver.ask("spill", timeout=60, wide=10, lines=10)
-    driver, _ = session._engines[MODULE]
-    try:
-        driver.ask("rest", timeout=60, seconds=float(os.environ[SECONDS]))
-    except DriverFailure:
-        session._drop(MODULE)
-        raise
+    running = session.engines._engines
+    if MODULE not in running:
+        driver = Driver(MODULE, "serving", sys.executable, session.captures.log("serving"), scratch=session.captures.scratch())
+        running[MODULE] = _Engine(driver, ())
+        driver.ask(Child(), timeout=60)
+        driver.ask(Spill(wide=10, lines=10), timeout=60)
+    driver = running[MODULE].driver
+    with session.engines.dropping(driver):
+        driver.ask(Rest(float(os.environ[SECONDS])), timeout=60)
 
 
 def counted(answer: str) -> None:

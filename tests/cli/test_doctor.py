@@ -22,12 +22,12 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_json_is_all_that_is_on_standard_output() -> None:
     done = harness("doctor", "--format", "json")
     facts = json.loads(done.out)
-    assert set(facts) == {"host", "backends", "unavailable", "problems", "serving", "reference"}
+    assert set(facts) == {"platform", "backends", "unavailable", "problems", "serving", "reference"}
     assert facts["serving"]["python"] == sys.version.split()[0]
     assert done.code == (3 if facts["problems"] else 0)
     assert done.err == ""
     assert not set(facts["backends"]) & set(facts["unavailable"])
-    if facts["host"] == "cpu":
+    if facts["platform"] == "cpu":
         assert "flex" in facts["unavailable"] and "reshape_and_cache_flash" in facts["unavailable"]["flex"]
         assert "cpu" in facts["backends"]
 
@@ -35,7 +35,7 @@ def test_json_is_all_that_is_on_standard_output() -> None:
 def test_what_is_missing_comes_with_what_mends_it(bare: str) -> None:
     done = harness("doctor", "--format", "json", "--serving-python", bare, "--reference-python", bare)
     facts = json.loads(done.out)
-    assert done.code == 3 and facts["host"] is None and facts["backends"] == []
+    assert done.code == 3 and facts["platform"] is None and facts["backends"] == []
     assert len(facts["problems"]) == 2
     assert all(bare in problem["problem"] and problem["mend"] for problem in facts["problems"])
 

@@ -6,13 +6,13 @@ import pickle
 
 import pytest
 
-from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.errors import DriverFailure, EnvironmentFailure, FailureKind, UsageError
 
 ERRORS = [
     UsageError("window", 0, "a window is at least 1 token"),
     UsageError.said("layout: '?' is not allowed", "prompt"),
     EnvironmentFailure("no vllm here"),
-    DriverFailure("it died", stage="serving", log="the end", kind="ProbeError"),
+    DriverFailure("it died", stage="serving", log="the end", kind=FailureKind.PROBE),
 ]
 
 

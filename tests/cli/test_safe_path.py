@@ -12,7 +12,8 @@ import pytest
 
 from harness.drivers import safe_path
 from harness.drivers.process import ROOT, Driver
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
+from tests.drivers.parent import Say
 from tests.drivers.processes import within
 
 HOSTILE = ("torch", "glob", "json", "socket", "struct", "pickle", "random", "tempfile", "numpy", "pandas", "typer", "rich", "PIL")
@@ -80,8 +81,8 @@ def test_a_driver_executes_nothing_of_it(hostile: Path, executed, monkeypatch: p
     monkeypatch.chdir(hostile)
     for path in (None, f".{os.pathsep}"):
         monkeypatch.setenv("PYTHONPATH", path) if path else monkeypatch.delenv("PYTHONPATH", raising=False)
-        driver = Driver("tests.drivers.parent", sys.executable, tmp_path / "log")
-        assert driver.ask("say", timeout=30, text="here")["said"] == "here"
+        driver = Driver("tests.drivers.parent", "parent", sys.executable, tmp_path / "log")
+        assert driver.ask(Say("here"), timeout=30).text == "here"
         driver.close()
     assert executed() == ""
 

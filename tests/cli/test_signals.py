@@ -20,7 +20,7 @@ from harness.drivers.process import ROOT
 from harness.errors import UsageError
 from harness.files import jsonl
 from harness.report import parts
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.cli.pretended import DIES, DIVERGES, SURVIVES
 from tests.drivers.processes import interruptible, within
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.captures import capture
-from harness.captures.capture import Capture
+from harness.captures import write as writing
+from harness.captures.facts import AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
+from harness.captures.read import Capture
 from harness.compare.comparison import judge
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
@@ -67,19 +68,22 @@ def write(
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32)
-    types = enumerate(SPEC.layer_types)
-    own = {
-        "token_ids": list(range(len(layout))),
-        "steps": steps or [[0, len(layout) - 1]],
-        "layers": [{"index": index, "type": kind, "window": SPEC.window, "ranges": ranges} for index, kind in types],
-    }
-    facts = {
-        "logits_at": list(range(len(layout))),
-        "versions": {"vllm": "0.32.0"} if side == "serving" else {"transformers": transformers},
-        "engine": {"runner": "v2", "backend": backend},
-        "seconds": {},
-    }
-    capture.write(directory, {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
+    facts = Facts(
+        layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types)),
+        logits_at=tuple(range(len(layout))),
+        versions={"vllm": "0.32.0"} if side == "serving" else {"transformers": transformers},
+        seconds={},
+        loaded=Loaded("a" * 64, {}),
+        after=AfterModel(()),
+        head=HeadFacts(SPEC.softcap, 1.0, VOCABULARY),
+        engine=EngineFacts("v2", backend) if side == "serving" else EngineFacts(),
+    )
+    own = PromptFacts(
+        tuple(range(len(layout))),
+        ranges={str(index): ranges for index in range(len(SPEC.layers))},
+        steps=steps or [[0, len(layout) - 1]],
+    )
+    writing.write(directory, {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
     return Capture(directory)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout
-from tests.compare.captures import NOISE, judged, masks_of, write
+from tests.compare.captures import NOISE, VOCABULARY, judged, masks_of, write
 from tests.compare.test_loaded import result, with_facts
 
 
@@ -46,7 +46,7 @@ def test_a_setting_of_the_head_that_differs_is_the_cause_where_logits_do(tmp_pat
     layout = Layout.parse("t9")
     caps = {"reference": 30.0, "serving": 20.0}
     pair = [
-        with_facts(write(tmp_path / side, layout, masks_of("clamp", layout), side=side, error=error if side == "serving" else NOISE), head={"soft_cap": cap})
+        with_facts(write(tmp_path / side, layout, masks_of("clamp", layout), side=side, error=error if side == "serving" else NOISE), head={"soft_cap": cap, "scale": 1.0, "vocabulary": VOCABULARY})
         for side, cap in caps.items()
     ]
     found = judged(*pair, layout)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.captures import capture
-from harness.captures.capture import Capture
+from harness.captures import write as writing
+from harness.captures.read import Capture
 from harness.compare.comparison import ROUNDING
 from harness.compare.logits import compare
 from harness.compare.result import CaseResult
@@ -25,12 +25,10 @@ NAN, INF = float("nan"), float("inf")
 def changed(side: Capture, **logits: object) -> Capture:
     """The capture with values put into its logits: name=(position, value)."""
     tensors = {name: np.array(tensor) for name, tensor in side.tensors.items()}
-    facts = dict(side.facts)
     for name, (position, value) in logits.items():
         tensors[name.replace("_", ".")][position, 0] = value
-    own = {name: facts.pop(name) for name in ("token_ids", "layers")}
-    facts.pop("schema")
-    capture.write(side.directory, {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
+    stacked = {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}
+    writing.write(side.directory, stacked, side.facts, [side.prompt])
     return Capture(side.directory)
 
 
@@ -48,7 +46,7 @@ def test_both_sides(tmp_path: Path, value: float) -> None:
     assert found.verdict is Verdict.ERROR
     assert "the logits of both sides are not finite at position 3, which is no divergence of serving" in found.diagnosis
     assert "neither are those of the reference in a higher precision" in found.diagnosis
-    assert found.layers and found.logits and found.error["message"] in found.diagnosis
+    assert found.layers and found.logits and found.error.message in found.diagnosis
     json.dumps(found.to_dict(), allow_nan=False)
 
 

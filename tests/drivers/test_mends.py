@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from harness.engines.vllm.cpu.mends import MENDS
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.drivers.processes import printed
 
 

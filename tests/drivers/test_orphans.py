@@ -11,22 +11,24 @@ from pathlib import Path
 import pytest
 
 from harness.drivers.process import ROOT, Driver
+from tests.drivers.parent import Child, Say
 from tests.drivers.processes import in_group, interruptible, lives, within
 
 HARNESS = """
 import json, sys, time
 from pathlib import Path
 from harness.drivers.process import Driver
-driver = Driver("tests.drivers.parent", sys.executable, Path(sys.argv[1]))
-child = driver.ask("child", timeout=30)["pid"]
+from tests.drivers import parent
+driver = Driver("tests.drivers.parent", "parent", sys.executable, Path(sys.argv[1]))
+child = driver.ask(parent.Child(), timeout=30).pid
 print(json.dumps({"driver": driver.process.pid, "child": child}), flush=True)
 if sys.argv[2] != "idle":
-    driver.ask(sys.argv[2], timeout=60)
+    driver.ask(getattr(parent, sys.argv[2])(), timeout=60)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("doing", ["idle", "hang", "hold", "stop"])
+@pytest.mark.parametrize("doing", ["idle", "Hang", "Hold", "Stop"])
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
 def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
     harness = subprocess.Popen(
@@ -45,7 +47,7 @@ def test_no_process_is_left(tmp_path: Path, how: str, doing: str) -> None:
 
 def test_a_driver_whose_guard_is_stopped_with_it_ends_with_its_harness(tmp_path: Path) -> None:
     harness = subprocess.Popen(
-        [sys.executable, "-c", HARNESS, str(tmp_path / "log"), "hang"],
+        [sys.executable, "-c", HARNESS, str(tmp_path / "log"), "Hang"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, preexec_fn=interruptible,
     )  # fmt: skip
     pids = json.loads(harness.stdout.readline())
@@ -61,8 +63,8 @@ def test_a_driver_whose_guard_is_stopped_with_it_ends_with_its_harness(tmp_path:
 
 def test_a_driver_outlives_a_thread_that_started_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
-        driver = pool.submit(Driver, "tests.drivers.parent", sys.executable, tmp_path / "log").result()
-    assert driver.ask("say", timeout=30, text="still here")["said"] == "still here"
+        driver = pool.submit(Driver, "tests.drivers.parent", "parent", sys.executable, tmp_path / "log").result()
+    assert driver.ask(Say("still here"), timeout=30).text == "still here"
     driver.close()
 
 
@@ -97,8 +99,8 @@ def test_a_worker_dies_with_its_parent(late: str) -> None:
 
 
 def test_what_a_driver_started_ends_where_the_driver_is_killed_alone(tmp_path: Path) -> None:
-    driver = Driver("tests.drivers.parent", sys.executable, tmp_path / "log")
-    child = driver.ask("child", timeout=30)["pid"]
+    driver = Driver("tests.drivers.parent", "parent", sys.executable, tmp_path / "log")
+    child = driver.ask(Child(), timeout=30).pid
     os.kill(driver.process.pid, signal.SIGKILL)
     assert within(10, lambda: not lives(child) and in_group(driver.process.pid) == [])
     driver.close()

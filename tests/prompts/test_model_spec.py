@@ -27,8 +27,7 @@ def test_it_is_refused_with_field_and_value(field: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS)
-def test_a_preset_is_read_back(spec: ModelSpec) -> None:
-    assert ModelSpec.from_dict(spec.to_dict()) == spec
+def test_a_preset_is_found_by_its_name(spec: ModelSpec) -> None:
     assert preset(spec.name) is spec
 
 

@@ -10,10 +10,11 @@ from harness.compare import logits as compare_logits
 from harness.compare.diagnosis import explanations, sentence
 from harness.compare.known import Declared
 from harness.compare.masks import Difference
-from harness.compare.result import CaseResult, LayerResult, LogitsResult, encode_mask
+from harness.compare.result import CaseResult, Failure, LayerResult, LogitsResult, encode_mask
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.engines.vllm.options import MODES
+from harness.errors import FailureKind
 from harness.families.gemma4.presets import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
@@ -80,7 +81,7 @@ def failed(
         diagnosis=f"no answer: {message}", tokens=[asdict(token) for token in Layout.parse("t9 i6").tokens], layers=[],
         logits=None, first_diverging_layer=None, setting={**setting.to_dict(), "label": setting.label},
         model=preset("tiny").to_dict(), versions={}, seconds={}, reproduce="harness run --layout 't9 i6' --backend cpu",
-        error={"stage": "serving", "message": message, "log": log},
+        error=Failure("serving", FailureKind.GONE, message, log),
     )  # fmt: skip
 
 

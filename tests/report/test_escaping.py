@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, Failure
+from harness.errors import FailureKind
 from harness.report.html import embedded, render
 from harness.report.junit import write_junit
 from tests.report.results import failed
@@ -42,7 +43,7 @@ class Elements(HTMLParser):
 def everywhere(text: str) -> CaseResult:
     """A result that has ``text`` in every field that someone else writes."""
     told = {name: text for name in ("case", "title", "layout", "diagnosis", "reproduce")}
-    error = {"stage": text, "message": text, "log": text}
+    error = Failure(text, FailureKind.UNFORESEEN, text, text)
     setting = {**failed().setting, "label": text, "backend": text, "mates": [text]}
     return replace(failed(), **told, error=error, setting=setting, versions={text: text}, extra={text: text})
 

@@ -66,8 +66,9 @@ def test_a_failure_has_the_diagnosis_and_the_command(testcases: dict[str, ET.Ele
         assert failure.text.endswith(by_name[name].reproduce)
 
 
-def test_an_error_names_its_stage_and_keeps_the_log(testcases: dict[str, ET.Element]) -> None:
+def test_an_error_names_its_stage_and_kind_and_keeps_the_log(testcases: dict[str, ET.Element]) -> None:
     error = testcases["image-last"]
+    assert error.find("error").get("type") == "gone"
     assert error.find("error").get("message") == "serving: the serving driver died (signal 9)"
     assert error.findtext("system-err") == "Traceback\nRuntimeError: out of blocks"
 

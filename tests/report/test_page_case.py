@@ -7,6 +7,8 @@ from math import nan
 
 import pytest
 
+from harness.compare.result import Failure
+from harness.errors import FailureKind
 from tests.report.page import Page
 from tests.report.results import LINK, failed, one_of_each, result
 
@@ -46,7 +48,7 @@ def test_a_layer_table_has_a_row_a_layer_and_marks_those_that_differ(page: Page)
 def test_a_failure_shows_its_stage_and_its_log(page: Page) -> None:
     case = page.open("image-last")
     assert page.element(".log", case).text == "Traceback\nRuntimeError: out of blocks"
-    assert "Stage: serving" in case.text
+    assert "Stage: serving (gone)" in case.text
     assert page.elements("canvas, .plot", case) == []
 
 
@@ -103,7 +105,7 @@ def test_a_narrow_window_breaks_no_option_of_a_command(page: Page) -> None:
 
 
 def test_hostile_text_is_only_text(opened: Callable) -> None:
-    error = {"stage": HOSTILE, "message": HOSTILE, "log": HOSTILE}
+    error = Failure(HOSTILE, FailureKind.UNFORESEEN, HOSTILE, HOSTILE)
     told = {"case": "hostile", "title": HOSTILE, "diagnosis": HOSTILE, "layout": HOSTILE, "reproduce": HOSTILE}
     declared = {"policy": HOSTILE, "link": f"javascript:alert(1)//{HOSTILE}", "reason": HOSTILE}
     logits = result()

@@ -42,7 +42,7 @@ def test_a_known_divergence_has_its_link() -> None:
 
 def test_an_error_has_the_end_of_its_log() -> None:
     text = shown(case_panel(failed(log="\n".join(f"line {number}." for number in range(LOG_LINES + 5)))))
-    assert "failed in stage serving" in text
+    assert "failed in stage serving (gone)" in text
     assert f"line {LOG_LINES + 4}." in text and "line 5." in text
     assert "line 4." not in text
 

@@ -34,7 +34,7 @@ def test_a_failure(session: Session, failure: str, backends: tuple[str, ...], ex
     result = verify(session, SPLIT, CHUNKED, [declared])
     assert result.verdict is expected
     assert (LINK in result.diagnosis) == (expected is Verdict.KNOWN)
-    assert "are not 1/|A|" in result.error["message"] and result.error["log"]
+    assert "are not 1/|A|" in result.error.message and result.error.log
 
 
 def test_it_is_known_in_a_stream_too(session: Session) -> None:

@@ -13,12 +13,13 @@ import pytest
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.errors import FailureKind
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification.pipeline import verify_stream
-from harness.verification.reference_pool import AT_WORK
+from harness.verification.reference_pool import AT_WORK, reference_model
 from harness.verification.session import Session
 from harness.verification.verify import verify, verify_batch
 from tests.verification import labour
@@ -42,7 +43,7 @@ def test_several_references_in_turn_give_the_same_results(session: Session, monk
     monkeypatch.setitem(AT_WORK, "cpu", 2)
     with Session() as other:
         streamed = [result for results in verify_stream(other, BATCHES, V1, SPEC) for result in results]
-        ready = [other.references.ready(other.checkpoint(SPEC), V1, in_turn=True).process.pid for _ in range(3)]
+        ready = [other.references.ready(reference_model(other.checkpoint(SPEC), V1), in_turn=True).process.pid for _ in range(3)]
     assert ready[0] == ready[2] != ready[1]
     alone = [result for results in verify_stream(session, BATCHES, V1, SPEC) for result in results]
     assert [result.layout for result in streamed] == [result.layout for result in alone]
@@ -86,11 +87,11 @@ def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> N
     prompts = [prompt_for(Layout.parse(text), SPEC, seed=seed) for seed, text in enumerate(("t3 i5", "t4 i9 t2", "t6"), start=70)]
     flight = session.begin(SPEC, V1, prompts, remember=False)
     pairs = session.finish(flight)
-    flight.reference.kill()  # another is started for it
-    both = session.sampled_again(SPEC, V1, flight, pairs)
+    flight.reference.driver.kill()  # another is started for it
+    both = session.sampled_again(flight, pairs)
     for one, two in zip(pairs, both, strict=True):
         assert two.serving is one.serving
-        assert two.reference.facts["token_ids"] == one.reference.facts["token_ids"]
+        assert two.reference.prompt == one.reference.prompt
         assert set(two.reference.tensors) - set(one.reference.tensors) == {"again.logits"}
         for name, tensor in one.reference.tensors.items():
             assert np.array_equal(tensor, two.reference.tensors[name])
@@ -98,7 +99,7 @@ def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> N
 
 
 def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(session: Session) -> None:
-    driver, _ = session.engine(SPEC, V1)
+    driver = session.engine(SPEC, V1)
 
     def batches() -> Iterator[list[Layout]]:
         for number, batch in enumerate(BATCHES):
@@ -121,7 +122,7 @@ def test_a_process_that_dies_comparing_makes_an_error_of_one_layout(session: Ses
     for result in results:
         assert result.verdict is (Verdict.ERROR if result.layout == labour.DEADLY else Verdict.PASS)
     (dead,) = (result for result in results if result.layout == labour.DEADLY)
-    assert dead.error["stage"] == "comparison" and "the worker process died (signal SIGKILL)" in dead.diagnosis
+    assert (dead.error.stage, dead.error.kind) == ("comparison", FailureKind.GONE) and "the worker process died (signal SIGKILL)" in dead.diagnosis
 
 
 def test_captures_that_were_compared_are_removed_unless_they_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +133,7 @@ def test_captures_that_were_compared_are_removed_unless_they_are_kept(session: S
     assert len(list(verify_stream(session, BATCHES[:2], V1, SPEC))) == 2
     kept = captures()
     assert kept > before
-    monkeypatch.setattr(session, "_temporary", True)
+    monkeypatch.setattr(session.captures, "temporary", True)
     for results in verify_stream(session, BATCHES[:2], V1, SPEC):
         assert {result.verdict for result in results} == {Verdict.PASS}
     assert captures() == kept

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.setting import Setting
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for

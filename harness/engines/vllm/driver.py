@@ -9,14 +9,37 @@ import os
 import sys
 import time
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from harness.captures import capture
+from harness.captures import write
+from harness.captures.facts import AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
+from harness.captures.selection import chosen
 from harness.drivers import channel
+from harness.drivers.messages import (
+    AskMemory,
+    Captured,
+    Changeable,
+    ChangeableTensors,
+    ChangeTensor,
+    Done,
+    LayOverlays,
+    LoadEngine,
+    Part,
+    PeakMemory,
+    Request,
+    RunEngine,
+    ServedPlainly,
+    ServePlainly,
+    Stored,
+)
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.cpu import backends
+from harness.errors import OverlayRefused
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.content import content
 from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL
@@ -28,121 +51,114 @@ class Engine:
     """One engine for one checkpoint and serving setting."""
 
     def __init__(self) -> None:
-        self.llm = None
+        self.llm: Any = None
         self.count = 0
         self.ranks = 1
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
         self.patches = 0
         """To which number of patches the images of the prompts that are served are filled up."""
+        self.engine = EngineFacts()
         self.salt: str | None = None
         """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
 
-    def load(self, request: dict) -> dict:
-        """Start vLLM on ``checkpoint`` with the ``setting``'s engine arguments, then install the observer."""
-        start = time.perf_counter()
-        setting = request["setting"]
+    def load(self, request: LoadEngine) -> Done:
+        """Start vLLM, then install the observer."""
         backends.host()
         from vllm import LLM
 
-        self.setting = setting
         self.llm = LLM(
-            model=request["checkpoint"],
+            model=request.checkpoint,
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
-            **request["arguments"],
+            **request.arguments,
         )
-        self.observe = request["observe"]
+        self.observe = request.observe
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
-        self.alone = {rank.pop("process") for rank in installed} == {os.getpid()}
-        held = loaded.joined([rank.pop("weights") for rank in installed])
-        self.loaded = {"checkpoint": content(request["checkpoint"]), "weights": held}
-        self.facts = installed[0] if installed else {}
+        self.alone = {rank["process"] for rank in installed} == {os.getpid()}
+        held = loaded.joined(rank["weights"] for rank in installed)
+        self.loaded = Loaded(content(request.checkpoint), held)
         if installed:
-            releases.check_runner(setting["runner"], self.facts["runner"])
-        backend = releases.backend_of(setting["backend"], self.facts.get("implementations", []))
-        self.facts["backend"] = setting["backend"] if setting["host"] == "cpu" else backend
+            releases.check_runner(request.runner, installed[0]["runner"])
+            backend = releases.backend_of(request.backend, installed[0]["implementations"])
+            self.engine = EngineFacts(installed[0]["runner"], request.backend if request.platform == "cpu" else backend)
         self.versions = {"vllm": releases.version(), "serving torch": torch.__version__}
         for name in ("triton", "transformers"):
             module = sys.modules.get(name)
             if module is not None:
                 self.versions[f"serving {name}"] = module.__version__
-        self.overlay({"overlays": setting["overlays"]})
-        return {**self.facts, "versions": self.versions, "seconds": {"start": time.perf_counter() - start}}
+        return self.overlay(LayOverlays(request.overlays))
 
-    def overlay(self, request: dict) -> dict:
-        """Lay ``overlays`` over the workers, instead of those that lay there.
+    def overlay(self, request: LayOverlays) -> Done:
+        """Lay overlays over the workers.
 
         Raises:
-            ValueError: one does not fit; then none lies there.
+            OverlayRefused: one does not fit; then none lies there.
         """
-        self.facts["overlays"] = []
-        answer = self.llm.collective_rpc("harness_overlay", args=(request["overlays"],))[0]
-        if "refused" in answer:
-            raise ValueError(answer["refused"])
-        self.facts["overlays"] = answer["laid"]
-        self.salt = "+".join(request["overlays"]) or None
-        return {"overlays": self.facts["overlays"]}
+        self.salt = None
+        refused = next(filter(None, self.llm.collective_rpc("harness_overlay", args=(request.overlays,))), None)
+        if refused:
+            raise OverlayRefused(refused)
+        self.salt = "+".join(request.overlays) or None
+        return Done()
 
-    def memory(self, request: dict) -> dict:
-        return {"bytes": max(self.llm.collective_rpc("harness_memory"))}
+    def memory(self, request: AskMemory) -> PeakMemory:
+        return PeakMemory(max(self.llm.collective_rpc("harness_memory")))
 
-    def changeable(self, request: dict) -> dict:
-        """The tensors of the worker's model beside those of ``checkpoint`` (`harness.engines.vllm.changes`).
+    def changeable(self, request: ChangeableTensors) -> Changeable:
+        """The tensors of the worker's model beside those of the checkpoint (`harness.engines.vllm.changes`).
 
         Raises:
             RuntimeError: there are several workers, each with a share of the tensors.
         """
         if self.ranks != 1:
             raise RuntimeError("tensors are changed in an engine of one rank")
-        return self.llm.collective_rpc("harness_changeable_tensors", args=(request["checkpoint"],))[0]
+        found = self.llm.collective_rpc("harness_changeable_tensors", args=(request.checkpoint,))[0]
+        return Changeable(tuple(Part(**part) for part in found["parts"]), tuple(found["not loaded"]))
 
-    def change(self, request: dict) -> dict:
-        """Change the tensor ``name`` by the share ``by`` of its values; put everything back where the name is empty."""
-        self.llm.collective_rpc("harness_change", args=(request["name"], request["by"]))
-        self.salt = f"{request['name']} {request['by']}" if request["name"] else None
-        return {}
+    def change(self, request: ChangeTensor) -> Done:
+        """Change a tensor, or put everything back."""
+        self.llm.collective_rpc("harness_change", args=(request.name, request.by))
+        self.salt = f"{request.name} {request.by}" if request.name else None
+        return Done()
 
-    def run(self, request: dict) -> dict | channel.Later:
-        """Serve ``prompts`` together, with ``mates`` before and others ``after`` them, and capture them into stacks below ``out``; ``captures``
-        of the answer has the directory of each prompt and its place there.
+    def serve_plainly(self, request: ServePlainly) -> ServedPlainly:
+        self.patches = releases.image_patches(request.prompts)
+        return ServedPlainly(self._served(self._named(request.prompts)))
 
-        With ``plain`` nothing is observed: what the engine takes by itself.
-        """
-        prompts = [Prompt.from_dict(data) for data in request["prompts"]]
-        mates, after = ([Prompt.from_dict(data) for data in request.get(name, [])] for name in ("mates", "after"))
-        self.count += 1
-        names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
-        self.patches = releases.image_patches([*prompts, *mates])
-        ready = {name: self._input(prompt) for name, prompt in names.items()}
+    def run(self, request: RunEngine) -> Captured | channel.Later[Captured]:
+        """Serve prompts and capture them."""
+        self.patches = releases.image_patches([*request.prompts, *request.mates, *request.after])
+        ready = self._named(request.prompts)
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
-        observe = self.observe and not request.get("plain")
-        if observe:
-            longest = request.get("longest") or max(map(len, ids.values()))
-            focus = (request["layers"], {name: capture.chosen(request["positions"], len(i)) for name, i in ids.items()})
-            self.llm.collective_rpc("harness_begin", args=({name: len(i) for name, i in ids.items()}, longest, *focus))
-        beside, behind = ([self._input(mate) for mate in some] for some in (mates, after))
+        longest = request.longest or max(map(len, ids.values()))
+        rows = {name: chosen(request.positions, len(tokens)) for name, tokens in ids.items()}
+        asked = ({name: len(tokens) for name, tokens in ids.items()}, longest, request.layers, rows)
+        self.llm.collective_rpc("harness_begin", args=asked)
+        served = self._served(ready, *([self._input(mate) for mate in some] for some in (request.mates, request.after)))
+        return self._collected(request.out, ids, rows, served)
+
+    def _named(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """What the engine takes of each prompt, by the name that its request will have."""
+        self.count += 1
+        return {f"case{self.count}x{index}": self._input(prompt) for index, prompt in enumerate(prompts)}
+
+    def _served(self, ready: dict[str, Any], before: Sequence = (), after: Sequence = ()) -> float:
+        """Serve requests with others added before and after them; the seconds that the engine took."""
         start = time.perf_counter()
-        for index, entry in enumerate(beside):
+        for index, entry in enumerate(before):
             self._add(f"mate{self.count}x{index}", entry)
         for name, entry in ready.items():
             self._add(name, entry)
-        for index, entry in enumerate(behind, start=len(beside)):
+        for index, entry in enumerate(after, start=len(before)):
             self._add(f"mate{self.count}x{index}", entry)
-        sampled = {}
         while self.llm.llm_engine.has_unfinished_requests():
-            for output in self.llm.llm_engine.step():
-                if output.finished:
-                    sampled[output.request_id] = list(output.outputs[0].token_ids)
-        served = time.perf_counter() - start
-        answer = {"sampled": [sampled.get(name) for name in names]}
-        if not observe:
-            return {**answer, "seconds": {"serving": served}}
-        return self._collected(Path(request["out"]), ids, focus[1], answer, served)
+            self.llm.llm_engine.step()
+        return time.perf_counter() - start
 
     def _collected(
-        self, out: Path, ids: dict[str, list[int]], rows: dict[str, list[int]], answer: dict, served: float
-    ) -> dict | channel.Later:
+        self, out: Path, ids: dict[str, list[int]], rows: dict[str, list[int]], served: float
+    ) -> Captured | channel.Later[Captured]:
         """The answer for prompts that were observed; their captures are written beside what is asked next."""
         lengths: dict[int, list[str]] = {}
         for name, token_ids in ids.items():
@@ -157,29 +173,33 @@ class Engine:
             if stack["missing"]:
                 raise RuntimeError(f"could not be observed: {', '.join(stack['missing'])} (the step ran where hooks are not called)")
         probing = max(rank["probing"] for rank in ranks)
-        seconds = {"serving": served - probing, "serving probing": probing}
-        facts = {"engine": dict(self.facts), "versions": self.versions, "seconds": seconds}
-        facts |= {"loaded": self.loaded, **ranks[0]["logits"]}
-        where = {name: (directory, place) for directory, names in stacks.items() for place, name in enumerate(names)}
+        logits = ranks[0]["logits"]
+        facts = Facts(
+            layers=tuple(LayerFacts(**layer) for layer in ranks[0]["layers"]),
+            logits_at=(),
+            versions=self.versions,
+            seconds={"serving": served - probing, "serving probing": probing},
+            loaded=self.loaded,
+            after=AfterModel(**logits["after"]),
+            head=HeadFacts(**logits["head"]) if logits["head"] else None,
+            engine=self.engine,
+        )
+        where = {name: Stored(Path(directory), place) for directory, names in stacks.items() for place, name in enumerate(names)}
 
         def finish() -> None:
             self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
             for directory, names in stacks.items():
                 if self.ranks > 1:
-                    capture.join(Path(directory), self.ranks)
-                own = [self._own(name, ids[name], ranks[0]) for name in names]
-                capture.write_facts(Path(directory), {**facts, "logits_at": rows[names[0]]}, own)
+                    write.join(Path(directory), self.ranks)
+                own = [PromptFacts(tuple(ids[name]), **{of: ranks[0][of][name] for of in ("ranges", "steps")}) for name in names]
+                write.write_facts(Path(directory), replace(facts, logits_at=tuple(rows[names[0]])), own)
 
-        whole = {**answer, "captures": [where[name] for name in ids], "seconds": seconds}
+        answer = Captured(tuple(where[name] for name in ids))
         if self.alone:
-            return channel.Later(whole, finish)
+            return channel.Later(answer, finish)
         finish()
-        return whole
+        return answer
 
-    def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
-        """The facts of one prompt."""
-        layers = [{**layer, "ranges": rank["ranges"][name].get(str(layer["index"]))} for layer in rank["layers"]]
-        return {"token_ids": token_ids, "layers": layers, "steps": rank["steps"][name]}
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -251,11 +271,21 @@ def _kwargs(prompt: Prompt, patches: int):
     return MultiModalKwargsItems.from_hf_inputs(data, fields)
 
 
+def handlers(engine: Engine) -> dict[type[Request], channel.Handler]:
+    """What each request is answered by."""
+    return {
+        LoadEngine: engine.load,
+        LayOverlays: engine.overlay,
+        ChangeableTensors: engine.changeable,
+        ChangeTensor: engine.change,
+        RunEngine: engine.run,
+        ServePlainly: engine.serve_plainly,
+        AskMemory: engine.memory,
+    }
+
+
 def main() -> None:
-    engine = Engine()
-    served = ("load", "overlay", "changeable", "change", "run", "memory")
-    handlers = {name: getattr(engine, name) for name in served}
-    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
+    channel.serve(handlers(Engine()), int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

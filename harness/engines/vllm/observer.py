@@ -12,11 +12,12 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from harness.captures import capture
-from harness.captures.capture import ATTENTION_VALUES
+from harness.captures import write
+from harness.captures.facts import ATTENTION_VALUES
 from harness.drivers.stopwatch import Stopwatch
 from harness.engines.vllm import releases
 from harness.engines.vllm.head import Head
@@ -57,9 +58,9 @@ class Observer:
         self.chosen: list[int] = []
         self.logits_at: dict[str, torch.Tensor] = {}
         self.order: list[str] = []
-        self.positions: torch.Tensor | None = None
+        self.positions: Any = None
         self.rows: list[Rows] | None = None
-        self.index: torch.Tensor | None = None
+        self.index: Any = None
         """The rows of all of them in the batch, in its order, on the device."""
         self.owners: list[tuple[str, torch.Tensor]] = []
         self.shadows: dict[tuple, torch.Tensor] = {}
@@ -69,8 +70,6 @@ class Observer:
         self.passes_tokens = 0
         self.recovered: dict[int, list[tuple[list[tuple[str, torch.Tensor]], probe.Recovered]]] = {}
         """By layer the probes of each step, with the owners of their rows."""
-        self.served: dict[int, set[str]] = {}
-        """By layer the classes that served its steps: a composite chooses one for each batch."""
         self.steps: dict[str, list[list[int]]] = {}
         """By request the first and last position of each step."""
         self.probing = Stopwatch(self.runner.device)
@@ -97,7 +96,6 @@ class Observer:
         self.passes_tokens = longest
         self.pieces, self.ranges, self.recovered = {}, {name: {} for name in requests}, {}
         self.steps = {name: [] for name in requests}
-        self.served = {}
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 
@@ -109,13 +107,13 @@ class Observer:
         answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._explained(), "stacks": {}}
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
-            tensors = capture.to_host(tensors)()
+            tensors = write.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
                     tensors[key] = probe.cut(tensors[key], self.requests[names[0]])
                 except probe.ProbeError as error:
                     answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
-            save = capture.save if ranks == 1 else capture.save_part
+            save = write.save if ranks == 1 else write.save_part
             name = "capture" if ranks == 1 else f"rank{self.rank}"
             saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
             answer["stacks"][directory] = {"missing": missing}
@@ -179,21 +177,15 @@ class Observer:
 
     def _observed_layers(self):
         """(index, attention layer) of those that are observed."""
-        indexed = ((int(_LAYER.search(name)[1]), layer) for name, layer in self.layers.items())
+        indexed = ((_index_of(name), layer) for name, layer in self.layers.items())
         return sorted((pair for pair in indexed if self._observes(pair[0])), key=lambda pair: pair[0])
 
     def _observes(self, index: int) -> bool:
         return not self.chosen or index in self.chosen
 
     def _facts(self, layer, index: int) -> dict:
-        window = getattr(layer, "sliding_window", None)
-        return {
-            "index": index,
-            "type": "sliding_attention" if window else "full_attention",
-            "window": window,
-            "implementation": " and ".join(sorted(self.served.get(index, {releases.implementation(layer.impl)}))),
-            "clamps": bool(getattr(layer, "mm_prefix_clamp_sliding_window", False)),
-        }
+        sliding = getattr(layer, "sliding_window", None)
+        return {"index": index, "type": "sliding_attention" if sliding else "full_attention"}
 
     def _hook_decoder_layers(self) -> None:
         for name, module in self.model.named_modules():
@@ -271,7 +263,7 @@ class Observer:
             self.pieces.setdefault(key, []).append(Piece(owners, values[index]))
 
     def _wrap(self, name: str, layer) -> None:
-        index = int(_LAYER.search(name)[1])
+        index = _index_of(name)
         original = layer.impl.forward
 
         def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
@@ -289,7 +281,6 @@ class Observer:
             return
         self._keep(f"attention.{index}", output.view(len(output), -1), ATTENTION_VALUES)
         impl = layer.impl
-        self.served.setdefault(index, set()).add(releases.chosen(impl, attn_metadata))
         tokens, kv_heads = len(query), impl.num_kv_heads
         channels = kv_cache_channels(layer)
         blank_query = torch.zeros_like(query)
@@ -321,6 +312,13 @@ class Observer:
             shadow = torch.empty_strided(kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device)
             self.shadows[key] = shadow.zero_()
         return self.shadows[key]
+
+
+def _index_of(name: str) -> int:
+    """The index of the decoder layer that an attention layer of the language model is in."""
+    found = _LAYER.search(name)
+    assert found
+    return int(found[1])
 
 
 def _index(batch: list[Rows], device: torch.device) -> torch.Tensor:

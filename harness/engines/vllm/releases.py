@@ -38,12 +38,6 @@ def implementation(impl) -> str:
     return f"{type(impl).__name__}{named}"
 
 
-def chosen(impl, attn_metadata) -> str:
-    """The class of the implementation that serves the batch of this metadata."""
-    choose = getattr(impl, "get_impl_for_metadata", None)
-    return type(choose(attn_metadata) if choose else impl).__name__
-
-
 def backend_of(asked: str, found: list[str]) -> str:
     """The back end that an engine serves with by its implementations' classes, by vLLM's own name; as it was ``asked`` for
     where they do not tell.

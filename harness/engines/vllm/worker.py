@@ -9,6 +9,7 @@ import torch
 from harness.engines.vllm import changes, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import Observer
+from harness.errors import OverlayRefused
 
 backends.host()
 loaded.note_before_processing()
@@ -24,7 +25,6 @@ class ObserverExtension:
         return {
             "runner": "v2" if releases.is_v2(observer.runner) else "v1",
             "implementations": sorted({releases.implementation(layer.impl) for layer in observer.layers.values()}),
-            "layers": len(observer.layers),
             "process": os.getpid(),
             "weights": getattr(observer.model, "harness_weights", []),
         }
@@ -42,16 +42,17 @@ class ObserverExtension:
     def harness_saved(self, collected: int) -> None:
         self.harness_observer.saved(collected)
 
-    def harness_overlay(self, names: list) -> dict:
-        """What was ``laid``, or why one was ``refused``: the class of an exception does not leave a worker's process."""
+    def harness_overlay(self, names: list) -> str:
+        """Lay overlays; why one was refused, or nothing: the class of an exception does not leave a worker's process."""
         from harness.engines.vllm import overlays
 
         if not hasattr(self, "harness_ledger"):
             self.harness_ledger = overlays.Ledger()
         try:
-            return {"laid": overlays.lay(names, self, releases.version(), self.harness_ledger)}
-        except ValueError as error:
-            return {"refused": str(error)}
+            overlays.lay(names, self, releases.version(), self.harness_ledger)
+        except OverlayRefused as error:
+            return str(error)
+        return ""
 
     def harness_changeable_tensors(self, checkpoint: str) -> dict:
         self.harness_changeable = changes.Changeable(releases.model_of(self))

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
 import torch
 
-from harness.captures import capture
-from harness.captures.capture import ATTENTION_VALUES
+from harness.captures import write
+from harness.captures.facts import ATTENTION_VALUES, LayerFacts, PromptFacts
+from harness.captures.selection import chosen
 from harness.drivers import channel
+from harness.drivers.messages import Build, Built, Captured, Done, LoadReference, Request, RunReference, Stored
 from harness.drivers.stopwatch import Stopwatch
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.build import build
 from harness.masks import probe
-from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references.transformers import attention, precision, routing
 from harness.references.transformers.loading import Loaded, load
@@ -39,56 +40,47 @@ class Reference:
     def __init__(self) -> None:
         self.loaded: Loaded | None = None
 
-    def build(self, request: dict) -> dict:
-        return {"checkpoint": str(build(ModelSpec.from_dict(request["spec"]), Path(request["cache"])))}
+    def build(self, request: Build) -> Built:
+        return Built(str(build(request.spec, request.cache)))
 
-    def load(self, request: dict) -> dict:
-        """Load ``checkpoint`` with ``attention`` (eager, sdpa, flex_attention) in ``dtype`` on ``device``. What was loaded goes
-        first, since there may be no room for both; after a failure nothing is."""
-        start = time.perf_counter()
+    def load(self, request: LoadReference) -> Done:
+        """What was loaded goes first, since there may be no room for both; after a failure nothing is."""
         self.loaded = None
         gc.collect()
-        self.loaded = load(request["checkpoint"], request["attention"], request["dtype"], request["device"])
-        return {"versions": self.loaded.facts["versions"], "seconds": {"start": time.perf_counter() - start}}
+        self.loaded = load(request.model, request.device)
+        return Done()
 
-    def run(self, request: dict) -> channel.Later:
-        """Capture ``prompts`` into stacks below ``out``; the masks of ``layers`` and the logits at ``positions``, or all,
-        with ``samples`` of the noise floor: 1, or 2 with another attention implementation. ``checkpoint``, ``attention`` and
-        ``dtype`` are what must be loaded.
+    def run(self, request: RunReference) -> channel.Later[Captured]:
+        """Capture prompts.
 
-        ``captures`` of the answer has the directory of each prompt and its place there.
+        Raises:
+            RuntimeError: another model is loaded than is asked for.
         """
-        wanted = tuple(request[name] for name in ("checkpoint", "attention", "dtype"))
-        loaded = self.loaded and (self.loaded.checkpoint, self.loaded.attention, str(self.loaded.dtype).removeprefix("torch."))
-        if loaded != wanted:
-            raise RuntimeError(f"{' '.join(wanted)} was asked for, and {' '.join(loaded or ['nothing'])} is loaded")
-        prompts = [Prompt.from_dict(data) for data in request["prompts"]]
-        captures: dict[int, tuple[str, int]] = {}
-        writes = []
-        for number, places in enumerate(together(prompts)):
-            directory = Path(request["out"]) / str(number)
-            group = [prompts[place] for place in places]
-            asked = (request["layers"], request["positions"], request["samples"])
-            writes.append(self._capture(self.loaded, group, directory, *asked))
-            captures.update({place: (str(directory), index) for index, place in enumerate(places)})
-        answer = {"captures": [captures[place] for place in range(len(prompts))]}
-        return channel.Later(answer, lambda: [write() for write in writes])
+        if self.loaded is None or self.loaded.of != request.model:
+            raise RuntimeError(f"{request.model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded")
+        captures: dict[int, Stored] = {}
+        finishing = []
+        for number, places in enumerate(together(request.prompts)):
+            directory = request.out / str(number)
+            group = [request.prompts[place] for place in places]
+            finishing.append(self._capture(self.loaded, group, directory, request))
+            captures.update({place: Stored(directory, index) for index, place in enumerate(places)})
+        answer = Captured(tuple(captures[place] for place in range(len(request.prompts))))
+        return channel.Later(answer, lambda: [finish() for finish in finishing])
 
     @torch.no_grad()
-    def _capture(
-        self, loaded: Loaded, prompts: list[Prompt], directory: Path, layers: list[int], positions: list[int], samples: int
-    ) -> Callable[[], None]:
+    def _capture(self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
-        arguments = self._arguments(prompts)
+        arguments = _arguments(loaded, prompts)
         tokens = arguments["input_ids"].shape[1]
-        rows = capture.chosen(positions, tokens)
+        rows = chosen(asked.positions, tokens)
         at = torch.tensor(rows, device=loaded.device)
         whole = Stopwatch(loaded.device)
         with whole.on(), attention.by_rows():
-            with _observed(loaded.model, loaded.attention, layers) as observed, routing.recorded(loaded.routers) as rounded:
+            with _observed(loaded.model, loaded.of.attention, asked.layers) as observed, routing.recorded(loaded.routers) as rounded:
                 tensors = {"logits": _forward(loaded.model, arguments, at)}
-            if samples > 1:
-                with attention.implemented(loaded.model, attention.OTHER[loaded.attention]):
+            if asked.samples > 1:
+                with attention.implemented(loaded.model, attention.OTHER[loaded.of.attention]):
                     tensors["again.logits"] = _forward(loaded.model, arguments, at)
             with precision.kept(loaded.truth.dtype), attention.unrounded():
                 with routing.recorded(loaded.routers_of_truth) as exact:
@@ -108,64 +100,24 @@ class Reference:
             tensors[f"hidden.{index}"] = observed.hidden[index]
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
-            kept.append({"index": index, "type": seen["type"], "window": seen["window"]})
-        facts = {
-            "layers": kept,
-            "logits_at": rows,
-            **loaded.facts,
-        }
+            kept.append(LayerFacts(index, seen["type"]))
         tensors |= {name: arguments[name] for name in ("input_ids", "mm_token_type_ids")}
         masks = {index: seen["mask"] for index, seen in observed.layers.items()}
         tensors["doubtful"] = torch.stack([recovered.doubtful for recovered in masks.values()])
-        arrived = capture.to_host(tensors)
+        arrived = write.to_host(tensors)
 
-        def write() -> None:
+        def finish() -> None:
             host = arrived()
             for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
                 host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
             each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
-            own = [{"token_ids": ids, "token_types": types} for ids, types in each]
+            own = [PromptFacts(tuple(ids), tuple(types)) for ids, types in each]
             probing = observed.probing.seconds()
             seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
-            capture.write(directory, host, {**facts, "seconds": seconds}, own)
+            facts = replace(loaded.facts, layers=tuple(kept), logits_at=tuple(rows), seconds=seconds)
+            write.write(directory, host, facts, own)
 
-        return write
-
-    def _arguments(self, prompts: list[Prompt]) -> dict:
-        if prompts[0].text is not None:
-            return self._processed(prompts[0])
-        arguments = {
-            "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
-            "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
-        }
-        items = [item for prompt in prompts for item in prompt.items]
-        images = [inputs.vision(item) for item in items if item.modality == "image"]
-        if images:
-            arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
-            arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
-        videos = [inputs.vision(item) for item in items if item.modality == "video"]
-        if videos:
-            frames = [frame for pixels, _ in videos for frame in pixels]
-            positions = [frame for _, places in videos for frame in places]
-            arguments["pixel_values_videos"] = inputs.padded(frames, 0)
-            arguments["video_position_ids"] = inputs.padded(positions, -1)
-            arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
-        clips = [inputs.audio(item) for item in items if item.modality == "audio"]
-        if clips:
-            arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
-            arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
-        return {name: tensor.to(self.loaded.device) for name, tensor in arguments.items()}
-
-    def _processed(self, prompt: Prompt) -> dict:
-        """A text with pictures, through transformers' processor."""
-        from PIL import Image
-        from transformers import AutoProcessor
-
-        processor = AutoProcessor.from_pretrained(self.loaded.checkpoint, trust_remote_code=False)
-        pictures = [Image.open(path).convert("RGB") for path in prompt.images]
-        batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
-        batch.pop("attention_mask", None)
-        return {name: value.to(self.loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
+        return finish
 
 
 def together(prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -179,6 +131,44 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
             found.append([])
         found[-1].append(place)
     return [places for found in groups.values() for places in found]
+
+
+def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
+    if prompts[0].text is not None:
+        return _processed(loaded, prompts[0])
+    arguments = {
+        "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
+        "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
+    }
+    items = [item for prompt in prompts for item in prompt.items]
+    images = [inputs.vision(item) for item in items if item.modality == "image"]
+    if images:
+        arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
+        arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
+    videos = [inputs.vision(item) for item in items if item.modality == "video"]
+    if videos:
+        frames = [frame for pixels, _ in videos for frame in pixels]
+        positions = [frame for _, places in videos for frame in places]
+        arguments["pixel_values_videos"] = inputs.padded(frames, 0)
+        arguments["video_position_ids"] = inputs.padded(positions, -1)
+        arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
+    clips = [inputs.audio(item) for item in items if item.modality == "audio"]
+    if clips:
+        arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
+        arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
+    return {name: tensor.to(loaded.device) for name, tensor in arguments.items()}
+
+
+def _processed(loaded: Loaded, prompt: Prompt) -> dict:
+    """A text with pictures, through transformers' processor."""
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(loaded.of.checkpoint, trust_remote_code=False)
+    pictures = [Image.open(path).convert("RGB") for path in prompt.images]
+    batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
+    batch.pop("attention_mask", None)
+    return {name: value.to(loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
 
 
 def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
@@ -212,7 +202,7 @@ class _Observed:
 
 
 @contextmanager
-def _observed(model, implementation: str, layers: list[int]):
+def _observed(model, implementation: str, layers: Sequence[int]):
     """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
     from transformers.models.gemma4 import modeling_gemma4
 
@@ -225,7 +215,6 @@ def _observed(model, implementation: str, layers: list[int]):
             with observed.probing.on():
                 observed.layers[module.layer_idx] = {
                     "type": module.layer_type,
-                    "window": module.sliding_window,
                     "attention": result[0].flatten(2).clone(),
                     "declared": _declared(attention_mask, len(query), query.shape[2]),
                     "mask": _probe(original, module, query, key, value, attention_mask, implementation == "eager", kwargs),
@@ -286,11 +275,14 @@ def _declared(attention_mask, prompts: int, tokens: int) -> torch.Tensor | None:
     return probe.pack(mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
 
 
+def handlers(reference: Reference) -> dict[type[Request], channel.Handler]:
+    """What each request is answered by."""
+    return {Build: reference.build, LoadReference: reference.load, RunReference: reference.run}
+
+
 def main() -> None:
     torch.manual_seed(0)
-    reference = Reference()
-    handlers = {"build": reference.build, "load": reference.load, "run": reference.run}
-    channel.serve(handlers, int(sys.argv[1]), int(sys.argv[2]))
+    channel.serve(handlers(Reference()), int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

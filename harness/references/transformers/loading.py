@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
+from harness.captures import facts
+from harness.captures.facts import AfterModel, Facts, HeadFacts, Held
 from harness.drivers import checksum
+from harness.drivers.messages import ReferenceModel
 from harness.errors import CheckpointError
 from harness.families.gemma4.content import content
 from harness.references.transformers import attention, routing
@@ -29,20 +33,19 @@ before, so neither side does it to the logits of a prompt."""
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint with one attention implementation in one dtype, and what its captures say of it."""
+    """What was asked for, ``of``, and the ``facts`` that are the same in all its captures."""
 
-    checkpoint: str
-    attention: str
+    of: ReferenceModel
     dtype: torch.dtype
     device: torch.device
     model: torch.nn.Module
     truth: torch.nn.Module
     routers: list
     routers_of_truth: list
-    facts: dict = field(repr=False)
+    facts: Facts = field(repr=False)
 
 
-def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
+def load(of: ReferenceModel, device: str) -> Loaded:
     """Load a checkpoint twice.
 
     Raises:
@@ -50,23 +53,27 @@ def load(checkpoint: str, attention: str, dtype: str, device: str) -> Loaded:
     """
     import transformers
 
-    on, own = torch.device(device), getattr(torch, dtype)
-    model = _model(checkpoint, own, on, attention)
-    truth = _model(checkpoint, TRUTH[dtype], on, "eager", experts_implementation="eager")
+    checkpoint = of.checkpoint
+    on, own = torch.device(device), getattr(torch, of.dtype)
+    model = _model(checkpoint, own, on, of.attention)
+    truth = _model(checkpoint, TRUTH[of.dtype], on, "eager", experts_implementation="eager")
     weights, not_finite = _weights(model, own), _not_finite(model)
     for name, rounded in _weights(truth, own).items():
         if rounded != weights.get(name) and name not in not_finite:  # a signalling NaN is another one after rounding
             raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
     text = model.config.get_text_config()
-    facts = {
-        "loaded": {"checkpoint": content(checkpoint), "weights": weights, "not_finite": not_finite},
-        "head": {"soft_cap": text.final_logit_softcapping, "scale": 1.0, "vocabulary": text.vocab_size},
-        "after": _after(model.generation_config),
-        "special": {name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
-        "versions": {"transformers": transformers.__version__, "reference torch": torch.__version__},
-    }
+    of_all = Facts(
+        layers=(),
+        logits_at=(),
+        versions={"transformers": transformers.__version__, "reference torch": torch.__version__},
+        seconds={},
+        loaded=facts.Loaded(content(checkpoint), weights, not_finite),
+        after=_after(model.generation_config),
+        head=HeadFacts(text.final_logit_softcapping, 1.0, text.vocab_size),
+        special={name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
+    )
     routers = routing.routers(model), routing.routers(truth)
-    return Loaded(checkpoint, attention, own, on, model, truth, *routers, facts)
+    return Loaded(of, own, on, model, truth, *routers, of_all)
 
 
 def _model(checkpoint: str, dtype: torch.dtype, device: torch.device, implementation: str, **more: str) -> torch.nn.Module:
@@ -106,23 +113,23 @@ def check_keys(checkpoint: str, info: dict, config: object) -> None:
         raise CheckpointError(f"{checkpoint}: its tensors are not those of the model; {'; '.join(words)}")
 
 
-def _shape(sizes: object) -> str:
+def _shape(sizes: Iterable[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, tuple[int, int]]:
+def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, Held]:
     """The number of elements and the checksum in ``dtype`` of each tensor that a checkpoint may fill."""
     return {name: (tensor.numel(), checksum.of(tensor, dtype)) for name, tensor in model.state_dict().items()}
 
 
-def _not_finite(model: torch.nn.Module) -> list[str]:
+def _not_finite(model: torch.nn.Module) -> tuple[str, ...]:
     """Tensors with values that are no numbers; each is looked at in parts, since there may be no room for a copy."""
     parts = {name: tensor.flatten().split(checksum.AT_ONCE) for name, tensor in model.state_dict().items()}
-    return [name for name, some in parts.items() if not all(torch.isfinite(part).all() for part in some)]
+    return tuple(name for name, some in parts.items() if not all(torch.isfinite(part).all() for part in some))
 
 
-def _after(generation: object) -> dict:
+def _after(generation: object) -> AfterModel:
     """What generation does to logits after the model, as transformers reads it from generation_config.json."""
     read = {name: getattr(generation, name, None) for name in ("suppress_tokens", *PROCESSORS)}
-    suppressed = sorted(set(read.pop("suppress_tokens") or ()))
-    return {"suppressed": suppressed, "others": [name for name, value in read.items() if value not in (None, PROCESSORS[name])]}
+    suppressed = tuple(sorted(set(read.pop("suppress_tokens") or ())))
+    return AfterModel(suppressed, others=tuple(name for name, value in read.items() if value not in (None, PROCESSORS[name])))

@@ -112,8 +112,8 @@ report.cases = (() => {
     return section("Reproduce", element("div", { class: "command" }, element("pre", { tabindex: "0" }, code), button));
   };
 
-  const failure = ({ stage, message, log }) =>
-    section("Failure", element("p", {}, "Stage: ", element("strong", {}, stage || "unknown")), element("p", {}, message || ""),
+  const failure = ({ stage, kind, message, log }) =>
+    section("Failure", element("p", {}, "Stage: ", element("strong", {}, stage), ` (${kind})`), element("p", {}, message),
       log ? element("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "End of the log" }, log) : element("p", {}, "No log was kept."));
 
   const build = (body, data) => {

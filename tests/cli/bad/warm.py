@@ -28,7 +28,7 @@ def main() -> None:
     import harness.verification.verify  # noqa: F401
     from harness.cli import main as command
     from harness.engines.vllm.release import release_of
-    from harness.verification.session import inspect
+    from harness.verification.interpreters import inspect
 
     inspect(sys.executable)
     release_of(sys.executable).arguments  # noqa: B018

@@ -6,18 +6,38 @@ Run as ``PYTHON -m tests.engines.vllm.raw_logits READ_FD WRITE_FD``.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.drivers import channel
+from harness.drivers.messages import Done, LoadEngine, Request, RunEngine, ServePlainly
 from harness.engines.vllm.driver import Engine
+from harness.prompts.prompt import Prompt
 
 TOKENS = 3
 
 
-class RawLogits(Engine):
-    """Generates `TOKENS` tokens a request; the engine must run with logprobs_mode raw_logits and max_logprobs -1."""
+@dataclass(frozen=True)
+class Generated:
+    """Of each prompt the sampled tokens, and the logits (token, vocabulary) that each was sampled from."""
 
-    def load(self, request: dict) -> dict:
-        answer = super().load(request)
+    tokens: tuple[tuple[int, ...], ...]
+    logits: tuple[tuple[tuple[float, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class Generate(Request[Generated]):
+    """Generate `TOKENS` tokens for each prompt, observed into ``out`` if the engine is one that can be."""
+
+    prompts: tuple[Prompt, ...]
+    out: Path
+
+
+class RawLogits(Engine):
+    """The engine must run with logprobs_mode raw_logits and max_logprobs -1."""
+
+    def load(self, request: LoadEngine) -> Done:
+        super().load(request)
         self.finished: dict = {}
         step = self.llm.llm_engine.step
 
@@ -27,17 +47,22 @@ class RawLogits(Engine):
             return outputs
 
         self.llm.llm_engine.step = recorded
-        return answer
+        return Done()
 
-    def run(self, request: dict) -> channel.Later:
+    def generate(self, request: Generate) -> channel.Later[Generated]:
         self.finished.clear()
-        found = super().run(request)
-        later = found if isinstance(found, channel.Later) else channel.Later(found, lambda: None)
-        logits = [
-            [[entry.logprob for _, entry in sorted(position.items())] for position in completion.logprobs]
-            for _, completion in sorted(self.finished.items())
-        ]
-        return channel.Later({**later.answer, "logits": logits}, later.finish)
+        if self.observe:
+            observed = self.run(RunEngine(request.prompts, request.out))
+            finish = observed.finish if isinstance(observed, channel.Later) else lambda: None
+        else:
+            self.serve_plainly(ServePlainly(request.prompts))
+            finish = lambda: None
+        completions = [completion for _, completion in sorted(self.finished.items())]
+        logits = tuple(
+            tuple(tuple(entry.logprob for _, entry in sorted(position.items())) for position in completion.logprobs)
+            for completion in completions
+        )
+        return channel.Later(Generated(tuple(tuple(one.token_ids) for one in completions), logits), finish)
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -48,4 +73,4 @@ class RawLogits(Engine):
 
 if __name__ == "__main__":
     engine = RawLogits()
-    channel.serve({"load": engine.load, "run": engine.run}, int(sys.argv[1]), int(sys.argv[2]))
+    channel.serve({LoadEngine: engine.load, Generate: engine.generate}, int(sys.argv[1]), int(sys.argv[2]))

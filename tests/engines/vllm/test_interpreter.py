@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from harness.verification.session import inspect
+from harness.verification.interpreters import inspect
 from tests.drivers.processes import printed
 
 

@@ -7,7 +7,7 @@ import pytest
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 from harness.families.gemma4.presets import preset
 from harness.prompts.case import Case
 from harness.verification.session import Session
@@ -38,11 +38,11 @@ def test_each_rank_s_second_kv_head_is_told_apart(session: Session) -> None:
 
 
 def test_what_a_worker_in_a_process_of_its_own_refuses_is_told_as_refused(session: Session) -> None:
-    before, _ = session.engine(SPEC, TWO)
+    before = session.engine(SPEC, TWO)
     with pytest.raises(DriverFailure, match="FlashAttentionImpl") as failure:
         session.engine(SPEC, TWO.with_(overlays=("flash-window-not-applied-beside-images",)))
-    assert failure.value.refused
-    assert session.engine(SPEC, TWO)[0] is before
+    assert failure.value.kind is FailureKind.REFUSED
+    assert session.engine(SPEC, TWO) is before
 
 
 def test_a_kv_head_that_both_ranks_have_counts_once(session: Session) -> None:

@@ -19,7 +19,7 @@ from harness.prompts.layout import Layout
 from harness.verification.session import Session
 from harness.verification.verify import verify, verify_batch
 from tests.cli.command import harness
-from tests.reproducing import asked, words_of
+from tests.verification.reproducing import asked, words_of
 
 pytestmark = pytest.mark.engine
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.comparison import judge
 from harness.compare.loaded import Weights
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.drivers.messages import LoadEngine, RunEngine
 from harness.drivers.process import Driver
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.engine
 
 LAYOUT = Layout.parse("t3 i2 t2")
 V1 = Setting.of(runner="v1")
-EVERYTHING = {"layers": [], "positions": []}
 
 
 def observed(session: Session, model: str, setting: Setting) -> Pair:
@@ -37,7 +37,7 @@ def observed(session: Session, model: str, setting: Setting) -> Pair:
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_tensor_is_found_and_equal(session: Session, name: str, ranks: int) -> None:
     pair = observed(session, name, V1.with_(tensor_parallel=ranks))
-    held = pair.reference.facts["loaded"]["weights"]
+    held = pair.reference.facts.loaded.weights
     found = Weights.of(pair.reference, pair.serving)
     assert found == Weights([], [], [], len(held)) and len(held) > 40
 
@@ -46,21 +46,21 @@ def test_every_tensor_is_found_and_equal(session: Session, name: str, ranks: int
 @pytest.mark.slow
 def test_so_it_is_in_16_bits(session: Session, dtype: str) -> None:
     pair = observed(session, "tiny", V1.with_(dtype=dtype, backend="cpu"))
-    assert Weights.of(pair.reference, pair.serving).compared == len(pair.reference.facts["loaded"]["weights"])
+    assert Weights.of(pair.reference, pair.serving).compared == len(pair.reference.facts.loaded.weights)
 
 
 def test_a_serving_side_that_loads_wrongly_is_named_by_tensor(session: Session, tmp_path: Path) -> None:
     spec = preset("tiny")
     pair = observed(session, "tiny", V1)
-    driver = Driver("tests.engine.wrong_loader", session.serving_python, tmp_path / "log", V1.environment(session.host))
+    environment = V1.engine.environment(session.platform)
+    arguments = V1.engine.engine_arguments(spec, V1.scenario, session.platform)
+    driver = Driver("tests.engines.vllm.wrong_loader", "serving", session.serving_python, tmp_path / "log", environment)
     try:
-        asked = {"checkpoint": session.checkpoint(spec), "setting": {**V1.to_dict(), "host": session.host}, "observe": True}
-        driver.ask("load", timeout=600, arguments=V1.engine_arguments(spec, session.host), **asked)
-        prompts = [prompt_for(LAYOUT, spec).to_dict()]
-        ((directory, place),) = driver.ask("run", timeout=600, prompts=prompts, out=str(tmp_path), **EVERYTHING)["captures"]
+        driver.ask(LoadEngine(session.checkpoint(spec), V1.engine.backend, V1.engine.runner, session.platform, arguments), timeout=600)
+        (stored,) = driver.ask(RunEngine((prompt_for(LAYOUT, spec),), tmp_path), timeout=600).captures
     finally:
         driver.close()
-    wrong = Capture(Path(directory), place)
+    wrong = Capture(stored.directory, stored.place)
     layers = "model.language_model.layers"
     expected = [f"{layers}.0.self_attn.k_proj.weight", f"{layers}.0.self_attn.v_proj.weight", f"{layers}.1.mlp.down_proj.weight"]
     assert Weights.of(pair.reference, wrong).other == expected

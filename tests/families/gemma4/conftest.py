@@ -16,7 +16,7 @@ def builders(tmp_path: Path) -> Iterator:
 
     def start() -> Driver:
         log = tmp_path / "logs" / f"{len(started)}.log"
-        started.append(Driver("harness.references.transformers.driver", sys.executable, log, {"HF_HUB_OFFLINE": "1"}))
+        started.append(Driver("harness.references.transformers.driver", "reference", sys.executable, log, {"HF_HUB_OFFLINE": "1"}))
         return started[-1]
 
     yield start
@@ -28,6 +28,6 @@ def builders(tmp_path: Path) -> Iterator:
 def module_builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """One driver for a whole module."""
     log = tmp_path_factory.mktemp("logs") / "reference.log"
-    driver = Driver("harness.references.transformers.driver", sys.executable, log, {"HF_HUB_OFFLINE": "1"})
+    driver = Driver("harness.references.transformers.driver", "reference", sys.executable, log, {"HF_HUB_OFFLINE": "1"})
     yield driver
     driver.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.drivers.messages import Build
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure
 from harness.families.gemma4.presets import preset
@@ -16,7 +17,7 @@ TINY = preset("tiny")
 
 
 def build(driver: Driver, spec: ModelSpec, cache: Path) -> Path:
-    return Path(driver.ask("build", timeout=120, spec=spec.to_dict(), cache=str(cache))["checkpoint"])
+    return Path(driver.ask(Build(spec, cache), timeout=120).checkpoint)
 
 
 def contents(directory: Path) -> dict[str, bytes]:

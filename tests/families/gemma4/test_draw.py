@@ -6,23 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness.captures.read import Capture
 from safetensors.numpy import load_file
 
-from harness.captures.capture import Capture
-from harness.compare.setting import Setting
+from harness.drivers.messages import Build, LoadReference, ReferenceModel, RunReference
 from harness.drivers.process import Driver
 from harness.families.gemma4.presets import PRESETS
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.verification.reference_pool import wanted_of
 
 SMALL = [name for name in PRESETS if not name.endswith("-shape")]
 CLIPS = ("input_min", "input_max", "output_min", "output_max")
 
 
 def built(driver: Driver, spec: ModelSpec, cache: Path) -> Path:
-    return Path(driver.ask("build", timeout=120, spec=spec.to_dict(), cache=str(cache))["checkpoint"])
+    return Path(driver.ask(Build(spec, cache), timeout=120).checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +58,11 @@ def test_what_the_format_has_is_there(checkpoints: dict[str, Path], name: str) -
 
 @pytest.mark.parametrize("name", ["tiny", "e4b-small", "26b-a4b-small"])
 def test_logits_reach_their_soft_cap(checkpoints: dict[str, Path], name: str, module_builder: Driver, tmp_path: Path) -> None:
-    wanted = wanted_of(str(checkpoints[name]), Setting())
-    module_builder.ask("load", timeout=120, device="cpu", **wanted)
-    prompt = prompt_for(Layout.parse("t3 i9 t20"), PRESETS[name]).to_dict()
-    asked = {"prompts": [prompt], "out": str(tmp_path), "layers": [], "positions": [], "samples": 1}
-    ((directory, place),) = module_builder.ask("run", timeout=120, **asked, **wanted)["captures"]
-    tensors = Capture(Path(directory), place).tensors
+    model = ReferenceModel(str(checkpoints[name]), "eager", "float32")
+    module_builder.ask(LoadReference(model, "cpu"), timeout=120)
+    prompt = prompt_for(Layout.parse("t3 i9 t20"), PRESETS[name])
+    (stored,) = module_builder.ask(RunReference(model, (prompt,), tmp_path), timeout=120).captures
+    tensors = Capture(stored.directory, stored.place).tensors
     logits, floor = tensors["truth.logits"], np.abs(tensors["logits"] - tensors["truth.logits"]).max()
     cap = PRESETS[name].softcap
     capped = cap * np.tanh(1.0)

@@ -11,14 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.captures.capture import Capture
+from harness.captures.read import Capture
 from harness.compare.setting import Setting
+from harness.drivers.messages import Build, LoadReference, RunReference
 from harness.drivers.process import Driver
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, FailureKind
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.layout import Layout
-from harness.verification.reference_pool import wanted_of
+from harness.verification.reference_pool import reference_model
 
 SPEC = preset("tiny")
 QUERY, VALUE = (f"model.language_model.layers.0.self_attn.{name}_proj.weight" for name in "qv")
@@ -27,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    started = Driver("tests.drivers.truth_fails", sys.executable, tmp_path_factory.mktemp("logs") / "log", {"HF_HUB_OFFLINE": "1"})
+    started = Driver("tests.drivers.truth_fails", "reference", sys.executable, tmp_path_factory.mktemp("logs") / "log", {"HF_HUB_OFFLINE": "1"})
     yield started
     started.close()
 
@@ -35,7 +36,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 @pytest.fixture(scope="module")
 def whole(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
-    return Path(driver.ask("build", timeout=120, spec=SPEC.to_dict(), cache=str(cache))["checkpoint"])
+    return Path(driver.ask(Build(SPEC, cache), timeout=120).checkpoint)
 
 
 def changed(whole: Path, folder: Path, change: Callable[[Tensors], object]) -> Path:
@@ -48,14 +49,13 @@ def changed(whole: Path, folder: Path, change: Callable[[Tensors], object]) -> P
 
 
 def load(driver: Driver, checkpoint: Path) -> None:
-    driver.ask("load", timeout=120, device="cpu", **wanted_of(str(checkpoint), Setting()))
+    driver.ask(LoadReference(reference_model(str(checkpoint), Setting()), "cpu"), timeout=120)
 
 
 def run(driver: Driver, checkpoint: Path, out: Path) -> Capture:
-    prompts = [prompt_for(Layout.parse("t3 i2 t2"), SPEC).to_dict()]
-    asked = {"prompts": prompts, "out": str(out), "samples": 1, "layers": [], "positions": []}
-    ((directory, place),) = driver.ask("run", timeout=120, **asked, **wanted_of(str(checkpoint), Setting()))["captures"]
-    return Capture(Path(directory), place)
+    prompts = (prompt_for(Layout.parse("t3 i2 t2"), SPEC),)
+    (stored,) = driver.ask(RunReference(reference_model(str(checkpoint), Setting()), prompts, out), timeout=120).captures
+    return Capture(stored.directory, stored.place)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_tensors_that_are_not_those_of_the_model_are_named_in_one_line(
 ) -> None:
     with pytest.raises(DriverFailure) as failure:
         load(driver, changed(whole, tmp_path / "other", change))
-    assert failure.value.kind == "CheckpointError"
+    assert failure.value.kind is FailureKind.CHECKPOINT
     assert said in str(failure.value) and "\n" not in str(failure.value)
 
 
@@ -94,7 +94,7 @@ def test_after_a_load_that_failed_nothing_is_loaded(driver: Driver, whole: Path,
             run(driver, checkpoint, tmp_path / "never")
     load(driver, whole)
     again = run(driver, whole, tmp_path / "again")
-    assert before.facts["loaded"] == again.facts["loaded"]
+    assert before.facts.loaded == again.facts.loaded
     assert (before.tensors["logits"] == again.tensors["logits"]).all()
 
 
@@ -103,9 +103,9 @@ def test_a_capture_says_what_it_was_made_from(driver: Driver, whole: Path, tmp_p
     captures = []
     for checkpoint in (whole, other):
         load(driver, checkpoint)
-        captures.append(run(driver, checkpoint, tmp_path / f"capture-{checkpoint.name}").facts["loaded"])
-    assert captures[0]["checkpoint"] != captures[1]["checkpoint"]
-    weights = [one["weights"] for one in captures]
+        captures.append(run(driver, checkpoint, tmp_path / f"capture-{checkpoint.name}").facts.loaded)
+    assert captures[0].checkpoint != captures[1].checkpoint
+    weights = [one.weights for one in captures]
     assert [name for name in weights[0] if weights[0][name] != weights[1][name]] == [VALUE]
     with pytest.raises(DriverFailure, match="was asked for, and .*other eager float32 is loaded"):
         run(driver, whole, tmp_path / "never")
@@ -114,4 +114,4 @@ def test_a_capture_says_what_it_was_made_from(driver: Driver, whole: Path, tmp_p
 def test_weights_that_are_no_numbers_are_named(driver: Driver, whole: Path, tmp_path: Path) -> None:
     damaged = changed(whole, tmp_path / "nan", lambda tensors: tensors[VALUE].view(-1)[0:1].fill_(float("nan")))
     load(driver, damaged)
-    assert run(driver, damaged, tmp_path / "capture").facts["loaded"]["not_finite"] == [VALUE]
+    assert run(driver, damaged, tmp_path / "capture").facts.loaded.not_finite == (VALUE,)

@@ -44,7 +44,7 @@ def test_a_prompt_run_with_others_is_the_prompt_run_alone(session: Session) -> N
     for prompt, beside in zip(prompts, batch, strict=True):
         session.forget_references()
         alone = session.observe(SPEC, Setting.of(runner="v1"), [prompt])[0].reference
-        assert alone.facts["token_ids"] == beside.facts["token_ids"]
+        assert alone.prompt.token_ids == beside.prompt.token_ids
         for layer in range(len(SPEC.layers)):
             np.testing.assert_array_equal(alone.masks(layer), beside.masks(layer))
             np.testing.assert_array_equal(alone.declared(layer), beside.declared(layer))

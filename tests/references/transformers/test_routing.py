@@ -46,7 +46,7 @@ def test_in_bfloat16_a_mixture_of_experts_is_no_false_alarm(session: Session) ->
         (pair,) = session.observe(spec, setting, [prompt_for(Layout.parse(f"t{tokens}"), spec, seed)])
         theirs, ours = pair.reference.tensors, pair.serving.tensors["logits"]
         samples = [theirs[name] for name in ("logits", "again.logits")]
-        given_to = (theirs["truth.logits"], samples, ours, pair.serving.observed, pair.reference.facts["logits_at"])
+        given_to = (theirs["truth.logits"], samples, ours, pair.serving.observed, pair.reference.facts.logits_at)
         ratios.append(logits.compare(*given_to, theirs["routed.logits"]).ratio)
         ratios_without.append(logits.compare(*given_to).ratio)
     assert max(ratios) <= logits.FACTOR < max(ratios_without)

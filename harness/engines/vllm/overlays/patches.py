@@ -6,6 +6,7 @@ from harness.engines.vllm.overlays.changes import Ledger
 from harness.engines.vllm.overlays.overlay import Overlay
 from harness.engines.vllm.overlays.targets import change_layers, change_ranges, register, require_implementation
 from harness.engines.vllm.releases import model_of
+from harness.errors import OverlayRefused
 
 
 def _pr_40534(worker, ledger: Ledger) -> None:
@@ -15,7 +16,7 @@ def _pr_40534(worker, ledger: Ledger) -> None:
     types = worker.model_runner.model_config.hf_text_config.layer_types
     ledger.set(model, "_full_attn_layer_idxs", frozenset(i for i, kind in enumerate(types) if kind == "full_attention"))
     if not hasattr(model, "_clear_mm_prefix_for_full_attn_layers"):
-        raise ValueError("this release's model does not clear the ranges of full layers")
+        raise OverlayRefused("this release's model does not clear the ranges of full layers")
     change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker, ledger)
 
 
@@ -24,7 +25,7 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     from vllm.v1.worker.gpu.model_states import default
 
     if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
-        raise ValueError("this release's model does not clamp in the kernel, so its ranges must stay guarded")
+        raise OverlayRefused("this release's model does not clamp in the kernel, so its ranges must stay guarded")
     original = default.compute_mm_prefix_ranges
     unguarded = lambda *features, sliding_window=None, **more: original(*features, **more)
     ledger.set(default, "compute_mm_prefix_ranges", unguarded)

@@ -17,9 +17,11 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.engines.vllm import releases
 from harness.engines.vllm.overlays.changes import Ledger
+from harness.errors import OverlayRefused
 
 Ranges = list[tuple[int, int]]
 
@@ -55,7 +57,7 @@ def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
     return apply
 
 
-def change_layers(change: Callable[[object, Ledger], None]):
+def change_layers(change: Callable[[Any, Ledger], None]):
     """An overlay's `apply` that calls ``change(layer, ledger)`` for each attention layer of the language model."""
 
     def apply(worker, ledger: Ledger) -> None:
@@ -84,7 +86,7 @@ def change_kernel(function: str, old: str, new: str):
         home = importlib.import_module("vllm.v1.attention.ops.triton_unified_attention")
         source = inspect.getsource(getattr(home, function).fn)
         if source.count(old) != 1:
-            raise ValueError(f"{function}: {old!r} occurs {source.count(old)} times, this release is another")
+            raise OverlayRefused(f"{function}: {old!r} occurs {source.count(old)} times, this release is another")
         directory = Path(ledger.enter(tempfile.TemporaryDirectory(prefix="harness-overlay-")))
         ledger.set(home, function, _compile(source.replace(old, new), function, home, directory))
         kernel = "kernel_unified_attention"
@@ -110,11 +112,11 @@ def _compile(source: str, function: str, home, directory: Path) -> object:
 
 
 def require_implementation(worker, name: str) -> None:
-    """Raise ValueError unless the attention layers of the language model are of this class: a change of another back end's
+    """Raise OverlayRefused unless the attention layers of the language model are of this class: a change of another back end's
     code would change nothing."""
     found = {type(impl).__name__ for layer in _attention_layers(worker) for impl in releases.variants(layer.impl)}
     if name not in found:
-        raise ValueError(f"this changes {name}, and the engine runs {', '.join(sorted(found))}")
+        raise OverlayRefused(f"this changes {name}, and the engine runs {', '.join(sorted(found))}")
 
 
 def register(worker, ledger: Ledger, registered: bool) -> None:
@@ -130,7 +132,7 @@ def _attention_layers(worker) -> list:
     return [layer for name, layer in context.items() if "language_model" in name and hasattr(layer, "impl")]
 
 
-def _builders(worker) -> list[type]:
+def _builders(worker) -> list:
     return [backend.get_builder_cls() for backend in {layer.attn_backend for layer in _attention_layers(worker)}]
 
 

@@ -10,7 +10,8 @@ from harness.errors import EnvironmentFailure
 from harness.families.gemma4.presets import preset
 from harness.prompts.case import Case
 from harness.verification.environments import uv
-from harness.verification.session import Session, host_of, inspect
+from harness.verification.interpreters import inspect, platform_of
+from harness.verification.session import Session
 from harness.verification.verify import command
 
 
@@ -26,14 +27,14 @@ def with_vllm(folder: Path, version: str) -> str:
 
 @pytest.mark.parametrize("version", ["0.33.0+cpu", "0.33.1.dev3+gabc.cpu"])
 def test_a_build_from_source_for_a_cpu_runs_on_a_cpu(version: str, tmp_path: Path) -> None:
-    assert host_of(with_vllm(tmp_path / "built", version)) == "cpu"
+    assert platform_of(with_vllm(tmp_path / "built", version)) == "cpu"
 
 
 @pytest.mark.skipif(bool(inspect(sys.executable)["gpus"]), reason="this machine has a GPU")
 @pytest.mark.parametrize("version", ["0.33.0", "0.33.0+cu130"])
 def test_a_build_for_cuda_needs_a_gpu(version: str, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailure, match="built for CUDA"):
-        host_of(with_vllm(tmp_path / "built", version))
+        platform_of(with_vllm(tmp_path / "built", version))
 
 
 @pytest.mark.skipif(not inspect(sys.executable)["transformers"], reason="transformers is not installed")

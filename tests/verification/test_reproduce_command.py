@@ -23,7 +23,7 @@ from harness.prompts.layout import Layout
 from harness.verification import mates
 from harness.verification.reproduce import command, quoted
 from harness.verification.verify import Batch
-from tests.reproducing import asked, words_of
+from tests.verification.reproducing import asked, words_of
 
 OTHER = Setting.of(
     backend="cpu", runner="v2", dtype="bfloat16", kv_dtype="fp8", mode="compiled", chunk=16, prefix_caching=True,

@@ -1,0 +1,87 @@
+"""What a capture says beside its tensors: the content of `capture.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEMA = 6
+ATTENTION_VALUES = 1 << 18
+"""The most values that a layer's attention output may have to be captured."""
+
+Held = tuple[int, int | None]
+"""Of a tensor the number of elements and the checksum (`harness.drivers.checksum`), none where it is held in a form that has no values to compare."""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer whose mask was observed; ``type`` is "sliding_attention" or "full_attention"."""
+
+    index: int
+    type: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a side was made from: a hash of the ``checkpoint`` (`harness.families.gemma4.content`), what it holds of each tensor in
+    the serving dtype, by the checkpoint's names, and the tensors that have values that are no numbers (looked for by the
+    reference only)."""
+
+    checkpoint: str
+    weights: dict[str, Held]
+    not_finite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """By which settings the model computes logits."""
+
+    soft_cap: float | None
+    scale: float
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class AfterModel:
+    """What is done to logits after the model: tokens that are ``suppressed``, tokens whose logits are ``changed`` otherwise
+    (serving only), and what ``others`` a generation_config.json asks for (reference only)."""
+
+    suppressed: tuple[int, ...]
+    changed: tuple[int, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """Which model runner and attention back end serve, by the engine's own names."""
+
+    runner: str = ""
+    backend: str = ""
+
+
+@dataclass(frozen=True)
+class PromptFacts:
+    """What is one prompt's own: its tokens over positions (types: reference only), and the image ranges (first, last) that
+    each layer's metadata carried, by the layer's index, and the first and last position of each of the ``steps`` that computed
+    some (serving only)."""
+
+    token_ids: tuple[int, ...]
+    token_types: tuple[int, ...] = ()
+    ranges: dict[str, list[list[int]] | None] = field(default_factory=dict)
+    steps: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What holds for all prompts of a stack. Logits are of the positions ``logits_at``; ``seconds``, by what took them, are
+    the only fact that differs between two runs; ``head`` is None where the model has no such settings; ``special`` are the
+    token ids of boi, eoi and image (reference only), ``engine`` is of serving only."""
+
+    layers: tuple[LayerFacts, ...]
+    logits_at: tuple[int, ...]
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    loaded: Loaded
+    after: AfterModel
+    head: HeadFacts | None
+    special: dict[str, int] = field(default_factory=dict)
+    engine: EngineFacts = EngineFacts()

@@ -1,0 +1,223 @@
+"""What the harness asks drivers, and what they answer.
+
+Messages are frozen dataclasses; between processes each is one line of JSON (`harness.files.typed`). A request is
+``{"id": 1, "request": "Build", "fields": {...}}``, its answer ``{"id": 1, "answer": {...}}`` or, where it failed,
+``{"id": 1, "failed": {...}}``. Before any answer a driver says its protocol: ``{"protocol": 1}``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from harness.errors import FailureKind
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
+
+PROTOCOL = 1
+"""Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
+
+A = TypeVar("A")
+
+
+class Request(Generic[A]):
+    """A request that is answered with an ``A``: ``class Build(Request[Built])``."""
+
+    answer: ClassVar[type]
+
+    def __init_subclass__(cls) -> None:
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Request:
+                (cls.answer,) = get_args(base)
+
+
+@dataclass(frozen=True)
+class Sent(Generic[A]):
+    """A request on its way to a driver, and its number there."""
+
+    number: int
+    request: Request[A]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first line of a driver."""
+
+    protocol: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The answer to a request that failed."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer to a request of which there is nothing to tell but that it was done."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the capture of one prompt is: its stack's ``directory`` and its ``place`` there."""
+
+    directory: Path
+    place: int
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One capture for each prompt, in their order."""
+
+    captures: tuple[Stored, ...]
+
+
+# The reference driver.
+
+
+@dataclass(frozen=True)
+class Built:
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Build(Request[Built]):
+    """Build the checkpoint of a spec in the directory ``cache``, unless it is there."""
+
+    spec: ModelSpec
+    cache: Path
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A checkpoint, the attention implementation that it runs with, and its dtype."""
+
+    checkpoint: str
+    attention: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.checkpoint} {self.attention} {self.dtype}"
+
+
+@dataclass(frozen=True)
+class LoadReference(Request[Done]):
+    """Load a model on ``device`` (cpu or cuda) in place of what is loaded."""
+
+    model: ReferenceModel
+    device: str
+
+
+@dataclass(frozen=True)
+class RunReference(Request[Captured]):
+    """Capture ``prompts`` into stacks below ``out``: the masks of ``layers`` and the logits at ``positions``, or of all
+    where there are none, with 1 or 2 ``samples`` of the noise floor. ``model`` is what must be loaded."""
+
+    model: ReferenceModel
+    prompts: tuple[Prompt, ...]
+    out: Path
+    layers: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
+    samples: int = 1
+
+
+# The serving driver.
+
+
+@dataclass(frozen=True)
+class LoadEngine(Request[Done]):
+    """Start an engine for ``checkpoint``: ``arguments`` are the engine's own, ``backend`` and ``runner`` are the
+    attention back end and the model runner that were asked for, ``platform`` is what it runs on (cpu or cuda). Without ``observe`` it can never be observed."""
+
+    checkpoint: str
+    backend: str
+    runner: str
+    platform: str
+    arguments: dict[str, Any]
+    overlays: tuple[str, ...] = ()
+    observe: bool = True
+
+
+@dataclass(frozen=True)
+class LayOverlays(Request[Done]):
+    """Lay overlays over the engine in place of those that lie there. Where one does not fit none lies there afterwards."""
+
+    overlays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of a worker's model that can be changed, or an epsilon: ``holds`` is the tensor of the checkpoint that it was
+    loaded from, by its values. ``kind`` is "tensor", "computed" for a buffer that holds none, or "epsilon"."""
+
+    name: str
+    kind: str
+    holds: str | None
+
+
+@dataclass(frozen=True)
+class Changeable:
+    """The parts of a worker's model, and the tensors of the checkpoint that none of them holds."""
+
+    parts: tuple[Part, ...]
+    not_loaded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangeableTensors(Request[Changeable]):
+    """What of the model can be changed, beside the tensors of ``checkpoint``, a directory."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class ChangeTensor(Request[Done]):
+    """Put back what was changed before, then change the part ``name`` by the share ``by`` of its values; none where the name is
+    empty."""
+
+    name: str
+    by: float
+
+
+@dataclass(frozen=True)
+class RunEngine(Request[Captured]):
+    """Serve ``prompts`` in one batch, with ``mates`` added before them and others ``after`` them, and capture them into stacks below ``out``, as
+    `RunReference` says. No prompt that is observed while this engine runs has more than ``longest`` tokens, where that is
+    given."""
+
+    prompts: tuple[Prompt, ...]
+    out: Path
+    mates: tuple[Prompt, ...] = ()
+    after: tuple[Prompt, ...] = ()
+    layers: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
+    longest: int | None = None
+
+
+@dataclass(frozen=True)
+class ServedPlainly:
+    """Seconds that the engine took."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ServePlainly(Request[ServedPlainly]):
+    """Serve ``prompts`` in one batch without observing anything."""
+
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The most bytes of GPU memory that tensors of a worker have taken; 0 on a CPU."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class AskMemory(Request[PeakMemory]):
+    """How much memory the engine has taken since it was started."""
