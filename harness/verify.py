@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import mates
+from harness import decoded, mates
 from harness.case import DEFAULT_PICTURE_TEXT, Case, Declared
 from harness.checkpoint.presets import preset
 from harness.checkpoint.prompt import Prompt, prompt_for
 from harness.checkpoint.spec import ModelSpec
+from harness.compare import processed
 from harness.compare.judge import judge
 from harness.compare.result import CaseResult, Verdict
 from harness.drivers.capture import Capture
@@ -49,6 +50,11 @@ def compared(
     release = pair.serving.facts["versions"]["vllm"]
     served = setting.with_(**{name: pair.serving.facts["engine"][name] for name in ("backend", "runner")})
     holds = [d for d in declared if d.holds(served, release)]
+    theirs, ours = pair.reference.facts, pair.serving.facts
+    if layout is None and (why := processed.tokens_differ(theirs["token_ids"], ours["token_ids"])):
+        versions = {**theirs["versions"], **ours["versions"]}
+        nothing = failed(case, layout, spec, setting, reproduce, "", "", "", versions)
+        return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     try:
         result = judge(
@@ -66,6 +72,8 @@ def compared(
     except ValueError as error:
         versions = {**pair.reference.facts["versions"], **pair.serving.facts["versions"]}
         return failed(case, layout, spec, setting, reproduce, "comparison", str(error), "", versions)
+    if why := processed.pictures_differ(theirs.get("pictures"), ours.get("pictures")):
+        result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -193,7 +201,8 @@ def text_prompt(case: Case, work: Path) -> Prompt:
     from PIL import Image
 
     if not case.picture:
-        return Prompt((), (), (), images=case.images, text=case.text)
+        images = tuple(str(decoded.kept(path, work)) for path in case.images)
+        return Prompt((), (), (), images=images, text=case.text)
     width, height = case.picture
     path = work / f"picture-{width}x{height}.png"
     if not path.exists():

@@ -77,6 +77,7 @@ class Reference:
     ) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = self._arguments(prompts)
+        made = self._pictures(prompts[0], arguments)
         tokens = arguments["input_ids"].shape[1]
         rows = capture.chosen(positions, tokens)
         at = torch.tensor(rows, device=loaded.device)
@@ -121,7 +122,7 @@ class Reference:
             for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
                 host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
             each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
-            own = [{"token_ids": ids, "token_types": types} for ids, types in each]
+            own = [{"token_ids": ids, "token_types": types, "pictures": made} for ids, types in each]
             probing = observed.probing.seconds()
             seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
             capture.write(directory, host, {**facts, "seconds": seconds}, own)
@@ -153,14 +154,21 @@ class Reference:
             arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
         return {name: tensor.to(self.loaded.device) for name, tensor in arguments.items()}
 
+    def _pictures(self, prompt: Prompt, arguments: dict) -> list[dict] | None:
+        """What the processor made of the pictures of a text."""
+        if prompt.text is None:
+            return None
+        given = (arguments.get("pixel_values", ()), arguments.get("image_position_ids", ()))
+        return inputs.processed(*given, self.loaded.dtype)
+
     def _processed(self, prompt: Prompt) -> dict:
         """A text with pictures, through transformers' processor."""
-        from PIL import Image
         from transformers import AutoProcessor
 
+        from harness.decoded import read
+
         processor = AutoProcessor.from_pretrained(self.loaded.checkpoint, trust_remote_code=False)
-        pictures = [Image.open(path).convert("RGB") for path in prompt.images]
-        batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
+        batch = processor(text=prompt.text, images=[*map(read, prompt.images)] or None, return_tensors="pt")
         batch.pop("attention_mask", None)
         return {name: value.to(self.loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
 

@@ -28,6 +28,10 @@ class Engine:
         self.llm = None
         self.count = 0
         self.ranks = 1
+        self.pictures: dict[str, dict] = {}
+        """What the processor made of each picture that it has seen, by vLLM's hash of it: what its cache has it leaves out."""
+        self.made: dict[str, list[dict]] = {}
+        """Of the pictures of each prompt that is a text."""
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
         self.patches = 0
@@ -112,6 +116,11 @@ class Engine:
         names = {f"case{self.count}x{index}": prompt for index, prompt in enumerate(prompts)}
         self.patches = releases.image_patches([*prompts, *mates])
         ready = {name: self._input(prompt) for name, prompt in names.items()}
+        self.made = {
+            name: [self.pictures[picture] for picture, *_ in releases.pictures(ready[name])]
+            for name, prompt in names.items()
+            if prompt.text is not None
+        }
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
         observe = self.observe and not request.get("plain")
         if observe:
@@ -176,7 +185,7 @@ class Engine:
     def _own(self, name: str, token_ids: list[int], rank: dict) -> dict:
         """The facts of one prompt."""
         layers = [{**layer, "ranges": rank["ranges"][name].get(str(layer["index"]))} for layer in rank["layers"]]
-        return {"token_ids": token_ids, "layers": layers, "steps": rank["steps"][name]}
+        return {"token_ids": token_ids, "layers": layers, "steps": rank["steps"][name], "pictures": self.made.get(name)}
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -205,13 +214,17 @@ class Engine:
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""
-        from PIL import Image
+        from harness.decoded import read
 
         request: dict = {"prompt": prompt.text}
         if prompt.images:
-            request["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in prompt.images]}
+            request["multi_modal_data"] = {"image": [*map(read, prompt.images)]}
         request |= {"cache_salt": self.salt} if self.salt else {}
-        return releases.processed(self.llm, request)
+        rendered = releases.processed(self.llm, request)
+        for name, pixels, positions in releases.pictures(rendered):
+            if pixels is not None:
+                self.pictures[name] = inputs.processed([pixels], [positions], getattr(torch, self.setting["dtype"]))[0]
+        return rendered
 
 
 def _kwargs(prompt: Prompt, patches: int):
