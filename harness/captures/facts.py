@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA = 6
+SCHEMA = 7
 ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
@@ -59,15 +59,26 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
+class PictureFacts:
+    """What a processor made of a picture: the number of ``patches``, of ``values`` in one, and a digest of each patch and its
+    place."""
+
+    patches: int
+    values: int
+    digests: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class PromptFacts:
     """What is one prompt's own: its tokens over positions (types: reference only), and the image ranges (first, last) that
     each layer's metadata carried, by the layer's index, and the first and last position of each of the ``steps`` that computed
-    some (serving only)."""
+    some (serving only). ``pictures`` are those of a text that went through the side's processor."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...] = ()
     ranges: dict[str, list[list[int]] | None] = field(default_factory=dict)
     steps: list[list[int]] = field(default_factory=list)
+    pictures: tuple[PictureFacts, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -111,16 +111,19 @@ def bench(
 def _together(
     spec: ModelSpec, setting: Setting, row: dict, seconds: float, jobs: int, serving_python: str, reference_python: str, timeouts: Timeouts
 ) -> float | str:
-    """Layouts a minute of several engines that begin at the same moment; "ERROR" if one of them failed."""
-    with _manager() as manager:
-        barrier = manager.Barrier(jobs)
-        work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
-        rates = []
-        with closing(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)) as streams:
-            for _, rate in streams:
-                if isinstance(rate, DriverFailure):
-                    barrier.abort()
-                rates.append(rate)
+    """Layouts a minute of several engines that begin at the same moment; "ERROR" if one of them failed, or what they share."""
+    rates: list[float | DriverFailure] = []
+    try:
+        with _manager() as manager:
+            barrier = manager.Barrier(jobs)
+            work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
+            with closing(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)) as streams:
+                for _, rate in streams:
+                    if isinstance(rate, DriverFailure):
+                        barrier.abort()
+                    rates.append(rate)
+    except (EOFError, ConnectionError):
+        return "ERROR"
     return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
 
 

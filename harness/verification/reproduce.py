@@ -52,7 +52,7 @@ def _prompt(case: Case) -> list[str]:
 
 def _model(case: Case, spec: ModelSpec) -> list[str]:
     words = ["--model", spec.source if os.path.isdir(spec.source) else case.model]
-    words += ["--window", str(spec.window)]
+    words += ["--window", str(spec.window)] if not spec.source else []
     return words + (["--seed", str(case.seed)] if case.seed else [])
 
 

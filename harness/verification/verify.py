@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.captures.read import Capture
+from harness.compare import processed
 from harness.compare.comparison import judge
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
+from harness.families.gemma4 import decoded
 from harness.families.gemma4.presets import preset
 from harness.families.gemma4.prompts import prompt_for
 from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case
@@ -51,6 +53,10 @@ def compared(
     release = pair.serving.facts.versions["vllm"]
     served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
     holds = [d for d in declared if d.holds(served, release)]
+    versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
+    if layout is None and (why := processed.tokens_differ(pair.reference.prompt.token_ids, pair.serving.prompt.token_ids)):
+        nothing = failed(case, layout, spec, setting, reproduce, Failure("comparison", FailureKind.INCOMPARABLE, why), versions)
+        return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     try:
         result = judge(
@@ -67,8 +73,9 @@ def compared(
         )
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
-        versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
         return failed(case, layout, spec, setting, reproduce, failure, versions)
+    if why := processed.pictures_differ(pair.reference.prompt.pictures, pair.serving.prompt.pictures):
+        result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -194,7 +201,8 @@ def text_prompt(case: Case, work: Path) -> Prompt:
     from PIL import Image
 
     if not case.picture:
-        return Prompt((), (), (), images=case.images, text=case.text)
+        images = tuple(str(decoded.kept(path, work)) for path in case.images)
+        return Prompt((), (), (), images=images, text=case.text)
     width, height = case.picture
     path = work / f"picture-{width}x{height}.png"
     if not path.exists():

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.gemma4.presets import preset
+from harness.prompts.case import Case
 from harness.verification.session import Session
+from harness.verification.verify import verify
 from tests.cli.command import harness
 
 pytestmark = pytest.mark.engine
@@ -40,6 +44,16 @@ def test_two_pictures_with_chosen_layers_and_positions(session: Session, picture
     floors = result["logits"]["by_position"]["floor"]
     assert [place for place, floor in enumerate(floors) if floor] == [2, len(kinds) - 1]
     assert result["reproduce"].count("--image") == 2 and "max_model_len=256" in result["reproduce"]
+
+
+def test_a_picture_of_a_phone_is_the_same_for_both_sides(session: Session, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "phone.jpg", exif=exif)
+    case = Case("run", "", images=(str(tmp_path / "phone.jpg"),), text="w40 <|image|> w41")
+    result = verify(session, case, Setting.of(runner="v1"))
+    assert result.verdict is Verdict.PASS, result.diagnosis
 
 
 @pytest.mark.parametrize(

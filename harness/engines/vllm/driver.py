@@ -17,7 +17,16 @@ from typing import Any
 import torch
 
 from harness.captures import write
-from harness.captures.facts import AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
+from harness.captures.facts import (
+    AfterModel,
+    EngineFacts,
+    Facts,
+    HeadFacts,
+    LayerFacts,
+    Loaded,
+    PictureFacts,
+    PromptFacts,
+)
 from harness.captures.selection import chosen
 from harness.drivers import channel
 from harness.drivers.messages import (
@@ -54,6 +63,10 @@ class Engine:
         self.llm: Any = None
         self.count = 0
         self.ranks = 1
+        self.pictures: dict[str, PictureFacts] = {}
+        """What the processor made of each picture that it has seen, by vLLM's hash of it: what its cache has it leaves out."""
+        self.made: dict[str, tuple[PictureFacts, ...]] = {}
+        """Of the pictures of each prompt that is a text."""
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
         self.patches = 0
@@ -73,6 +86,7 @@ class Engine:
             **request.arguments,
         )
         self.observe = request.observe
+        self.dtype = getattr(torch, request.arguments["dtype"])
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank["process"] for rank in installed} == {os.getpid()}
@@ -130,6 +144,11 @@ class Engine:
         """Serve prompts and capture them."""
         self.patches = releases.image_patches([*request.prompts, *request.mates, *request.after])
         ready = self._named(request.prompts)
+        self.made = {
+            name: tuple(self.pictures[picture] for picture, *_ in releases.pictures(entry))
+            for (name, entry), prompt in zip(ready.items(), request.prompts, strict=True)
+            if prompt.text is not None
+        }
         ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
         longest = request.longest or max(map(len, ids.values()))
         rows = {name: chosen(request.positions, len(tokens)) for name, tokens in ids.items()}
@@ -186,12 +205,19 @@ class Engine:
         )
         where = {name: Stored(Path(directory), place) for directory, names in stacks.items() for place, name in enumerate(names)}
 
+        made = self.made
+
         def finish() -> None:
             self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
             for directory, names in stacks.items():
                 if self.ranks > 1:
                     write.join(Path(directory), self.ranks)
-                own = [PromptFacts(tuple(ids[name]), **{of: ranks[0][of][name] for of in ("ranges", "steps")}) for name in names]
+                own = [
+                    PromptFacts(
+                        tuple(ids[name]), ranges=ranks[0]["ranges"][name], steps=ranks[0]["steps"][name], pictures=made.get(name)
+                    )
+                    for name in names
+                ]
                 write.write_facts(Path(directory), replace(facts, logits_at=tuple(rows[names[0]])), own)
 
         answer = Captured(tuple(where[name] for name in ids))
@@ -199,7 +225,6 @@ class Engine:
             return channel.Later(answer, finish)
         finish()
         return answer
-
 
     def _add(self, name: str, entry) -> None:
         from vllm import SamplingParams
@@ -228,13 +253,17 @@ class Engine:
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""
-        from PIL import Image
+        from harness.families.gemma4.decoded import read
 
         request: dict = {"prompt": prompt.text}
         if prompt.images:
-            request["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in prompt.images]}
+            request["multi_modal_data"] = {"image": [*map(read, prompt.images)]}
         request |= {"cache_salt": self.salt} if self.salt else {}
-        return releases.processed(self.llm, request)
+        rendered = releases.processed(self.llm, request)
+        for name, pixels, positions in releases.pictures(rendered):
+            if pixels is not None:
+                self.pictures[name] = inputs.processed([pixels], [positions], self.dtype)[0]
+        return rendered
 
 
 def _kwargs(prompt: Prompt, patches: int):

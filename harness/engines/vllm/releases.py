@@ -194,3 +194,12 @@ def processed(llm, request: dict):
 
     (rendered,) = engine.renderer.render_cmpl([parse_model_prompt(llm.model_config, request)])
     return rendered
+
+
+def pictures(rendered: dict) -> list[tuple]:
+    """Of each picture of a processed prompt vLLM's hash, the pixels (patches, values) and their places (patches, 2); None for
+    what the processor's cache knows already."""
+    hashes = (rendered.get("mm_hashes") or {}).get("image", ())
+    items = (rendered.get("mm_kwargs") or {}).get("image", [None] * len(hashes))
+    names = ("pixel_values", "pixel_position_ids")
+    return [(content, *(item[name].data if item is not None else None for name in names)) for content, item in zip(hashes, items, strict=True)]

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from harness.captures import write
-from harness.captures.facts import ATTENTION_VALUES, LayerFacts, PromptFacts
+from harness.captures.facts import ATTENTION_VALUES, LayerFacts, PictureFacts, PromptFacts
 from harness.captures.selection import chosen
 from harness.drivers import channel
 from harness.drivers.messages import Build, Built, Captured, Done, LoadReference, Request, RunReference, Stored
 from harness.drivers.stopwatch import Stopwatch
-from harness.families.gemma4 import inputs
+from harness.families.gemma4 import decoded, inputs
 from harness.families.gemma4.build import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
@@ -72,6 +72,7 @@ class Reference:
     def _capture(self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = _arguments(loaded, prompts)
+        made = _pictures(loaded, prompts[0], arguments)
         tokens = arguments["input_ids"].shape[1]
         rows = chosen(asked.positions, tokens)
         at = torch.tensor(rows, device=loaded.device)
@@ -111,7 +112,7 @@ class Reference:
             for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
                 host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
             each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
-            own = [PromptFacts(tuple(ids), tuple(types)) for ids, types in each]
+            own = [PromptFacts(tuple(ids), tuple(types), pictures=made) for ids, types in each]
             probing = observed.probing.seconds()
             seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
             facts = replace(loaded.facts, layers=tuple(kept), logits_at=tuple(rows), seconds=seconds)
@@ -161,14 +162,20 @@ def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
 
 def _processed(loaded: Loaded, prompt: Prompt) -> dict:
     """A text with pictures, through transformers' processor."""
-    from PIL import Image
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(loaded.of.checkpoint, trust_remote_code=False)
-    pictures = [Image.open(path).convert("RGB") for path in prompt.images]
-    batch = processor(text=prompt.text, images=pictures or None, return_tensors="pt")
+    batch = processor(text=prompt.text, images=[*map(decoded.read, prompt.images)] or None, return_tensors="pt")
     batch.pop("attention_mask", None)
     return {name: value.to(loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
+
+
+def _pictures(loaded: Loaded, prompt: Prompt, arguments: dict) -> tuple[PictureFacts, ...] | None:
+    """What the processor made of the pictures of a text."""
+    if prompt.text is None:
+        return None
+    pixels, positions = (arguments.get(name, ()) for name in ("pixel_values", "image_position_ids"))
+    return inputs.processed(pixels, positions, loaded.dtype)
 
 
 def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
