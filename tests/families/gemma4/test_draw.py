@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness.captures.read import Capture
 from safetensors.numpy import load_file
 
+from harness.captures.read import Capture
 from harness.drivers.messages import Build, LoadReference, ReferenceModel, RunReference
 from harness.drivers.process import Driver
 from harness.families.gemma4.presets import PRESETS
