@@ -182,4 +182,4 @@ def main() -> None:
 if __name__ == "__main__":
     from tests.drivers import parent
 
-    parent.main()
+    parent.main()  # of the module by its name, where the types of its messages are found

@@ -71,6 +71,12 @@ class RawLogits(Engine):
         self.llm.llm_engine.add_request(name, entry, sampling)
 
 
-if __name__ == "__main__":
+def main() -> None:
     engine = RawLogits()
     channel.serve({LoadEngine: engine.load, Generate: engine.generate}, int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    from tests.engines.vllm import raw_logits
+
+    raw_logits.main()  # of the module by its name, where the types of its messages are found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.drivers.messages import Build
 from harness.drivers.process import ROOT, SITE, Driver
 from harness.families.gemma4.presets import PRESETS
 
@@ -32,9 +33,8 @@ def made_of(checkpoints: dict[str, str], *first: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory, module_builder: Driver) -> dict[str, str]:
-    cache = str(tmp_path_factory.mktemp("cache"))
-    asked = {name: PRESETS[name].to_dict() for name in MODELS}
-    return {name: module_builder.ask("build", timeout=120, spec=spec, cache=cache)["checkpoint"] for name, spec in asked.items()}
+    cache = tmp_path_factory.mktemp("cache")
+    return {name: module_builder.ask(Build(PRESETS[name], cache), timeout=120).checkpoint for name in MODELS}
 
 
 @pytest.fixture(scope="module")
