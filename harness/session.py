@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -109,7 +109,7 @@ class Session:
 
     ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
     unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, as in `CUDA_VISIBLE_DEVICES`,
-    but for engines of several ranks.
+    but for engines of several ranks. ``checkpoints`` are directories of specs, by their keys, that are there already.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Session:
         keep: Path | None = None,
         gpu: str | None = None,
         timeouts: Timeouts = Timeouts(),
+        checkpoints: Mapping[str, str] | None = None,
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -137,7 +138,7 @@ class Session:
         )
         self._engines: OrderedDict[tuple, tuple[Driver, dict]] = OrderedDict()
         self._seen: dict[tuple, tuple[str, int]] = {}
-        self._checkpoints: dict[str, str] = {}
+        self._checkpoints = dict(checkpoints or {})
         self._count = 0
 
     def __enter__(self) -> Session:
@@ -248,6 +249,28 @@ class Session:
         return InFlight(
             keys, known, list(new), asked, reference, referenced, engine_key, engine, served, (theirs, ours), remember, started
         )
+
+    def refer(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
+        """What the reference alone makes of ``prompts``, with two samples of the noise floor; raises as `observe` does."""
+        checkpoint = self.checkpoint(spec)
+        reference = self.references.ready(checkpoint, setting, in_turn=False)
+        asked = {"prompts": [prompt.to_dict() for prompt in prompts], "out": str(self._directory("reference")), "samples": 2}
+        asked |= {"layers": setting.layers, "positions": setting.positions, "about": about, **wanted_of(checkpoint, setting)}
+        captures = reference.ask("run", timeout=self.timeouts.case, **asked)["captures"]
+        return [Capture(Path(directory), place) for directory, place in captures]
+
+    def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
+        """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
+        engine, _ = self.engine(spec, setting)
+        found = []
+        for prompt in prompts:
+            asked = {"prompts": [prompt.to_dict()], "mates": [], "after": [], "out": str(self._directory("serving")), "longest": None}
+            with self._dropping((spec.key, setting.engine_key), engine):
+                answer = engine.ask(
+                    "run", timeout=self.timeouts.case, about=about, layers=setting.layers, positions=setting.positions, **asked
+                )
+            found += [Capture(Path(directory), place) for directory, place in answer["captures"]]
+        return found
 
     def finish(self, flight: InFlight) -> list[Pair]:
         """Wait for prompts that were begun; raises as `observe` does."""
