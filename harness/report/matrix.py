@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas
 import rich.table
+from rich.text import Text
 
 from harness.checkpoint.spec import ModelSpec
 from harness.compare.result import CaseResult
@@ -63,7 +64,7 @@ def terminal(table: Table) -> rich.table.Table:
     shown = rich.table.Table("serving", "setting", "policies", *(f"{column}\n{table.referred(column)}" for column in table.columns))
     for row in table.rows:
         verdicts = [table.verdict(row, column) for column in table.columns]
-        coloured = [f"[{COLOURS[text.split()[0]]}]{text}[/]" if text else "" for text in verdicts]
+        coloured = [Text(text, COLOURS.get(text.split(" ")[0], "")) for text in verdicts]
         shown.add_row(*row, table.served(row), *coloured)
     return shown
 
