@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from harness.cli import bench, doctor, environments, mutants, nightly, options, report, run, show, soak
+from harness.cli import bench, doctor, environments, matrix, mutants, nightly, options, report, run, show, soak
 from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.text import visible
@@ -24,6 +24,7 @@ app.command("bench", cls=options.Checked)(bench.bench)
 app.command("mutants", cls=options.Checked)(mutants.mutants)
 app.command("soak", cls=options.Checked)(soak.soak)
 app.command("nightly", cls=options.Checked)(nightly.nightly)
+app.command("matrix", cls=options.Checked)(matrix.matrix)
 app.add_typer(environments.app, name="environments")
 
 

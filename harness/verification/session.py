@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -81,6 +81,7 @@ class Session:
     ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
     unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, as in `CUDA_VISIBLE_DEVICES`,
     but for engines of several ranks. ``runs`` takes the place of the two interpreters, if it is given.
+    ``checkpoints`` are directories of specs, by their keys, that are there already.
 
     Raises:
         EnvironmentFailure: an interpreter cannot run its side.
@@ -96,6 +97,7 @@ class Session:
         gpu: str | None = None,
         timeouts: Timeouts = Timeouts(),
         runs: Sides | None = None,
+        checkpoints: Mapping[str, str] | None = None,
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -105,7 +107,7 @@ class Session:
         self.captures = CaptureStore(keep)
         self.references = References(self.runs, self.captures, timeouts)
         self.engines = Engines(self.runs, self.captures, timeouts)
-        self._checkpoints: dict[str, str] = {}
+        self._checkpoints = dict(checkpoints or {})
 
     def __enter__(self) -> Session:
         return self
@@ -231,6 +233,25 @@ class Session:
             Pair(_read(references[key]), _read(stored), flight.started)
             for key, stored in zip(flight.keys, served, strict=True)
         ]
+
+    def refer(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
+        """What the reference alone makes of ``prompts``, with two samples of the noise floor; raises as `observe` does."""
+        model = reference_model(self.checkpoint(spec), setting)
+        layers, positions = setting.selection.layers, setting.selection.positions
+        asked = RunReference(model, tuple(prompts), self.captures.directory("reference"), layers, positions, samples=2)
+        answer = self.references.ready(model, in_turn=False).ask(asked, timeout=self.timeouts.case, about=about)
+        return [*map(_read, answer.captures)]
+
+    def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
+        """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
+        engine = self.engine(spec, setting)
+        layers, positions = setting.selection.layers, setting.selection.positions
+        found = []
+        for prompt in prompts:
+            asked = RunEngine((prompt,), self.captures.directory("serving"), layers=layers, positions=positions)
+            with self.engines.dropping(engine):
+                found += map(_read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
+        return found
 
     def sampled_again(self, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:
         """The ``pairs`` of a flight that was not to be remembered and is finished, as are all later ones, with new captures of

@@ -16,29 +16,30 @@ from harness.verification.verify import verify
 
 pytestmark = pytest.mark.engine
 
-SPLIT = Case("split", "an image split over two chunks attends a key that is not there yet", "t14 i2")
-CHUNKED = Setting.of(runner="v1", chunk=16)
-LINK = "https://github.com/vllm-project/vllm/issues/23969"
+LONG = Case("long", "a prompt that is longer than the engine takes", "t20")
+SHORT = Setting.of(runner="v1", arguments=(("max_model_len", "16"),))
+MESSAGE = "reduce the length of the input prompt"
+LINK = "https://github.com/vllm-project/vllm/issues/2"
 
 
 @pytest.mark.parametrize(
     ("failure", "backends", "expected"),
     [
-        ("are not 1/|A|", ("triton",), Verdict.KNOWN),
-        ("are not 1/|A|", ("cpu",), Verdict.ERROR),
+        (MESSAGE, ("triton",), Verdict.KNOWN),
+        (MESSAGE, ("cpu",), Verdict.ERROR),
         ("out of memory", ("triton",), Verdict.ERROR),
     ],
 )
 def test_a_failure(session: Session, failure: str, backends: tuple[str, ...], expected: Verdict) -> None:
-    declared = Declared(failure=failure, link=LINK, reason="chunks split images", backends=backends)
-    result = verify(session, SPLIT, CHUNKED, [declared])
+    declared = Declared(failure=failure, link=LINK, reason="too long", backends=backends)
+    result = verify(session, LONG, SHORT, [declared])
     assert result.verdict is expected
     assert (LINK in result.diagnosis) == (expected is Verdict.KNOWN)
-    assert "are not 1/|A|" in result.error.message and result.error.log
+    assert MESSAGE in result.error.message and result.error.log
 
 
 def test_it_is_known_in_a_stream_too(session: Session) -> None:
-    declared = Declared(failure="are not 1/|A|", link=LINK, reason="chunks split images", backends=("triton",))
-    batches = [[Layout.parse(text)] for text in ("t3", SPLIT.layout, "t5")]
-    streamed = verify_stream(session, batches, CHUNKED, preset("tiny"), [declared])
+    declared = Declared(failure=MESSAGE, link=LINK, reason="too long", backends=("triton",))
+    batches = [[Layout.parse(text)] for text in ("t3", LONG.layout, "t5")]
+    streamed = verify_stream(session, batches, SHORT, preset("tiny"), [declared])
     assert [result.verdict for results in streamed for result in results] == [Verdict.PASS, Verdict.KNOWN, Verdict.PASS]

@@ -44,5 +44,5 @@ def test_a_command_names_the_sides_that_are_not_this_interpreter(tmp_path: Path)
         assert session.sides == ("--serving", python)
         assert session.versions["vllm"] == "0.33.0+cpu"
         assert session.versions["transformers"] == inspect(sys.executable)["transformers"]
-        said = command(Case("run", "", layout="t3"), Setting(), preset("tiny"), session.sides)
+        said = command(Case("run", "", layout="t3"), Setting(), preset("tiny"), session)
     assert said.startswith(f"harness run --serving {python} --layout t3 ")

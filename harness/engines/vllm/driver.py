@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from harness.captures import write
+from harness.captures import pictures, write
 from harness.captures.facts import (
     AfterModel,
     EngineFacts,
@@ -262,7 +262,7 @@ class Engine:
         rendered = releases.processed(self.llm, request)
         for name, pixels, positions in releases.pictures(rendered):
             if pixels is not None:
-                self.pictures[name] = inputs.processed([pixels], [positions], self.dtype)[0]
+                self.pictures[name] = pictures.processed([pixels], [positions], self.dtype)[0]
         return rendered
 
 

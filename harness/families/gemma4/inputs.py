@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
-
 import torch
 
-from harness.captures.facts import PictureFacts
 from harness.families.gemma4.prompts import mel_frames, patches
 from harness.prompts.prompt import Item
 
@@ -31,16 +27,3 @@ def padded(tensors: list[torch.Tensor], fill: float, length: int = 0) -> torch.T
         torch.cat([t, torch.full((longest - len(t), *t.shape[1:]), fill, dtype=t.dtype)]) for t in tensors
     ]
     return torch.stack(filled)
-
-
-def processed(pixels: Sequence[torch.Tensor], positions: Sequence[torch.Tensor], dtype: torch.dtype) -> tuple[PictureFacts, ...]:
-    """What a processor made of pictures, for the facts of a capture: of each the number of ``patches`` (rows of ``pixels``
-    that have a place; the others are padding), of ``values`` in one, and ``digests`` of each patch in ``dtype`` with its place."""
-    found = []
-    for values, places in zip(pixels, positions, strict=True):
-        real = (places >= 0).all(-1)
-        rows = values[real].to(dtype).float().cpu().numpy() + 0.0
-        where = places[real].cpu().numpy().astype("<i8")
-        digests = [zlib.crc32(row.tobytes() + place.tobytes()) for row, place in zip(rows, where, strict=True)]
-        found.append(PictureFacts(len(rows), int(values.shape[-1]), tuple(digests)))
-    return tuple(found)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from harness.captures import write
+from harness.captures import pictures, write
 from harness.captures.facts import ATTENTION_VALUES, LayerFacts, PictureFacts, PromptFacts
 from harness.captures.selection import chosen
 from harness.drivers import channel
@@ -175,7 +175,7 @@ def _pictures(loaded: Loaded, prompt: Prompt, arguments: dict) -> tuple[PictureF
     if prompt.text is None:
         return None
     pixels, positions = (arguments.get(name, ()) for name in ("pixel_values", "image_position_ids"))
-    return inputs.processed(pixels, positions, loaded.dtype)
+    return pictures.processed(pixels, positions, loaded.dtype)
 
 
 def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:

