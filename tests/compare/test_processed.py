@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.compare.processed import pictures_differ, tokens_differ
-from harness.families.gemma4.inputs import processed
+from harness.captures.pictures import processed
 
 
 def made(pixels: torch.Tensor, padding: int = 0, dtype: torch.dtype = torch.float32) -> list[dict]:
