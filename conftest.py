@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from cases import gpu
-from harness import gpus
+from harness import environments, gpus
 from harness.drivers.orphan import die_with
 from harness.errors import EnvironmentFailure, UsageError
 from harness.night import GRAVITY, state_of
@@ -60,8 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--report", default=None, metavar="DIR", help="write the HTML report of the cases that ran")
     group.addoption("--overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
     group.addoption("--slow", action="store_true", help="include tests marked slow")
-    group.addoption("--serving-python", default=None, help="interpreter that has vllm (default: this one)")
-    group.addoption("--reference-python", default=None, help="interpreter that has transformers (default: this one)")
+    for side, what in (("serving", "vllm"), ("reference", "transformers")):
+        names = (f"--{side}", f"--{side}-source", f"--{side}-python")
+        group.addoption(*names, dest=f"{side}_python", default=None, help=f"release, source tree or interpreter of {what} (default: this one)")
     group.addoption("--case-timeout", type=float, default=TIMEOUTS.case, help="seconds that a case may take on either side")
     group.addoption("--start-timeout", type=float, default=TIMEOUTS.start, help="seconds to load or build a checkpoint")
 
@@ -72,8 +73,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--profile"))
     try:
         check_names(config.getoption("--overlay"))
+        for side in ("serving", "reference"):
+            if given := getattr(config.option, f"{side}_python"):
+                setattr(config.option, f"{side}_python", environments.interpreter(given, side))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    except EnvironmentFailure as error:
+        pytest.exit(str(error), returncode=3)
     if not _worker(config):
         config.pluginmanager.register(ExitCode(), "harness-exit-code")
     if config.getoption("--report") and not config.option.collectonly and not _worker(config):
