@@ -24,7 +24,7 @@ from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
 from harness.report.parts import Recorder
 from harness.report.pytest_run import Reporting
-from harness.verification import gpus
+from harness.verification import environments, gpus
 from harness.verification.interpreters import platform_of
 from harness.verification.session import Session
 
@@ -40,8 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-profile", choices=list(PROFILES), default=None, help="how many generated layouts")
     group.addoption("--harness-report", metavar="DIR", help="write the HTML report of the cases that ran")
     group.addoption("--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
-    group.addoption("--harness-serving-python", metavar="PYTHON", help="interpreter that has vllm (default: this one)")
-    group.addoption("--harness-reference-python", metavar="PYTHON", help="interpreter that has transformers (default: this one)")
+    for side, what in (("serving", "vllm"), ("reference", "transformers")):
+        text = f"release, source tree or interpreter of {what} (default: this interpreter)"
+        group.addoption(f"--harness-{side}", dest=f"harness_{side}", metavar="SIDE", help=text)
     group.addoption("--harness-case-timeout", type=float, default=900.0, help="seconds that a case may take on either side")
     group.addoption("--harness-start-timeout", type=float, default=600.0, help="seconds to load or build a checkpoint")
     parser.addini("harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False)
@@ -53,8 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
         _load_profile(profile, config.rootpath)
     try:
         check_names(config.getoption("--harness-overlay"))
+        for side in ("serving", "reference"):
+            if given := config.getoption(f"harness_{side}"):
+                setattr(config.option, f"harness_{side}", environments.interpreter(given, side))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    except EnvironmentFailure as error:
+        pytest.exit(str(error), returncode=3)
     if worker_of(config):
         if config.getini("harness_exit_codes"):
             die_with(os.getppid())
@@ -116,7 +122,7 @@ class ExitCode:
 def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """The drivers, started when first needed and shared by everything in this process. Workers take the GPUs in turn."""
     serving = serving_python(request.config)
-    reference = request.config.getoption("--harness-reference-python") or sys.executable
+    reference = request.config.getoption("harness_reference") or sys.executable
     try:
         platform_of(serving)
     except EnvironmentFailure as error:
@@ -151,7 +157,7 @@ def harness_expect(request: pytest.FixtureRequest) -> Callable[[list[CaseResult]
 
 def serving_python(config: pytest.Config) -> str:
     """The interpreter that serves."""
-    return config.getoption("--harness-serving-python") or sys.executable
+    return config.getoption("harness_serving") or sys.executable
 
 
 def worker_of(config: pytest.Config) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -76,11 +77,15 @@ def matrix(
 
         def write(why: str) -> None:
             table = Table.of(results, plan)
-            index = write_report(results, out, command, Extent(len(results), plan.cells, "cells", why))
-            atomic.write_text(out / "matrix.json", json.dumps(page.document(table, plan), indent=1) + "\n")
+            extent = Extent(len(results), plan.cells, "cells", why)
+            generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            found = {**page.document(table, plan), "generated": generated}
+            write_report(results, out, command, extent)
+            shown = atomic.write_text(out / "matrix.html", page.html(found, generated=generated, command=command, part=extent.sentence))
+            atomic.write_text(out / "matrix.json", json.dumps(found, indent=1) + "\n")
             atomic.write_text(out / "matrix.csv", page.csv(table))
-            atomic.write_text(out / "matrix.md", page.markdown(page.document(table, plan)))
-            console.print(f"cells: {index}; table: {out / 'matrix.md'}")
+            atomic.write_text(out / "matrix.md", page.markdown(found))
+            console.print(f"table: {shown}")
 
         with finishing(say, write):
             for result in run(plan, spec, jobs, timeouts, done):

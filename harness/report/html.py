@@ -42,13 +42,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
         {"row": row, "id": anchor, "data": embedded(result.to_dict()), "facets": _facets_of(row)}
         for row, anchor, result in zip(table.to_dict("records"), anchors(table), ordered, strict=True)
     ]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"number": number, "sortable": sortable, "seconds": lambda value: f"{value:.1f} s"}
     return environment.get_template("index.html.j2").render(
         strict({"title": title, "generated": generated, "command": command, "part": part})
@@ -65,6 +59,13 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
     )
 
 
+def templates() -> Environment:
+    """Pages' templates, in which every value is escaped."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
 def embedded(value: Any) -> Markup:
     """JSON that may stand inside a script element: no text in it can end the element or start a comment."""
     text = json.dumps(strict(value), allow_nan=False, separators=(",", ":"))
@@ -76,10 +77,15 @@ def anchors(table: pd.DataFrame) -> list[str]:
     used: dict[str, int] = {}
     names = []
     for case, setting in zip(table["case"], table["setting"], strict=True):
-        name = re.sub(r"[^a-z0-9]+", "-", f"case {case} {setting}".lower()).strip("-")
+        name = anchor(case, setting)
         used[name] = used.get(name, 0) + 1
         names.append(name if used[name] == 1 else f"{name}--{used[name]}")
     return names
+
+
+def anchor(case: str, setting: str) -> str:
+    """The name in the page of the first result of this case under this setting."""
+    return re.sub(r"[^a-z0-9]+", "-", f"case {case} {setting}".lower()).strip("-")
 
 
 def facets(table: pd.DataFrame) -> dict[str, list[str]]:

