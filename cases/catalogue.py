@@ -49,6 +49,22 @@ DROP = replace(gpu.DROP, backends=("triton",))
 DECLARED = [
     DROP,
     Declared(
+        policy="drop",
+        link="https://github.com/vllm-project/vllm/pull/47217",
+        reason="the V1 runner leaves an image longer than the window causal",
+        backends=("triton",),
+        runners=("v1",),
+        releases=">=0.20,<0.25",
+    ),
+    Declared(
+        policy="causal",
+        link="https://github.com/vllm-project/vllm/pull/50539",
+        reason="the V2 runner makes no image ranges yet (docs/releases.md)",
+        backends=("triton",),
+        runners=("v2",),
+        releases=">=0.23,<0.25",
+    ),
+    Declared(
         policy="causal",
         link="https://github.com/vllm-project/vllm/issues/40106",
         reason="CPU_ATTN does not know image ranges and the CPU platform chooses it all the same",
