@@ -129,7 +129,7 @@ def survey(
         setting=setting.label,
         by=by,
         changes=changes,
-        before={str(layout): plain[layout].logits.ratio for layout in fit},
+        before={str(layout): logits.ratio for layout in fit if (logits := plain[layout].logits)},
         unfit=[str(layout) for layout in layouts if layout not in fit],
         not_loaded=list(facts.not_loaded),
         restored=_restored(session, spec, setting, fit, engine, before),
@@ -140,18 +140,17 @@ def _changed(
     session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, part: Part, by: float
 ) -> Change:
     start = time.perf_counter()
-    seen = result = None
+    seen, at, ratio, error = None, "", None, ""
     try:
         for share, layout in itertools.product((by, -by), layouts):
             engine.ask(ChangeTensor(part.name, share), timeout=session.timeouts.case)
             (result,) = verify_batch(session, [layout], setting, spec)
-            seen = _how(result)
+            seen, at, ratio = _how(result), result.layout, result.logits.ratio if result.logits else None
             if seen:
                 break
     except DriverFailure as failure:
-        return Change(**vars(part), seen_by=None, layout="", ratio=None, seconds=time.perf_counter() - start, error=str(failure))
-    ratio = result.logits.ratio if result.logits else None
-    return Change(**vars(part), seen_by=seen, layout=result.layout, ratio=ratio, seconds=time.perf_counter() - start)
+        seen, at, ratio, error = None, "", None, str(failure)
+    return Change(**vars(part), seen_by=seen, layout=at, ratio=ratio, seconds=time.perf_counter() - start, error=error)
 
 
 def _how(result: CaseResult) -> str | None:
@@ -174,7 +173,8 @@ def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequ
     if not layouts or not engine.alive:
         return False
     engine.ask(ChangeTensor("", 0.0), timeout=session.timeouts.case)
-    return np.array_equal(before, _logits(session, spec, setting, layouts))
+    after = _logits(session, spec, setting, layouts)
+    return before is not None and after is not None and np.array_equal(before, after)
 
 
 def _logits(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout]) -> np.ndarray | None:

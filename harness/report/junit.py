@@ -21,11 +21,11 @@ def write_junit(results: list[CaseResult], path: Path, extent: Extent | None = N
     was not run would not be missed.
     """
     found = counts(results)
-    ended = int(bool(extent and extent.ended))
+    ended = extent.sentence if extent and extent.ended else ""
     totals = {
-        "tests": str(len(results) + ended),
+        "tests": str(len(results) + bool(ended)),
         "failures": str(sum(count for verdict, count in found.items() if verdict.diverges)),
-        "errors": str(found[Verdict.ERROR] + ended),
+        "errors": str(found[Verdict.ERROR] + bool(ended)),
         "skipped": "0",
         "time": f"{sum(map(total_seconds, results)):.3f}",
     }
@@ -38,7 +38,7 @@ def write_junit(results: list[CaseResult], path: Path, extent: Extent | None = N
         suite.append(_testcase(result))
     if ended:
         case = ET.SubElement(suite, "testcase", {"classname": "the run", "name": "is complete", "time": "0.000"})
-        ET.SubElement(case, "error", {"type": "PART", "message": plain(extent.sentence)})
+        ET.SubElement(case, "error", {"type": "PART", "message": plain(ended)})
     ET.indent(root)
     return atomic.write_text(path, ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n")
 

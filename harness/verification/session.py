@@ -246,7 +246,7 @@ class Session:
         """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
         engine = self.engine(spec, setting)
         layers, positions = setting.selection.layers, setting.selection.positions
-        found = []
+        found: list[Capture] = []
         for prompt in prompts:
             asked = RunEngine((prompt,), self.captures.directory("serving"), layers=layers, positions=positions)
             with self.engines.dropping(engine):

@@ -231,6 +231,13 @@ def test_a_batch_that_is_verified_alone_is_remembered_by_the_reference(fakes: Fa
     assert len(fakes.asked(RunReference)[-1].prompts) == 2
 
 
+def test_a_stream_neither_takes_what_is_remembered_nor_removes_it(fakes: Fakes, session: Session) -> None:
+    for asked in (1, 2):
+        assert {result.verdict for result in verify_batch(session, BATCHES[0], V1, SPEC)} == {Verdict.PASS}
+        assert marks(streamed(session, BATCHES[:1])) == "."
+        assert [request.samples for request in fakes.asked(RunReference)] == [2] + [1] * asked
+
+
 @pytest.mark.parametrize(
     "other", [{"dtype": "bfloat16", "backend": "cpu"}, {"reference": "sdpa"}, {"layers": (0,)}, {"positions": (-1,)}], ids=str
 )
