@@ -14,6 +14,7 @@ from harness.drivers.process import ROOT
 TESTS = """
 import os, sys, pytest
 from harness.errors import DriverFailure
+from tests.report.results import failed
 
 @pytest.fixture
 def broken(): raise OSError("no engine")
@@ -26,7 +27,7 @@ def ends_badly():
 def test_holds(): pass
 def test_diverges(): assert False, "DIVERGED: layers 0 and 1 differ"
 def test_differs(): assert 1 == 2
-def test_no_answer(): assert False, "ERROR: no answer: the serving driver died"
+def test_no_answer(harness_expect): harness_expect([failed()])
 def test_died(): raise DriverFailure("it died", stage="serving")
 def test_unforeseen(): {}["text_config"]
 def test_needs(broken): pass
@@ -36,7 +37,7 @@ def test_ends(ends_badly): pass
 
 def code_of(folder: Path, *words: str, text: str = TESTS) -> int:
     (folder / "test_here.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-q", *words, "test_here.py"]
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-o", "harness_exit_codes=true", "-q", *words, "test_here.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120).returncode
 

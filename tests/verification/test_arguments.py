@@ -12,13 +12,15 @@ from harness.engines.vllm import arguments as engine_arguments
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.gemma4.presets import preset
+from harness.verification import arguments
 
 SPEC = preset("tiny")
 
 
 def check(*texts: str, **options: object) -> None:
-    setting = Setting.of(arguments=engine_arguments.split(texts), **options)
-    engine_arguments.check(setting, SPEC, release_of(sys.executable), "of this test", 13)
+    given = tuple(map(engine_arguments.read, texts))
+    engine_arguments.check_own(given)
+    arguments.check(Setting.of(arguments=given, **options), SPEC, release_of(sys.executable), "of this test", 13)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str
 
 
 def test_everything_that_the_harness_sets_is_refused() -> None:
-    own = Setting().engine_arguments(SPEC, "cuda")
+    own = Setting().engine.engine_arguments(SPEC, Setting().scenario, "cuda")
     assert set(own) <= {*engine_arguments.OPTIONS, *engine_arguments.OWN, *engine_arguments.MAY_BE_GIVEN}
     assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
 
