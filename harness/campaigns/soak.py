@@ -13,7 +13,6 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-import harness
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
@@ -50,7 +49,7 @@ def key_of(identity: dict) -> str:
 def source() -> str:
     """A hash of the harness's own modules."""
     digest = hashlib.sha256()
-    folder = Path(harness.__file__).parent
+    folder = Path(__file__).parents[1]
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

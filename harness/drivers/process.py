@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import harness
 from harness.drivers import safe_path
 from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
 from harness.errors import DriverFailure, FailureKind, UsageError
@@ -23,7 +22,8 @@ from harness.files import typed
 from harness.files.atomic import not_following
 from harness.text import cut, uncoloured
 
-ROOT = Path(harness.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+"""The folder that has the package `harness`."""
 SITE = ROOT / "harness" / "drivers" / "site"
 LOG_LINES, LOG_WIDTH, LOG_BYTES = 80, 2000, 1 << 20
 """How much of the end of a log is shown: lines, characters of each, and bytes that are read to find them."""

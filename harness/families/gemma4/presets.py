@@ -46,6 +46,7 @@ PRESETS = {
         ),
     )
 }  # fmt: skip
+"""By name, in the order in which `harness show --models` lists them."""
 
 
 def preset(name: str) -> ModelSpec:
