@@ -12,7 +12,7 @@ FACTOR = 4.0
 """How many times the reference's own error serving may have.
 
 FlashAttention's tests allow 2 to 3 times the error of the low-precision reference, for one attention
-call (`tests/test_flash_attn.py`). Here whole models are compared, whose other layers differ in
+call (`flash-attention/tests/test_flash_attn.py`). Here whole models are compared, whose other layers differ in
 order of summation too, and the largest of thousands of errors is taken on both sides; README.md
 says what ratio was measured.
 """

@@ -50,7 +50,7 @@ def test_the_source_is_that_of_every_module(monkeypatch: pytest.MonkeyPatch, tmp
     package = tmp_path / "harness"
     (package / "drivers").mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(soak.harness, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(soak, "__file__", str(package / "campaigns" / "soak.py"))
     seen = [soak.source()]
     for name, text in (("drivers/one.py", "a = 1"), ("drivers/one.py", "a = 2"), ("two.py", "")):
         (package / name).write_text(text)

