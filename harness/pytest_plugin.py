@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -78,13 +79,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[misc]
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed and call.excinfo is not None:
         property_ = (STATE, state_of(call.excinfo.value, report.when, item.stash.get(_WRONG, [])).value)
         report.user_properties.append(property_)
         item.user_properties.append(property_)
-    return report  # type: ignore[return-value]
+    return report
 
 
 def state_of(error: BaseException, when: str, wrong: list[CaseResult]) -> Verdict:
@@ -168,7 +169,7 @@ def worker_of(config: pytest.Config) -> str:
 def _load_profile(name: str, root: Path) -> None:
     """Where hypothesis finds CI=true it takes no database and the same examples each time; a night is there for new ones."""
     profile = f"harness-{name}"
-    night = {"derandomize": False, "database": DirectoryBasedExampleDatabase(root / ".hypothesis" / "examples")}
+    night: dict[str, Any] = {"derandomize": False, "database": DirectoryBasedExampleDatabase(root / ".hypothesis" / "examples")}
     settings.register_profile(
         profile,
         max_examples=PROFILES[name],

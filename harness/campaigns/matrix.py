@@ -7,8 +7,10 @@ capture of any engine. One unit of work is a serving release under one setting; 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 
 from harness.captures.read import Capture
@@ -79,10 +81,14 @@ def run(plan: Plan, spec: ModelSpec, jobs: int, timeouts: Timeouts = Timeouts(),
         checkpoints, referred = _referred(plan, spec, timeouts, opened)
         with Workers(jobs, _nothing) as workers:
             came: SimpleQueue = SimpleQueue()
+
+            def over(unit: tuple[str, Setting], future: Future) -> None:
+                came.put((unit, future))
+
             for serving, setting in todo:
                 given = (serving, setting, plan, spec, checkpoints, referred, timeouts)
                 future = workers.submit(_unit, *given, found=came.put)
-                future.add_done_callback(lambda future, unit=(serving, setting): came.put((unit, future)))
+                future.add_done_callback(partial(over, (serving, setting)))
             ended = 0
             while ended < len(todo):
                 item = came.get()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from harness.verification.pipeline import verify_stream
 from harness.verification.session import Session
 
 BLOCK = 100
-SETTINGS = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}
+SETTINGS: dict[str, dict[str, Any]] = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}
 """What is right of a back end that is."""
 
 
@@ -99,9 +100,10 @@ def drawn(number: int, spec: ModelSpec) -> list[Layout]:
     either = st.one_of(strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most))
     layouts: list[Layout] = []
     for again in count():
-        _draw(either, number + (again << 32), layouts)
         if len(layouts) >= BLOCK:
-            return layouts[:BLOCK]
+            break
+        _draw(either, number + (again << 32), layouts)
+    return layouts[:BLOCK]
 
 
 def _draw(strategy: st.SearchStrategy[Layout], number: int, layouts: list[Layout]) -> None:

@@ -104,9 +104,9 @@ def survey(
     names: Sequence[str] = (),
     kinds: Sequence[str] = ("tensor", "computed"),
 ) -> Survey:
-    """Change each tensor by the share ``by`` of its values, of which where one way is not seen the other way is tried, or an epsilon tenfold, one at a time, in an engine that was
-    started under `kept`. ``done`` is called after each, with how many there are. Only those of ``kinds`` are changed, and of
-    these only ``names`` if there are any.
+    """Change each tensor by the share ``by`` of its values, of which where one way is not seen the other way is tried, or an
+    epsilon tenfold, one at a time, in an engine that was started under `kept`. ``done`` is called after each, with how many
+    there are. Only those of ``kinds`` are changed, and of these only ``names`` if there are any.
 
     A layout that does not pass without a change is left out. What is no tensor is shown the first two only.
 
@@ -168,7 +168,7 @@ def _how(result: CaseResult) -> str | None:
     return "masks" if result.masks_differ else "logits"
 
 
-def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, before) -> bool:
+def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, before: np.ndarray | None) -> bool:
     """Whether the engine, with everything put back, gives the logits that it gave first."""
     if not layouts or not engine.alive:
         return False

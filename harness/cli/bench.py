@@ -124,7 +124,8 @@ def _together(
                     rates.append(rate)
     except (EOFError, ConnectionError):
         return "ERROR"
-    return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
+    measured = [rate for rate in rates if not isinstance(rate, DriverFailure)]
+    return "ERROR" if len(measured) < len(rates) else round(sum(measured), 1)
 
 
 def _manager() -> SyncManager:

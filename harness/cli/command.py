@@ -20,8 +20,8 @@ _DIGITS = 20
 class Bounds:
     """A number from ``least`` to ``most``; ``why`` says what the bounds come from."""
 
-    least: int
-    most: int
+    least: float
+    most: float
     why: str
     whole: bool = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ DAY = 86400.0
 class Checked(Command):
     """A command on environments."""
 
-    bounds = {"unused": Bounds(0, 36500, "days, up to a century")}
+    bounds: Mapping[str, Bounds] = {"unused": Bounds(0, 36500, "days, up to a century")}
 
 
 app = typer.Typer(help="The environments of releases: list, make, prune.", no_args_is_help=True, rich_markup_mode=None)

@@ -33,7 +33,7 @@ from harness.report import parts
 from harness.report.bundle import write_report
 from harness.report.extent import Extent
 from harness.report.folder import claimed
-from harness.report.terminal import TIGHT
+from harness.report.terminal import tight_table
 from harness.verification.catalogue import OWN, load
 
 
@@ -138,7 +138,7 @@ def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int, dec
 
 
 def _matrix(kills: list[dict]) -> Table:
-    table = Table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix", **TIGHT)
+    table = tight_table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix")
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[-1].overflow = "fold"
     for kill in kills:

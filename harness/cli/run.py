@@ -83,9 +83,8 @@ def run(
             if folder:
                 claims.enter_context(claimed(field, folder))
         session = Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts)
-        with session, finishing(say, write):
-            with console.working(f"{what.case.name}: starting both sides, {setting.label}"):
-                results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
+        with session, finishing(say, write), console.working(f"{what.case.name}: starting both sides, {setting.label}"):
+            results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
     raise typer.Exit(results[0].verdict.exit_code)
 
 

@@ -85,12 +85,13 @@ def soak(
             for (name, number, first, end, *_), came in blocks:
                 if isinstance(came, DriverFailure):
                     gone = [index for index in range(first, end) if (name, number, index) not in answers]
-                    came = [unanswered(name, number, index, came) for index in gone]
-                    lost += came
+                    shown = [unanswered(name, number, index, came) for index in gone]
+                    lost += shown
                 else:
+                    shown = came
                     jsonl.append(path, ({"key": key, **answer} for answer in came))
                     answers.update((_place(answer), answer) for answer in came)
-                _progress(console, came, len(answers), layouts)
+                _progress(console, shown, len(answers), layouts)
     worst = found()
     raise typer.Exit(3 if worst["no answer"] else 1 if worst["failures"] else 0)
 

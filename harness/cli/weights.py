@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import typer
-from rich.table import Table
 
 from harness.campaigns.weights import Change, Survey, kept, survey
 from harness.cli import options
@@ -19,7 +18,7 @@ from harness.files import atomic, jsonl
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.report.folder import claimed
-from harness.report.terminal import TIGHT
+from harness.report.terminal import tight_table
 from harness.verification import usage
 from harness.verification.session import Session
 
@@ -90,7 +89,8 @@ def layouts_for(spec: ModelSpec) -> list[Layout]:
 def _print(found: Survey, console: Console, path: Path) -> None:
     tensors = [change for change in found.changes if change.kind == "tensor"]
     seen = sorted((change for change in tensors if change.seen_by), key=_ratio)
-    table = Table("tensor", "by", "noise floors", "layout", title=f"seen least of {len(seen)}, changed by {found.by:g}", **TIGHT)
+    title = f"seen least of {len(seen)}, changed by {found.by:g}"
+    table = tight_table("tensor", "by", "noise floors", "layout", title=title)
     table.columns[0].overflow = "fold"
     for change in seen[:FAINTEST]:
         table.add_row(change.name, change.seen_by, f"{_ratio(change):.3g}", change.layout)

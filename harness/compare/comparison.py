@@ -231,8 +231,8 @@ class _Both:
         """Why these logits are nothing to judge serving by, if they are not and what can be judged is within the bound."""
         if found.floor_share > ROUNDING:
             return (
-                f"the noise floor cannot be rounding: at the median position the reference in {self.setting.engine.dtype} is off the truth by "
-                f"{found.floor_share:.3g} of the spread of the logits themselves"
+                "the noise floor cannot be rounding: at the median position the reference in "
+                f"{self.setting.engine.dtype} is off the truth by {found.floor_share:.3g} of the spread of the logits themselves"
             )
         if found.ratio > logits.FACTOR:
             return ""
@@ -269,7 +269,7 @@ class _Both:
             for layer, difference in compared
             for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
             for group in getattr(difference, side)
-        ) and (side == "reference" or all(not layer.surplus or declared.split and self._beyond(layer) for layer, _ in compared))
+        ) and (side == "reference" or all(not layer.surplus or (declared.split and self._beyond(layer)) for layer, _ in compared))
 
     def _beyond(self, layer: LayerResult) -> bool:
         """All keys that a layer's rows count beside their own can be later soft tokens of their own image."""
@@ -296,7 +296,11 @@ class _Both:
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
         wrong = [pair for pair in compared if pair[0].differs]
-        alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra, pair[0].surplus or [])
+
+        def alike(pair: tuple[LayerResult, Difference]) -> tuple:
+            layer, _ = pair
+            return layer.type, layer.serving_policy or "", layer.missing, layer.extra, layer.surplus or []
+
         words = []
         for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
             members = list(group)

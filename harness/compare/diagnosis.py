@@ -52,7 +52,8 @@ def of_the_reference(
     missing, extra = difference.counts
     other = f"serving applies the intended `{intended}`" if served else f"the intended policy is `{intended}`"
     known = next((text for name in names for text in [followed.known(transformers, kind, name)] if text), "")
-    return f"{_layers(kind, layers)}: the reference {follows}, {other} (serving: {missing} pairs missing, {extra} extra){known and '; '}{known}"
+    counts = f"serving: {missing} pairs missing, {extra} extra"
+    return f"{_layers(kind, layers)}: the reference {follows}, {other} ({counts}){known and '; '}{known}"
 
 
 def sentence(

@@ -40,7 +40,8 @@ class Head:
         common, others = set(self._asked.suppressed) & set(self._done.suppressed), self._asked.others
         words = [f"after the model both sides suppress {_tokens(common)} (suppress_tokens of generation_config.json)"] if common else []
         if others:
-            words.append(f"generation_config.json also sets {', '.join(others)}, which was not compared: it is applied while tokens are generated")
+            why = "which was not compared: it is applied while tokens are generated"
+            words.append(f"generation_config.json also sets {', '.join(others)}, {why}")
         return words
 
     @property

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -170,10 +171,8 @@ class Driver:
         if self._requests is not None:
             os.close(self._requests)
             self._requests = None
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         if self._answers is not None:
             os.close(self._answers)
@@ -182,10 +181,8 @@ class Driver:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def log(self) -> str:

@@ -36,7 +36,7 @@ def write_junit(results: list[CaseResult], path: Path, extent: Extent | None = N
         ET.SubElement(properties, "property", {"name": "part", "value": plain(extent.sentence)})
     for result in results:
         suite.append(_testcase(result))
-    if ended:
+    if extent and extent.ended:
         case = ET.SubElement(suite, "testcase", {"classname": "the run", "name": "is complete", "time": "0.000"})
         ET.SubElement(case, "error", {"type": "PART", "message": plain(ended)})
     ET.indent(root)

@@ -28,8 +28,11 @@ def key_of(plan: Plan, spec: ModelSpec) -> str:
 
 def latest(results: Sequence[CaseResult]) -> list[CaseResult]:
     """The last result of each cell and layout."""
-    place = lambda result: (result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout)
-    return list({place(result): result for result in results}.values())
+    return list({_place(result): result for result in results}.values())
+
+
+def _place(result: CaseResult) -> tuple[str, str, str, str]:
+    return result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout
 
 
 def whole_units(results: Sequence[CaseResult], plan: Plan) -> list[tuple[str, str]]:
@@ -72,7 +75,10 @@ def terminal(table: Table) -> rich.table.Table:
 
 def html(found: dict, *, generated: str, command: str, part: str) -> str:
     """A `document` as a page, which opens into the cases of the report beside it."""
-    place = lambda serving, reference, setting: anchor(f"{serving} with {reference}", setting)
+
+    def place(serving: str, reference: str, setting: str) -> str:
+        return anchor(f"{serving} with {reference}", setting)
+
     page = templates().get_template("matrix.html.j2")
     return page.render(found=found, generated=generated, command=command, part=part, anchor=place)
 

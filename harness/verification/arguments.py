@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 from harness.compare.setting import Setting
 from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MODALITIES, MOST_SEATS, value
@@ -22,7 +23,7 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
     """
     if not setting.engine.arguments:
         return
-    values = {}
+    values: dict[str, Any] = {}
     for name, text in setting.engine.arguments:
         given = f"{name}={text}"
         argument = release.arguments.get(name)

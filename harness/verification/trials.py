@@ -64,7 +64,7 @@ def examine(serving_python: str, reference_python: str) -> Examined:
     for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
-            unavailable |= {name: "vllm cannot be imported" for name in attention_backends.on(platform)} if side == "serving" and platform else {}
+            unavailable |= dict.fromkeys(attention_backends.on(platform), "vllm cannot be imported") if side == "serving" and platform else {}
         unavailable |= answer["unavailable"]
         problems += [_misfit(pythons[side], **misfit) for misfit in answer["misfits"]]
     if platform == "cpu" and not sides["serving"]["triton"]:
@@ -118,7 +118,8 @@ def _mend(why: str, versions: dict) -> str:
     beside = [name for name in ("torchaudio", "torchcodec") if versions[name]]
     if "+cpu" in (versions["torch"] or ""):
         if "torchvision" in why:
-            return f"pip install --extra-index-url {TORCH_WHEELS} --force-reinstall --no-deps 'torchvision=={_public(versions['torchvision'])}+cpu'"
+            wanted = f"torchvision=={_public(versions['torchvision'])}+cpu"
+            return f"pip install --extra-index-url {TORCH_WHEELS} --force-reinstall --no-deps '{wanted}'"
         if beside:
             return f"pip uninstall -y {' '.join(beside)}  # built for CUDA, beside a CPU torch"
     return "make setup"

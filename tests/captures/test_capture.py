@@ -151,14 +151,14 @@ def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[
     cut.mkdir()
     for name in left:
         (cut / name).write_bytes((tmp_path / "whole" / name.removesuffix(".part")).read_bytes()[:40])
-    with pytest.raises(FileNotFoundError, match="capture.json"):
+    with pytest.raises(FileNotFoundError, match=r"capture.json"):
         _ = Capture(cut).facts
 
 
 def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write(tmp_path, tensors(), replace(FACTS, versions=object()))
-    with pytest.raises(FileNotFoundError, match="capture.json"):
+    with pytest.raises(FileNotFoundError, match=r"capture.json"):
         _ = Capture(tmp_path).facts
 
 

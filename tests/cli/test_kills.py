@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def struck(command: subprocess.Popen, how: str, mark: str, drawn: random.Random)
         if victims:
             _signal(drawn.choice(victims), signal.SIGKILL)
         return bool(victims)
-    first = how.split(",")[0].removesuffix(" twice")
+    first = how.split(",", maxsplit=1)[0].removesuffix(" twice")
     if how.endswith("stopped"):
         for pid in drivers:
             _signal(pid, signal.SIGSTOP)
@@ -145,7 +146,7 @@ def wrong_end(code: int, how: str, hit: bool, err: str) -> str:
     if hit and how in ("a driver", "a worker"):
         allowed |= {3}
     elif hit:
-        number = getattr(signal, how.split(",")[0].removesuffix(" twice"))
+        number = getattr(signal, how.split(",", maxsplit=1)[0].removesuffix(" twice"))
         allowed |= {128 + number, -number}  # the latter before the command has begun to listen
     told = [] if code in allowed else [f"exit code {code} after {how}"]
     return " ".join(told + ([f"a traceback: {err[-1500:]}"] if "Traceback" in err and code != -2 else []))
@@ -187,10 +188,8 @@ def said(pid: int) -> str:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 @pytest.mark.parametrize("seed", range(TRIALS))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,8 @@ def one_end(out: Path, choice: random.Random) -> list[str]:
     time.sleep(moment)
     workers = [pid for pid in marked(mark) if pid != process.pid] if of_worker else []
     victim = choice.choice(workers) if workers else process.pid
-    try:
+    with suppress(ProcessLookupError):
         os.kill(victim, how)
-    except ProcessLookupError:
-        pass
     _, err = process.communicate(timeout=120)
     wrong, tale = [], f"{' '.join(words)}, {how.name} of {'a worker' if workers else 'it'} after {moment:.2f} s: "
     done = kept(words[0], out) >= whole(words[0])

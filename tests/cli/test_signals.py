@@ -155,7 +155,7 @@ def test_what_a_kill_leaves_is_set_aside_by_the_next_run_whose_lock_is_free(tmp_
     (aside,) = tmp_path.glob("results-*.jsonl")
     assert jsonl.read(aside) == kept
     assert json.loads((tmp_path / "results.json").read_text())["part"]["ended"] == ""
-    code, out, _ = ended(begun(0, "report", "--of", str(aside), "--out", str(tmp_path / "again")))
+    code, _, _ = ended(begun(0, "report", "--of", str(aside), "--out", str(tmp_path / "again")))
     results = [line["result"] for line in kept if "result" in line]
     document = json.loads((tmp_path / "again" / "results.json").read_text())
     assert len(document["results"]) == len(results) and document["command"].startswith(f"harness {words[0]}")
@@ -166,7 +166,7 @@ def test_what_a_kill_leaves_is_set_aside_by_the_next_run_whose_lock_is_free(tmp_
 
 def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
     words = [word for name in ("window-plus-one", DIES, "images-merged", SURVIVES) for word in ("--only", name)]
-    code, out, err = ended(begun(0.1, "mutants", *words, "--out", str(tmp_path)))
+    code, _, err = ended(begun(0.1, "mutants", *words, "--out", str(tmp_path)))
     ends = {kill["mutant"]: kill["error"]["message"] if kill["error"] else kill["caught_by"] for kill in kills(tmp_path)}
     assert ends == {"window-plus-one": "masks", DIES: "the worker process died (signal SIGKILL)", "images-merged": "masks", SURVIVES: None}
     assert code == 3 and "Traceback" not in err
@@ -236,9 +236,9 @@ def test_a_verdict_is_printed_before_a_report_that_cannot_be_written(tmp_path: P
 @pytest.mark.parametrize("left", ["", "a report\n", '{"journal": "another"}\n', '{"journal": "gemma4-serving-harness", "schema": 0}\n'])
 def test_a_report_is_not_made_of_what_is_not_a_run_of_this_harness(tmp_path: Path, left: str) -> None:
     (tmp_path / "left").write_text(left)
-    with pytest.raises(UsageError, match="^of: "):
+    with pytest.raises(UsageError, match=r"^of: "):
         parts.left("of", tmp_path / "left")
-    with pytest.raises(UsageError, match="^of: "):
+    with pytest.raises(UsageError, match=r"^of: "):
         parts.left("of", tmp_path)
 
 

@@ -36,10 +36,6 @@ def test_a_version_that_another_distribution_does_not_accept_is_named(tmp_path: 
 
 
 def test_the_root_of_a_chain_of_exceptions() -> None:
-    try:
-        try:
-            raise KeyError("first")
-        except KeyError as error:
-            raise ImportError("second") from error
-    except ImportError as error:
-        assert root(error) == "KeyError: 'first'"
+    error = ImportError("second")
+    error.__cause__ = KeyError("first")
+    assert root(error) == "KeyError: 'first'"

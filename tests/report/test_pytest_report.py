@@ -70,9 +70,9 @@ def test_collecting_leaves_what_a_run_that_was_killed_had_found(tmp_path: Path) 
         assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)
         command.kill()
     kept = (folder / parts.FILE).read_bytes()
-    code, out = ended(begun(folder, "--collect-only"))
+    code, _ = ended(begun(folder, "--collect-only"))
     assert code == 0 and (folder / parts.FILE).read_bytes() == kept
-    code, out = ended(begun(folder))
+    code, _ = ended(begun(folder))
     (aside,) = folder.glob("results-*.jsonl")
     assert code == 0 and aside.read_bytes() == kept
 
@@ -96,7 +96,7 @@ def test_a_run_that_was_ended_reports_what_it_has(tmp_path: Path, words: list[st
 def test_two_runs_do_not_share_a_folder_and_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     with begun(folder, seconds=60) as command:
-        assert within(60, lambda: (folder / parts.FILE).exists())
+        assert within(60, (folder / parts.FILE).exists)
         code, out = ended(begun(folder))
         assert code == 4 and f"process {command.pid} does" in out
         command.kill()

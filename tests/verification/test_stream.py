@@ -195,9 +195,7 @@ def test_a_second_sample_that_fails_is_the_error_of_its_batch(fakes: Fakes, sess
 
 
 def test_captures_go_when_they_were_compared(fakes: Fakes, session: Session) -> None:
-    left = []
-    for _ in verify_stream(session, BATCHES, V1, SPEC, comparing=Here()):
-        left.append(len(stacks(session)))
+    left = [len(stacks(session)) for _ in verify_stream(session, BATCHES, V1, SPEC, comparing=Here())]
     assert max(left) > 0 and left[-1] == 0
     assert len(fakes.asked(RunEngine)) == len(BATCHES)
 

@@ -74,9 +74,10 @@ class Release:
         sizes: list[int] = []
         for value in _returned(_parsed(module), "get_supported_kernel_block_sizes"):
             elements = [e.args[0] if isinstance(e, ast.Call) and e.args else e for e in getattr(value, "elts", [value])]
-            if not all(isinstance(e, ast.Constant) and type(e.value) is int for e in elements):
+            numbers = [e.value for e in elements if isinstance(e, ast.Constant) and type(e.value) is int]
+            if len(numbers) < len(elements):
                 return ()
-            sizes += [e.value for e in elements]
+            sizes += numbers
         return tuple(sizes)
 
     def registers(self, operator: str) -> bool:
@@ -96,7 +97,7 @@ class Release:
         return {
             node.targets[0].id: node.value.value
             for node in assigned
-            if isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant) and node.value.value
+            if isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) and node.value.value
         }
 
     @cached_property
@@ -162,7 +163,7 @@ def _named(default: ast.expr | None) -> tuple[str, str] | None:
         return default.value.id, default.attr
     if isinstance(default, ast.Call) and len(default.args) == 2:
         owner, field = default.args
-        if isinstance(owner, ast.Name) and isinstance(field, ast.Constant):
+        if isinstance(owner, ast.Name) and isinstance(field, ast.Constant) and isinstance(field.value, str):
             return owner.id, field.value
     return None
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import UsageError
-from harness.prompts.model_spec import LAYER_TYPES
+from harness.prompts.model_spec import LAYER_TYPES, LayerType
 from harness.text import quoted
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -36,7 +36,7 @@ class _Part(BaseModel):
 
 class Text(_Part):
     sliding_window: Size
-    layer_types: Annotated[list[Literal[tuple(LAYER_TYPES.values())]], Field(min_length=1, max_length=1024)]
+    layer_types: Annotated[list[LayerType], Field(min_length=1, max_length=1024)]
     hidden_size: Size
     num_attention_heads: Annotated[int, Field(ge=1, le=1024)]
     num_key_value_heads: Annotated[int, Field(ge=1, le=1024)]
@@ -76,6 +76,14 @@ class Text(_Part):
         if self.enable_moe_block and (not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts):
             raise ValueError(f"top_k_experts is {self.top_k_experts} of num_experts, {self.num_experts}")
         return self
+
+    @property
+    def experts(self) -> tuple[int, int] | None:
+        """(experts, experts a token), where there are any."""
+        if not self.enable_moe_block:
+            return None
+        assert self.num_experts and self.top_k_experts, "both are checked above"
+        return self.num_experts, self.top_k_experts
 
 
 class Vision(_Part):

@@ -56,7 +56,7 @@ def _turned(picture: Image.Image) -> Image.Image:
     """As its EXIF orientation says, if that can be read."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # as vLLM: EXIF of whatever form makes no picture bad
+    except Exception:  # noqa: BLE001 - as vLLM: EXIF of whatever form makes no picture bad
         return picture
 
 

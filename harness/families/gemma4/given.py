@@ -126,7 +126,7 @@ def _spec(name: str, data: dict, source: str) -> ModelSpec:
         k_eq_v=text.attention_k_eq_v,
         kv_shared_layers=text.num_kv_shared_layers or 0,
         per_layer_input=text.hidden_size_per_layer_input or 0,
-        moe=(text.num_experts, text.top_k_experts) if text.enable_moe_block else None,
+        moe=text.experts,
         softcap=text.final_logit_softcapping,
         audio=config.audio_config is not None,
         standardize=config.vision_config is not None and config.vision_config.standardize,

@@ -24,7 +24,7 @@ MOST = 64
 """Pictures of one prompt, as many as the harness lets the engine take."""
 
 
-def size_of(name: str) -> tuple[int, int]:
+def size_of(name: str | Path) -> tuple[int, int]:
     """(width, height) of the picture in the file of this ``name``, which is decoded whole.
 
     Raises:
@@ -54,7 +54,7 @@ def size_of(name: str) -> tuple[int, int]:
         raise UsageError("image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); it is damaged") from None
 
 
-def check_size(field: str, name: str, size: tuple[int, int]) -> None:
+def check_size(field: str, name: str | Path, size: tuple[int, int]) -> None:
     """Raise UsageError for a picture of no pixel, or of more than `PIXELS`."""
     width, height = size
     if not 1 <= width * height <= PIXELS:

@@ -41,7 +41,7 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
     words = np.random.default_rng([seed, 1]).integers(FIRST_WORD, spec.vocab, size=len(layout))
     texts = iter(words.tolist())
     token_ids = [ID_OF_KIND[token.kind] if token.kind in ID_OF_KIND else next(texts) for token in layout.tokens]
-    items = []
+    items: list[Item] = []
     for index, segment in enumerate(layout.segments):
         if segment.form == "t":
             continue

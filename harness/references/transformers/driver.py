@@ -179,8 +179,8 @@ def _pictures(loaded: Loaded, prompt: Prompt, arguments: dict) -> tuple[PictureF
 
 
 def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
-    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate` does: 5.19.0's forward
-    requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate`
+    does: 5.19.0's forward requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
     counts = given.pop("num_frames_per_video", None)

@@ -5,12 +5,12 @@ What a release's own metadata says is not repeated here; this is what it leaves 
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import platform
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -134,7 +134,7 @@ def _left_out() -> tuple[str, ...]:
 
 
 def _gpu() -> bool:
-    return bool(glob.glob("/dev/nvidia[0-9]*"))
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def interpreter_of(recipe: Recipe) -> str:

@@ -120,7 +120,9 @@ def layered(source: Source) -> Environment:
         EnvironmentFailure: there is none.
     """
     base = _base(source)
-    name, version = Release.parse(base.release).name, source.version(Release.parse(base.release).version)
+    over = Release.parse(base.release)
+    assert over is not None, "what a source is laid over is a release"
+    name, version = over.name, source.version(over.version)
     (lent,) = base.folder.glob("lib/python*/site-packages")
     linked = links(source.package, lent / source.package.name)
     key = hashlib.sha256(json.dumps([version, str(lent), *map(str, sorted(linked.items()))]).encode()).hexdigest()[:12]
@@ -219,7 +221,7 @@ def _beside(folder: Path) -> Iterator[Path]:
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             yield beside / "made"
-            os.rename(beside / "made", folder)
+            (beside / "made").rename(folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:

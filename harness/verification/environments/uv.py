@@ -62,7 +62,7 @@ def install(lock: str, folder: Path, recipe: Recipe, say: Say) -> None:
 
 def bare(python: Path, folder: Path) -> None:
     """Make an environment of the interpreter ``python`` with nothing in it."""
-    done = subprocess.run([_binary(), "venv", "--quiet", "--python", str(python), str(folder)], capture_output=True, text=True)
+    done = subprocess.run([_binary(), "venv", "--quiet", "--python", str(python), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise EnvironmentFailure(f"{folder}: cannot be made: {_last(done.stderr.splitlines())}")
 
@@ -77,6 +77,7 @@ def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited
         env={**os.environ, **_settings(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"},
         pass_fds=inherited,
     )
+    assert process.stdin and process.stdout and process.stderr
     with process:
         process.stdin.write(given)
         process.stdin.close()
@@ -129,8 +130,9 @@ def _settings() -> Mapping[str, str]:
 
 @cache
 def _in_reach(address: str) -> bool:
+    asked = urllib.request.Request(address, method="HEAD")  # noqa: S310 - an index of pip's configuration
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=REACHED_WITHIN):
+        with urllib.request.urlopen(asked, timeout=REACHED_WITHIN):  # noqa: S310
             return True
     except OSError:
         return False

@@ -107,7 +107,7 @@ def test_a_capture_says_what_it_was_made_from(driver: Driver, whole: Path, tmp_p
     assert captures[0].checkpoint != captures[1].checkpoint
     weights = [one.weights for one in captures]
     assert [name for name in weights[0] if weights[0][name] != weights[1][name]] == [VALUE]
-    with pytest.raises(DriverFailure, match="was asked for, and .*other eager float32 is loaded"):
+    with pytest.raises(DriverFailure, match=r"was asked for, and .*other eager float32 is loaded"):
         run(driver, whole, tmp_path / "never")
 
 

@@ -61,7 +61,8 @@ def speed() -> None:
 
 
 def _remember_numpy_types(interpreter) -> None:
-    original, known = interpreter._get_np_dtype, {}
+    original = interpreter._get_np_dtype
+    known: dict = {}
 
     def numpy_type(triton_type):
         found = known.get(triton_type.name)
