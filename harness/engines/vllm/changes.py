@@ -83,7 +83,8 @@ class Changeable:
 
     def facts(self, checkpoint: str) -> dict:
         """``parts`` with name, kind, and the tensor of the ``checkpoint``, a directory, that it holds, by its values; and the
-        tensors of the checkpoint that were ``not loaded``. Kinds are "tensor", "computed" for a buffer that holds none, and "epsilon"."""
+        tensors of the checkpoint that were ``not loaded``. Kinds are "tensor", "computed" for a buffer that holds none, and
+        "epsilon"."""
         from safetensors.torch import load_file
 
         stored = {key: one for path in sorted(Path(checkpoint).glob("*.safetensors")) for key, one in load_file(path).items()}
