@@ -181,7 +181,9 @@ def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: Mod
 def lost(mutant: str, setting: Setting, failure: DriverFailure) -> Kill:
     """The end of a hunt whose process died."""
     overlay = OVERLAYS[mutant]
-    return Kill(mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure))
+    return Kill(
+        mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure)
+    )
 
 
 def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:

@@ -116,7 +116,14 @@ def mutants(text: str) -> list[Check]:
         Check(
             kill["mutant"],
             _end(kill),
-            "\n".join([kill["sentence"], kill["diagnosis"], *_failure(kill), *(f"layout: {layout}" for layout in kill["layouts"])]),
+            "\n".join(
+                [
+                    kill["sentence"],
+                    kill["diagnosis"],
+                    *_failure(kill),
+                    *(f"layout: {layout}" for layout in kill["layouts"]),
+                ]
+            ),
         )
         for kill in json.loads(text)
     ]

@@ -65,7 +65,9 @@ class Survey:
 
     @property
     def unseen(self) -> list[Change]:
-        return [change for change in self.changes if change.kind == "tensor" and not change.seen_by and not change.error]
+        return [
+            change for change in self.changes if change.kind == "tensor" and not change.seen_by and not change.error
+        ]
 
     @property
     def failed(self) -> list[Change]:
@@ -137,7 +139,13 @@ def survey(
 
 
 def _changed(
-    session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, part: Part, by: float
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    layouts: Sequence[Layout],
+    engine: RunningDriver,
+    part: Part,
+    by: float,
 ) -> Change:
     start = time.perf_counter()
     seen, at, ratio, error = None, "", None, ""
@@ -168,7 +176,14 @@ def _how(result: CaseResult) -> str | None:
     return "masks" if result.masks_differ else "logits"
 
 
-def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, before: np.ndarray | None) -> bool:
+def _restored(
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    layouts: Sequence[Layout],
+    engine: RunningDriver,
+    before: np.ndarray | None,
+) -> bool:
     """Whether the engine, with everything put back, gives the logits that it gave first."""
     if not layouts or not engine.alive:
         return False

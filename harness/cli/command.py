@@ -64,7 +64,9 @@ class Command(TyperCommand):
                 values = [values]
             for value in values:
                 if not value:
-                    raise UsageError(field, value, "an empty value; leave the option out, or set the variable that it is made of")
+                    raise UsageError(
+                        field, value, "an empty value; leave the option out, or set the variable that it is made of"
+                    )
                 if option.name in self.bounds:
                     self.bounds[option.name].check(field, value)
         return super().parse_args(ctx, args)

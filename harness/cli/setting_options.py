@@ -57,7 +57,12 @@ def _parameter(name: str, kind: Any, default: Any, option: Option, defaults: dic
     taken: Any = GenericAlias(list, (one,)) | None if several else one
     annotation: Any = Annotated[taken, typer.Option(option.flag, help=option.help, callback=CALLBACKS.get(name))]
     default = defaults.get(name, None if several else default)
-    return inspect.Parameter(option.flag.removeprefix("--").replace("-", "_"), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        option.flag.removeprefix("--").replace("-", "_"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=annotation,
+    )
 
 
 def _read(value: Any, kind: Any, default: Any, option: Option) -> Any:

@@ -28,7 +28,9 @@ from harness.report.folder import claimed
 
 @with_setting("backend", "dtype")
 def soak(
-    out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path("reports/soak"),
+    out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path(
+        "reports/soak"
+    ),
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,

@@ -52,6 +52,11 @@ def _outlet(number: int, before: TextIO | None, closed: set[int]) -> tuple[Outle
     encoding = getattr(before, "encoding", None) or "utf-8"
     buffered = number == 1 and not raw.isatty()
     text = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, "backslashreplace", newline="\n", line_buffering=not buffered, write_through=False
+        io.BufferedWriter(raw),
+        encoding,
+        "backslashreplace",
+        newline="\n",
+        line_buffering=not buffered,
+        write_through=False,
     )
     return raw, text

@@ -69,9 +69,11 @@ def weights(
     with claimed("out", out):
         for path in (lines, whole):
             path.unlink(missing_ok=True)
-        with finishing(say, write), kept(), Session(
-            serving_python=serving_python, reference_python=reference_python, timeouts=timeouts
-        ) as session:
+        with (
+            finishing(say, write),
+            kept(),
+            Session(serving_python=serving_python, reference_python=reference_python, timeouts=timeouts) as session,
+        ):
             found.append(survey(session, spec, setting, layouts_for(spec), by, done, kinds=kinds))
     raise typer.Exit(found[0].exit_code)
 
@@ -99,8 +101,12 @@ def _print(found: Survey, console: Console, path: Path) -> None:
     hidden = [change for change in epsilons if not change.seen_by]
     say = console.print
     if epsilons:
-        say(f"epsilons times ten: {len(hidden)} of {len(epsilons)} stay within the bound, at {_span(hidden)} noise floors")
-    say(f"without a change: {_between(list(found.before.values()))} noise floors on {len(found.before)} layouts, {found.setting}")
+        say(
+            f"epsilons times ten: {len(hidden)} of {len(epsilons)} stay within the bound, at {_span(hidden)} noise floors"
+        )
+    say(
+        f"without a change: {_between(list(found.before.values()))} noise floors on {len(found.before)} layouts, {found.setting}"
+    )
     for layout in found.unfit:
         say(f"left out, since it does not pass without a change: {layout}")
     for change in found.changes:

@@ -41,7 +41,10 @@ def compare(
     infinite. Neither is ``within``."""
     at = np.asarray(positions)
     sides = {"reference": [truth, references[0], *([] if routed is None else [routed])], "serving": [serving]}
-    lost = {side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0) for side, every in sides.items()}
+    lost = {
+        side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0)
+        for side, every in sides.items()
+    }
     not_finite = {
         "both": lost["reference"] & lost["serving"],
         "reference": lost["reference"] & ~lost["serving"],

@@ -78,7 +78,9 @@ class Steps:
         return bool((counted <= later).all())
 
 
-def sentence(kind: str, layers: list[int], counted: Runs, ranges: list[list[int]] | None, steps: Steps, layout: Layout) -> str:
+def sentence(
+    kind: str, layers: list[int], counted: Runs, ranges: list[list[int]] | None, steps: Steps, layout: Layout
+) -> str:
     """What layers of one type count beside the keys that they attend, and where it can come from."""
     where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
     queries = sum(last - first + 1 for first, last, _ in counted)

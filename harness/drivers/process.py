@@ -67,10 +67,21 @@ class Driver:
         temporary = {"TMPDIR": str(scratch)} if scratch and len(os.fsencode(scratch)) <= SOCKET_PATH else {}
         safe = safe_path.environment([str(SITE), str(ROOT)])
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **temporary, **(environment or {}), **safe}
-        bound = str(int(threading.current_thread() is threading.main_thread()))  # another thread may end before its drivers
+        bound = str(
+            int(threading.current_thread() is threading.main_thread())
+        )  # another thread may end before its drivers
         with open(log, "ab", opener=not_following) as stream:
             self.process = subprocess.Popen(
-                [python, "-m", "harness.drivers.supervise", str(os.getpid()), bound, module, str(request_read), str(answer_write)],
+                [
+                    python,
+                    "-m",
+                    "harness.drivers.supervise",
+                    str(os.getpid()),
+                    bound,
+                    module,
+                    str(request_read),
+                    str(answer_write),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

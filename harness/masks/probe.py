@@ -98,7 +98,9 @@ class Recovered:
             return None
         more = torch.where(wrong, more, 0)
         if self._scaled(more):
-            raise ProbeError(f"the weights of all {int((self.count > 0).any(-1).sum())} rows are the same share of 1/|A|: values are scaled")
+            raise ProbeError(
+                f"the weights of all {int((self.count > 0).any(-1).sum())} rows are the same share of 1/|A|: values are scaled"
+            )
         return self._by_group(more)
 
     def _more(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -63,5 +63,7 @@ def _testcase(result: CaseResult) -> ET.Element:
         ET.SubElement(case, "system-err").text = plain(uncoloured(error.log)) if error else ""
     elif result.verdict is Verdict.KNOWN:
         link = facts.get("link")
-        ET.SubElement(case, "system-out").text = plain(f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis)
+        ET.SubElement(case, "system-out").text = plain(
+            f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis
+        )
     return case

@@ -28,7 +28,9 @@ class Sides(Protocol):
         """How long the drivers have."""
 
 
-def command(case: Case, setting: Setting, spec: ModelSpec, session: Sides | None = None, declared: Iterable[Declared] = ()) -> str:
+def command(
+    case: Case, setting: Setting, spec: ModelSpec, session: Sides | None = None, declared: Iterable[Declared] = ()
+) -> str:
     """One line for a POSIX shell that knows ``$'...'`` (bash, zsh, ksh). What ``session`` runs is named where it is not what
     would be taken anyway; where something was ``declared`` the command knows the catalogue's declarations."""
     words = ["harness", "run", *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]

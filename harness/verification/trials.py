@@ -58,19 +58,34 @@ def examine(serving_python: str, reference_python: str) -> Examined:
         platform = None
         problems.append(Problem(str(error), "make setup"))
     if not sides["reference"]["transformers"]:
-        problems.append(Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup"))
+        problems.append(
+            Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup")
+        )
     able = {"serving": platform is not None, "reference": bool(sides["reference"]["transformers"])}
     unavailable: dict[str, str] = {}
     for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
-            unavailable |= dict.fromkeys(attention_backends.on(platform), "vllm cannot be imported") if side == "serving" and platform else {}
+            unavailable |= (
+                dict.fromkeys(attention_backends.on(platform), "vllm cannot be imported")
+                if side == "serving" and platform
+                else {}
+            )
         unavailable |= answer["unavailable"]
         problems += [_misfit(pythons[side], **misfit) for misfit in answer["misfits"]]
     if platform == "cpu" and not sides["serving"]["triton"]:
-        problems.append(Problem("triton is not installed: the back end triton cannot be interpreted", "pip install 'triton>=3.7,<3.8'"))
+        problems.append(
+            Problem(
+                "triton is not installed: the back end triton cannot be interpreted", "pip install 'triton>=3.7,<3.8'"
+            )
+        )
     elif "triton" in unavailable and not any("cannot be imported" in each.problem for each in problems):
-        problems.append(Problem(f"the back end triton cannot run: {unavailable['triton']}", "pip install another release of vllm or of triton"))
+        problems.append(
+            Problem(
+                f"the back end triton cannot run: {unavailable['triton']}",
+                "pip install another release of vllm or of triton",
+            )
+        )
     backends = [name for name in attention_backends.on(platform) if name not in unavailable] if platform else []
     return Examined(platform, backends, unavailable, list(dict.fromkeys(problems)), sides)
 

@@ -54,7 +54,9 @@ class Workers:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
-    def submit(self, work: Callable[..., Iterable], *arguments: Any, found: Callable[[Any], None] = lambda item: None) -> Future:
+    def submit(
+        self, work: Callable[..., Iterable], *arguments: Any, found: Callable[[Any], None] = lambda item: None
+    ) -> Future:
         """Have ``work(entered, *arguments)`` done; ``found`` is called with each item that it yields, in a thread.
 
         The future's result is the last item. It raises what the work raised, or DriverFailure where the worker died.
@@ -92,7 +94,9 @@ class _Worker:
                     yield answer[1]
                 answer = self._started[1].recv()
         except (EOFError, ConnectionError):
-            raise DriverFailure(f"the worker process died ({self._end()})", stage="worker", kind=FailureKind.GONE) from None
+            raise DriverFailure(
+                f"the worker process died ({self._end()})", stage="worker", kind=FailureKind.GONE
+            ) from None
         if answer[0] == "left":
             self._started[0].join()
         if answer[0] != "done":

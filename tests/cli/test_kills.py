@@ -39,14 +39,30 @@ MARK = "KILLED_TRIAL"
 COMMANDS = {
     "run": ["run", "--layout", "t3 i5 t4", "--html"],
     "report": ["report", "--only", "no-image", "--only", "short-image", "--only", "image-last", "--out"],
-    "mutants": ["mutants", "--only", "window-plus-one", "--only", "images-merged", "--only", "no-registration", "--out"],
+    "mutants": [
+        "mutants",
+        "--only",
+        "window-plus-one",
+        "--only",
+        "images-merged",
+        "--only",
+        "no-registration",
+        "--out",
+    ],
     "soak": ["soak", "--layouts", "24", "--out"],
     "bench": ["bench", "--tokens", "24", "--tokens", "32", "--tokens", "64", "--jobs", "2", "--out"],
     "doctor": ["doctor"],
     "show": ["show", "--layout", "t3 i200 t3 i100"],
 }
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGKILL": -9}
-HOWS = [*SIGNALS, "SIGTERM, its drivers stopped", "SIGKILL, its drivers stopped", "SIGTERM twice", "a driver", "a worker"]
+HOWS = [
+    *SIGNALS,
+    "SIGTERM, its drivers stopped",
+    "SIGKILL, its drivers stopped",
+    "SIGTERM twice",
+    "a driver",
+    "a worker",
+]
 START, WORK = 8.0, 2.0
 """Seconds that a command takes to its first answer, and most of them after it."""
 SECONDS = 0.3
@@ -97,7 +113,9 @@ def trial(seed: int, place: Path) -> Found:
         within(10, lambda: not alive(mark))
     else:
         again = [sys.executable, "-c", "from harness.verification.workplace import Workplace; Workplace().close()"]
-        subprocess.run(again, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)})
+        subprocess.run(
+            again, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+        )
     found.left = sorted(path.name for path in temporary.iterdir())
     shutil.rmtree(temporary)
     return found
@@ -182,7 +200,9 @@ def alive(mark: str) -> list[int]:
 
 def said(pid: int) -> str:
     try:
-        return f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')[:200]}"
+        return (
+            f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')[:200]}"
+        )
     except OSError:
         return f"{pid} gone"
 
@@ -208,7 +228,10 @@ def main(count: int = TRIALS, first: int = 0) -> int:
         sums["verdicts lost"] += bool(found.lost)
         sums["wrong ends"] += bool(found.wrong)
         sums["temporary files left"] += len(found.left)
-        print(f"{seed:3} {found.command:8} {found.how:30} {found.code:4}" + ("" if found.right else f"  WRONG {found}"), flush=True)
+        print(
+            f"{seed:3} {found.command:8} {found.how:30} {found.code:4}" + ("" if found.right else f"  WRONG {found}"),
+            flush=True,
+        )
     print(f"{count} trials: " + ", ".join(f"{number} {what}" for what, number in sums.items()))
     return int(any(sums.values()))
 

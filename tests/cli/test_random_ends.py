@@ -38,7 +38,11 @@ def marked(mark: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes() and lives(int(entry.name)):
+            if (
+                entry.name.isdigit()
+                and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes()
+                and lives(int(entry.name))
+            ):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -63,7 +67,11 @@ def kept(command: str, out: Path) -> int:
     """How many are on disk."""
     if command == "soak":
         return len([line for line in jsonl.read(out / "layouts.jsonl") if "index" in line])
-    name, items = {"report": ("results.json", "results"), "bench": ("bench.json", "rows"), "mutants": ("kill-matrix.json", None)}[command]
+    name, items = {
+        "report": ("results.json", "results"),
+        "bench": ("bench.json", "rows"),
+        "mutants": ("kill-matrix.json", None),
+    }[command]
     if (out / name).exists():
         document = json.loads((out / name).read_text())
         return len(document[items] if items else document)

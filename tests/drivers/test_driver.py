@@ -50,7 +50,10 @@ def test_a_driver_of_another_protocol_is_refused_in_one_line_and_killed(tmp_path
     driver = Driver("tests.drivers.of_tomorrow", "parent", sys.executable, tmp_path / "log")
     with pytest.raises(DriverFailure) as failure:
         driver.ask(Say("hello"), timeout=20)
-    assert str(failure.value) == f"tests.drivers.of_tomorrow speaks protocol {PROTOCOL + 1} of drivers, this harness {PROTOCOL}"
+    assert (
+        str(failure.value)
+        == f"tests.drivers.of_tomorrow speaks protocol {PROTOCOL + 1} of drivers, this harness {PROTOCOL}"
+    )
     assert failure.value.kind is FailureKind.PROTOCOL and not driver.alive
     driver.close()
 
@@ -153,7 +156,9 @@ def test_an_interpreter_that_cannot_run_a_driver_is_a_failure_with_its_log(tmp_p
 
 
 def test_the_reference_killed_while_it_works_is_a_failure_of_the_reference(tmp_path: Path) -> None:
-    driver = Driver("harness.references.transformers.driver", "reference", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"})
+    driver = Driver(
+        "harness.references.transformers.driver", "reference", sys.executable, tmp_path / "log", {"HF_HUB_OFFLINE": "1"}
+    )
     with pytest.raises(DriverFailure, match=r"No such file|no_such|not the path|Can't load") as failure:
         driver.ask(LoadReference(ReferenceModel(str(tmp_path / "no_such"), "eager", "float32"), "cpu"), timeout=60)
     assert failure.value.stage == "reference"

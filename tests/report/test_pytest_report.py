@@ -34,7 +34,17 @@ def begun(folder: Path, *words: str, seconds: float = 0.0) -> subprocess.Popen:
     tests = folder.parent / "tests"
     tests.mkdir(exist_ok=True)
     (tests / "test_six.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcutdir", str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(ROOT),
+        "--confcutdir",
+        str(ROOT),
+    ]
     command += ["-p", "conftest", "-p", "no:cacheprovider", "-q", str(tests), "--report", str(folder), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS": str(seconds)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -79,9 +89,16 @@ def test_collecting_leaves_what_a_run_that_was_killed_had_found(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("words", "how", "code", "why"),
-    [([], "SIGINT", 2, "Ctrl-C"), (["-n", "2"], "SIGTERM", 143, "SIGTERM"), ([], "SIGHUP", 129, "SIGHUP"), (["-n", "2"], "SIGINT", 2, "Ctrl-C")],
+    [
+        ([], "SIGINT", 2, "Ctrl-C"),
+        (["-n", "2"], "SIGTERM", 143, "SIGTERM"),
+        ([], "SIGHUP", 129, "SIGHUP"),
+        (["-n", "2"], "SIGINT", 2, "Ctrl-C"),
+    ],
 )
-def test_a_run_that_was_ended_reports_what_it_has(tmp_path: Path, words: list[str], how: str, code: int, why: str) -> None:
+def test_a_run_that_was_ended_reports_what_it_has(
+    tmp_path: Path, words: list[str], how: str, code: int, why: str
+) -> None:
     folder = tmp_path / "report"
     with begun(folder, *words, seconds=0.5) as command:
         assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)

@@ -36,7 +36,11 @@ def keep() -> None:
 
     def process(model, *args, **kwargs):
         model.harness_kept = {
-            module: {name: (parameter, parameter.data.clone()) for name, parameter in module._parameters.items() if parameter is not None}
+            module: {
+                name: (parameter, parameter.data.clone())
+                for name, parameter in module._parameters.items()
+                if parameter is not None
+            }
             for module in model.modules()
             if hasattr(getattr(module, "quant_method", None), "process_weights_after_loading")
         }
@@ -87,7 +91,9 @@ class Changeable:
         "epsilon"."""
         from safetensors.torch import load_file
 
-        stored = {key: one for path in sorted(Path(checkpoint).glob("*.safetensors")) for key, one in load_file(path).items()}
+        stored = {
+            key: one for path in sorted(Path(checkpoint).glob("*.safetensors")) for key, one in load_file(path).items()
+        }
         held: set[str] = set()
         parts = []
         known: dict[torch.dtype, dict[str, list[str]]] = {}
@@ -187,7 +193,9 @@ def _common_end(one: str, other: str) -> int:
 
 
 def _digest(values: torch.Tensor) -> str:
-    return hashlib.sha256(f"{list(values.shape)}".encode() + values.float().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{list(values.shape)}".encode() + values.float().cpu().contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 def _put_back(owner: object, attributes: dict, parameters: dict) -> None:

@@ -64,16 +64,22 @@ class Text(_Part):
     @model_validator(mode="after")
     def _agrees(self) -> Text:
         if self.num_hidden_layers not in (None, len(self.layer_types)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, and layer_types has {len(self.layer_types)}")
+            raise ValueError(
+                f"num_hidden_layers is {self.num_hidden_layers}, and layer_types has {len(self.layer_types)}"
+            )
         for name in ("num_key_value_heads", "num_global_key_value_heads"):
             heads = getattr(self, name)
             if heads and self.num_attention_heads % heads:
                 raise ValueError(f"num_attention_heads, {self.num_attention_heads}, is no multiple of {name}, {heads}")
         if self.layer_types[-1] != LAYER_TYPES["f"]:
-            raise ValueError(f"layer_types ends with {self.layer_types[-1]}; the last layer of a Gemma 4 has {LAYER_TYPES['f']}")
+            raise ValueError(
+                f"layer_types ends with {self.layer_types[-1]}; the last layer of a Gemma 4 has {LAYER_TYPES['f']}"
+            )
         if (self.num_kv_shared_layers or 0) >= len(self.layer_types):
             raise ValueError(f"num_kv_shared_layers is {self.num_kv_shared_layers} of {len(self.layer_types)} layers")
-        if self.enable_moe_block and (not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts):
+        if self.enable_moe_block and (
+            not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts
+        ):
             raise ValueError(f"top_k_experts is {self.top_k_experts} of num_experts, {self.num_experts}")
         return self
 
@@ -137,7 +143,9 @@ def checked(name: str, file: str, data: dict, schema: type[T]) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {quoted(first['input'])}"
+        given = (
+            "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {quoted(first['input'])}"
+        )
         said = first["msg"].removeprefix("Value error, ")
         raise UsageError("model", name, f"its {file}: {field}: {said}{given}") from None
 

@@ -78,4 +78,6 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture)
     if values.dtype.kind == "f":
         return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    return Image.fromarray((values.clip(0, 65535) >> 8 if values.max(initial=0) > 255 else values.clip(0)).astype(np.uint8))
+    return Image.fromarray(
+        (values.clip(0, 65535) >> 8 if values.max(initial=0) > 255 else values.clip(0)).astype(np.uint8)
+    )

@@ -80,7 +80,9 @@ def _from_directory(name: str, directory: Path) -> ModelSpec:
 
 def _from_hub(name: str, hub_id: str, *, ask: bool) -> ModelSpec:
     if not _is_id(hub_id):
-        raise UsageError("model", name, f"ORG/NAME after {HUB}, each of letters, digits, '-', '_' and '.', 96 characters at most")
+        raise UsageError(
+            "model", name, f"ORG/NAME after {HUB}, each of letters, digits, '-', '_' and '.', 96 characters at most"
+        )
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -124,8 +124,17 @@ def _serving(release: Release) -> Recipe:
 
 def _reference(release: Release) -> Recipe:
     if release.number < Version(FIRST_GEMMA4):
-        raise UsageError("reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later")
-    beside = (f"torch=={OF_REFERENCES.torch}", f"torchvision=={OF_REFERENCES.torchvision}", "numpy", "pillow", "safetensors", "packaging")
+        raise UsageError(
+            "reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later"
+        )
+    beside = (
+        f"torch=={OF_REFERENCES.torch}",
+        f"torchvision=={OF_REFERENCES.torchvision}",
+        "numpy",
+        "pillow",
+        "safetensors",
+        "packaging",
+    )
     return Recipe((str(release), *beside), _left_out(), "", cpu=not _gpu())
 
 

@@ -109,7 +109,9 @@ def make(release: Release, say: Callable[[str], None] | None = None) -> Environm
                 with _beside(folder) as made:
                     uv.install(lock, made, wanted, told)
                     seconds = round(time.monotonic() - start, 1)
-                    _mark(made, release=str(release), recipe=asdict(wanted), seconds=seconds, lock=lock.split("\n")[:-1])
+                    _mark(
+                        made, release=str(release), recipe=asdict(wanted), seconds=seconds, lock=lock.split("\n")[:-1]
+                    )
     return Environment(folder, str(release))
 
 
@@ -164,7 +166,9 @@ def _record(own: Path, name: str, version: str) -> None:
     written = own / "vllm" / "_version.py"
     if written.parent.is_dir() and not written.exists():
         parts = Version(version).release
-        written.write_text(f"__version__ = version = {version!r}\n__version_tuple__ = version_tuple = {parts}\n", encoding="utf-8")
+        written.write_text(
+            f"__version__ = version = {version!r}\n__version_tuple__ = version_tuple = {parts}\n", encoding="utf-8"
+        )
 
 
 def remove(environment: Environment) -> bool:

@@ -63,7 +63,11 @@ def hidden(cache: Path) -> set[str]:
 
 def test_it_is_written_once_and_is_whole(tmp_path: Path) -> None:
     write = Writer()
-    assert kept(tmp_path / "cache", "entry", write) == kept(tmp_path / "cache", "entry", write) == tmp_path / "cache" / "entry"
+    assert (
+        kept(tmp_path / "cache", "entry", write)
+        == kept(tmp_path / "cache", "entry", write)
+        == tmp_path / "cache" / "entry"
+    )
     assert write.count == 1 and whole(tmp_path / "cache" / "entry")
     assert files(tmp_path / "cache" / "entry") == FILES
 
@@ -100,7 +104,11 @@ def test_many_at_once_remove_what_was_killed_without_falling_over_each_other(tmp
     for time in range(5):
         killed_build(tmp_path)
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda number: kept(tmp_path, number, Writer()), [f"other-{time}-{number}" for number in range(16)]))
+            list(
+                pool.map(
+                    lambda number: kept(tmp_path, number, Writer()), [f"other-{time}-{number}" for number in range(16)]
+                )
+            )
         assert hidden(tmp_path) == set()
 
 

@@ -25,7 +25,9 @@ def _ranges(name: str, sentence: str, change, source: str = "", **more) -> Overl
     return Overlay(name, "mutant", sentence, BUILD, change_ranges(change), source, **more)
 
 
-def _kernel(name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more) -> Overlay:
+def _kernel(
+    name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more
+) -> Overlay:
     changes = (f"v1.attention.ops.{module}.{function}",)
     return Overlay(name, "mutant", sentence, changes, change_kernel(function, old, new), source, **more)
 
