@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml requirements/cpu.lock
 	$(BIN)/python -m pip install --quiet --no-deps $$(grep '^torch==' requirements/cpu.lock)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/cpu.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	echo "$(CURDIR)/harness/engines/vllm/cpu/site" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/harness-drivers.pth"
+	echo "$(CURDIR)/harness/drivers/site" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/harness-drivers.pth"
 	touch $@
 
 # After a change of the dependencies in pyproject.toml, or to take newer releases.

@@ -8,7 +8,7 @@ from harness.drivers import safe_path
 
 safe_path.keep(os.path.dirname(os.path.abspath(__file__)))
 
-from collections.abc import Callable  # noqa: E402  nothing else is imported before the path is safe
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest

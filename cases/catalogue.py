@@ -35,7 +35,12 @@ ON_CPU = [
     Case("audio", "a sound before a long image", "t2 a14 t3 i10 t2", model="tiny-audio"),
     Case("six-layers", "five sliding layers and one full", "t3 i5 t4 i12 t3", model="deep"),
     Case("moe-k-eq-v", "26B-A4B's flags: experts, keys used as values", "t3 i5 t4 i12 t3", model="26b-a4b-small"),
-    Case("shared-kv", "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images", "t3 i5 t4 i12 t3", model="e4b-small"),
+    Case(
+        "shared-kv",
+        "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images",
+        "t3 i5 t4 i12 t3",
+        model="e4b-small",
+    ),
 ]
 
 CASES = [*ON_CPU, *gpu.CASES]

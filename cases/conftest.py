@@ -16,7 +16,9 @@ from harness.verification.verify import verify_batch
 
 
 @pytest.fixture
-def served_right(session: Session, recorded: Recorder, harness_expect: Callable, request: pytest.FixtureRequest) -> Iterator[Callable]:
+def served_right(
+    session: Session, recorded: Recorder, harness_expect: Callable, request: pytest.FixtureRequest
+) -> Iterator[Callable]:
     """Asserts that layouts, served together, have the reference's masks and logits.
 
     What failed last, which is the smallest that hypothesis found, goes into the report of `--harness-report`. The overlays of

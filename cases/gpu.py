@@ -119,9 +119,7 @@ def right(python: str = sys.executable) -> list[Setting]:
     """Settings that are right, for generated layouts: every back end, with what mends it. FlexAttention is left out: its
     engine ends after a number of different image ranges (docs/findings/vllm-flex-attention-limits.md)."""
     names = [name for name in backends("bfloat16", python) if name != "FLEX_ATTENTION"]
-    return [
-        setting.with_(backend=name) for name in names for setting in (V1, V2.with_(overlays=("pr-50539",)))
-    ]
+    return [setting.with_(backend=name) for name in names for setting in (V1, V2.with_(overlays=("pr-50539",)))]
 
 
 def entries(python: str = sys.executable) -> list[tuple[Case, Setting]]:

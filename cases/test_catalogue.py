@@ -13,8 +13,6 @@ from harness.verification.verify import verify
 pytestmark = pytest.mark.engine
 
 
-@pytest.mark.parametrize(
-    ("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.slug}") for c, s in entries("cpu")]
-)
+@pytest.mark.parametrize(("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.slug}") for c, s in entries("cpu")])
 def test_case(session: Session, as_expected: Callable, case: Case, setting: Setting) -> None:
     as_expected(verify(session, case, setting, DECLARED))

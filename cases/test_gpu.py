@@ -28,7 +28,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = gpu.wanted(metafunc.config.getoption("markexpr"))
     if "case" in metafunc.fixturenames:
         entries = gpu.entries(python) if asked else []
-        metafunc.parametrize(("case", "setting"), entries, ids=[f"{case.name}-{setting.slug}" for case, setting in entries])
+        metafunc.parametrize(
+            ("case", "setting"), entries, ids=[f"{case.name}-{setting.slug}" for case, setting in entries]
+        )
     else:
         every = gpu.right(python) if asked else []
         metafunc.parametrize("setting", every, ids=[setting.slug for setting in every])

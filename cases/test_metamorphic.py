@@ -33,7 +33,9 @@ def assert_same(one: Capture, other: Capture, bound: float, rows: slice = slice(
     size = len(range(*rows.indices(one.tokens)))
     both = np.flatnonzero(one.observed[rows] & other.observed[rows])
     for layer in range(len(one.facts.layers)):
-        np.testing.assert_array_equal(one.unpack(one.masks(layer)[:, both])[..., :size], other.unpack(other.masks(layer)[:, both])[..., :size])
+        np.testing.assert_array_equal(
+            one.unpack(one.masks(layer)[:, both])[..., :size], other.unpack(other.masks(layer)[:, both])[..., :size]
+        )
     difference = np.abs(one.tensors["logits"][both] - other.tensors["logits"][both]).max()
     assert difference <= bound, f"logits differ by {difference}, {bound} is noise"
 

@@ -25,7 +25,9 @@ right = pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.slug)
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "window" in metafunc.fixturenames:
-        metafunc.parametrize("window", WINDOWS[metafunc.config.getoption("--harness-profile") or "ci"], ids=lambda w: f"window-{w}")
+        metafunc.parametrize(
+            "window", WINDOWS[metafunc.config.getoption("--harness-profile") or "ci"], ids=lambda w: f"window-{w}"
+        )
 
 
 @right

@@ -54,8 +54,11 @@ def check_choices(owner: Any) -> None:
 
 def label(owner: Any) -> list[str]:
     """The words of a label: options that are shown always, and those whose value is not the default."""
-    shown = ((option, value) for option, value, default in _values(owner) if option.label and (option.always or value != default))
-    return [option.label(value) for option, value in shown]
+    return [
+        option.label(value)
+        for option, value, default in _values(owner)
+        if option.label and (option.always or value != default)
+    ]
 
 
 def words(owner: Any) -> list[str]:

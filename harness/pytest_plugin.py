@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,13 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness", "reference versus serving")
     group.addoption("--harness-profile", choices=list(PROFILES), default=None, help="how many generated layouts")
     group.addoption("--harness-report", metavar="DIR", help="write the HTML report of the cases that ran")
-    group.addoption("--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve")
+    group.addoption(
+        "--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve"
+    )
     for side, what in (("serving", "vllm"), ("reference", "transformers")):
         text = f"release, source tree or interpreter of {what} (default: this interpreter)"
         group.addoption(f"--harness-{side}", dest=f"harness_{side}", metavar="SIDE", help=text)
-    group.addoption("--harness-case-timeout", type=float, default=900.0, help="seconds that a case may take on either side")
+    group.addoption(
+        "--harness-case-timeout", type=float, default=900.0, help="seconds that a case may take on either side"
+    )
     group.addoption("--harness-start-timeout", type=float, default=600.0, help="seconds to load or build a checkpoint")
-    parser.addini("harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False)
+    parser.addini(
+        "harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,13 +85,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[misc]
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed and call.excinfo is not None:
         property_ = (STATE, state_of(call.excinfo.value, report.when, item.stash.get(_WRONG, [])).value)
         report.user_properties.append(property_)
         item.user_properties.append(property_)
-    return report  # type: ignore[return-value]
+    return report
 
 
 def state_of(error: BaseException, when: str, wrong: list[CaseResult]) -> Verdict:
@@ -130,7 +139,9 @@ def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     keep = tmp_path_factory.mktemp("session")
     worker = worker_of(request.config)
     own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
-    timeouts = Timeouts(request.config.getoption("--harness-case-timeout"), request.config.getoption("--harness-start-timeout"))
+    timeouts = Timeouts(
+        request.config.getoption("--harness-case-timeout"), request.config.getoption("--harness-start-timeout")
+    )
     with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own, timeouts=timeouts) as opened:
         yield opened
 
@@ -168,7 +179,10 @@ def worker_of(config: pytest.Config) -> str:
 def _load_profile(name: str, root: Path) -> None:
     """Where hypothesis finds CI=true it takes no database and the same examples each time; a night is there for new ones."""
     profile = f"harness-{name}"
-    night = {"derandomize": False, "database": DirectoryBasedExampleDatabase(root / ".hypothesis" / "examples")}
+    night: dict[str, Any] = {
+        "derandomize": False,
+        "database": DirectoryBasedExampleDatabase(root / ".hypothesis" / "examples"),
+    }
     settings.register_profile(
         profile,
         max_examples=PROFILES[name],

@@ -52,8 +52,17 @@ class Bug:
     after_other_pictures: bool = False
 
 
-def _mutant(name: str, source: str, links: tuple[str, ...], fault: str, layout: str, overlay: str, shows: Shown,
-            setting: Setting = V1, **more: object) -> Bug:
+def _mutant(
+    name: str,
+    source: str,
+    links: tuple[str, ...],
+    fault: str,
+    layout: str,
+    overlay: str,
+    shows: Shown,
+    setting: Setting = V1,
+    **more: object,
+) -> Bug:
     laid = setting.with_(overlays=(overlay,))
     return Bug(name, source, links, fault, (layout,), laid, (shows,), setting, **more)  # fmt: skip
 

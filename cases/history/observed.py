@@ -41,7 +41,11 @@ def shown(result: CaseResult) -> Shown:
 
 def told(what: Shown) -> dict[str, tuple[str | None, bool]] | str:
     """``what`` without the figures: which fault it is taken for."""
-    return what if isinstance(what, str) else {letter: (wrong.policy, bool(wrong.surplus)) for letter, wrong in what.items()}
+    return (
+        what
+        if isinstance(what, str)
+        else {letter: (wrong.policy, bool(wrong.surplus)) for letter, wrong in what.items()}
+    )
 
 
 def _wrong(layer) -> Wrong:

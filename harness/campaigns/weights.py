@@ -65,7 +65,9 @@ class Survey:
 
     @property
     def unseen(self) -> list[Change]:
-        return [change for change in self.changes if change.kind == "tensor" and not change.seen_by and not change.error]
+        return [
+            change for change in self.changes if change.kind == "tensor" and not change.seen_by and not change.error
+        ]
 
     @property
     def failed(self) -> list[Change]:
@@ -104,9 +106,9 @@ def survey(
     names: Sequence[str] = (),
     kinds: Sequence[str] = ("tensor", "computed"),
 ) -> Survey:
-    """Change each tensor by the share ``by`` of its values, of which where one way is not seen the other way is tried, or an epsilon tenfold, one at a time, in an engine that was
-    started under `kept`. ``done`` is called after each, with how many there are. Only those of ``kinds`` are changed, and of
-    these only ``names`` if there are any.
+    """Change each tensor by the share ``by`` of its values, of which where one way is not seen the other way is tried, or an
+    epsilon tenfold, one at a time, in an engine that was started under `kept`. ``done`` is called after each, with how many
+    there are. Only those of ``kinds`` are changed, and of these only ``names`` if there are any.
 
     A layout that does not pass without a change is left out. What is no tensor is shown the first two only.
 
@@ -137,7 +139,13 @@ def survey(
 
 
 def _changed(
-    session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, part: Part, by: float
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    layouts: Sequence[Layout],
+    engine: RunningDriver,
+    part: Part,
+    by: float,
 ) -> Change:
     start = time.perf_counter()
     seen, at, ratio, error = None, "", None, ""
@@ -168,7 +176,14 @@ def _how(result: CaseResult) -> str | None:
     return "masks" if result.masks_differ else "logits"
 
 
-def _restored(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout], engine: RunningDriver, before) -> bool:
+def _restored(
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    layouts: Sequence[Layout],
+    engine: RunningDriver,
+    before: np.ndarray | None,
+) -> bool:
     """Whether the engine, with everything put back, gives the logits that it gave first."""
     if not layouts or not engine.alive:
         return False

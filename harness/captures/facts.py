@@ -9,7 +9,8 @@ ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
 Held = tuple[int, int | None]
-"""Of a tensor the number of elements and the checksum (`harness.drivers.checksum`), none where it is held in a form that has no values to compare."""
+"""Of a tensor the number of elements and the checksum (`harness.drivers.checksum`), none where it is held in a form that has no
+values to compare."""
 
 
 @dataclass(frozen=True)

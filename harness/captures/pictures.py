@@ -10,7 +10,9 @@ import torch
 from harness.captures.facts import PictureFacts
 
 
-def processed(pixels: Sequence[torch.Tensor], positions: Sequence[torch.Tensor], dtype: torch.dtype) -> tuple[PictureFacts, ...]:
+def processed(
+    pixels: Sequence[torch.Tensor], positions: Sequence[torch.Tensor], dtype: torch.dtype
+) -> tuple[PictureFacts, ...]:
     """What a processor made of pictures, for the facts of a capture: of each the number of ``patches`` (rows of ``pixels``
     that have a place; the others are padding), of ``values`` in one, and ``digests`` of each patch in ``dtype`` with its place."""
     found = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,17 +47,19 @@ def save(path: Path, tensors: Tensors) -> None:
     for name, tensor in sorted(tensors.items()):
         if tensor.dtype == torch.bfloat16:
             halves.append(name)
-            tensor = tensor.view(torch.uint16)
+            kept = tensor.view(torch.uint16)
         elif tensor.dtype == torch.float64:
-            tensor = tensor.to(torch.float32)
+            kept = tensor.to(torch.float32)
         elif name.startswith("mask.") and tensor.shape[1] > 1 and torch.equal(tensor, tensor[:, :1].expand_as(tensor)):
             groups[name] = tensor.shape[1]
-            tensor = tensor[:, :1]
-        stored[name] = tensor.contiguous()
+            kept = tensor[:, :1]
+        else:
+            kept = tensor
+        stored[name] = kept.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
     save_file(stored, beside, metadata={"stored": json.dumps({"bfloat16": halves, "kv_head_groups": groups})})
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def save_part(path: Path, tensors: Tensors) -> None:
@@ -97,4 +98,4 @@ def write_facts(directory: Path, facts: Facts, prompts: Sequence[PromptFacts]) -
     """Write `capture.json`; it comes last and marks a stack whole."""
     beside = directory / "capture.json.part"
     beside.write_text(typed.dumps({"schema": SCHEMA, "prompts": list(prompts), **vars(facts)}, sort_keys=True))
-    os.replace(beside, directory / "capture.json")
+    beside.replace(directory / "capture.json")

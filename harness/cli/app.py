@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import typer
 from rich.text import Text
 
-from harness.cli import bench, doctor, environments, matrix, mutants, nightly, options, report, run, show, soak
+from harness.cli import bench, doctor, environments, matrix, mutants, nightly, options, report, show, soak
+from harness.cli import run as one
 from harness.cli.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.text import visible
@@ -16,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run", cls=options.Checked)(run.run)
+app.command("run", cls=options.Checked)(one.run)
 app.command("report", cls=options.Checked)(report.report)
 app.command("show", cls=options.Checked)(show.show)
 app.command("doctor", cls=options.Checked)(doctor.doctor)
@@ -28,8 +31,8 @@ app.command("matrix", cls=options.Checked)(matrix.matrix)
 app.add_typer(environments.app, name="environments")
 
 
-BadCommandLine = typer.BadParameter.__mro__[1]
-"""click's UsageError; typer has a click of its own in some releases."""
+BadCommandLine = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""click's UsageError, of which it has all that is used here; typer has a click of its own in some releases."""
 
 
 def run() -> int:

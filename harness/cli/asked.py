@@ -58,12 +58,20 @@ def asked(
     own = _length(chosen, spec, image)
     beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
     if known:
-        from cases.catalogue import DECLARED as declared
+        from cases.catalogue import DECLARED
+
+        declared = DECLARED
     return Asked(chosen, spec, declared, (own, *beside) if own else ())
 
 
 def _chosen(
-    layout: str | None, case: str | None, picture: str | None, image: list[str], text: str | None, model: str, cases: str
+    layout: str | None,
+    case: str | None,
+    picture: str | None,
+    image: list[str],
+    text: str | None,
+    model: str,
+    cases: str,
 ) -> tuple[Case, list[Declared]]:
     ways = {"layout": layout, "case": case, "picture": picture, "image": " ".join(image) or None, "text": text}
     named = {name: value for name, value in ways.items() if value is not None}
@@ -85,7 +93,9 @@ def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declare
     catalogue = load(cases)
     found = catalogue.case(name)
     if model not in ("tiny", found.model):
-        raise UsageError("model", model, f"the case {name} is one of the model {found.model}; give its layout for another one")
+        raise UsageError(
+            "model", model, f"the case {name} is one of the model {found.model}; give its layout for another one"
+        )
     return found, list(catalogue.declared)
 
 

@@ -45,7 +45,9 @@ def bench(
     tokens: Annotated[list[int] | None, typer.Option(help="tokens a layout; repeatable")] = None,
     layers: Annotated[list[str] | None, typer.Option(help="layer patterns, for instance sf; repeatable")] = None,
     batch: Annotated[int | None, typer.Option(help="layouts in one engine step; by default 1")] = None,
-    step: Annotated[int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")] = None,
+    step: Annotated[
+        int | None, typer.Option(help="instead of --batch: as many layouts a step as fit into this many tokens")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="how long layouts of each length are verified")] = 10.0,
     out: Annotated[Path, typer.Option(help="the folder that bench.json is written to")] = Path("reports/bench"),
     jobs: Annotated[int, typer.Option(help="engines at the same time, for the column of that name")] = 1,
@@ -92,7 +94,9 @@ def bench(
     with claimed("out", out):
         recorder = parts.begin("out", out, command)
         with finishing(say, write):
-            with Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session:
+            with Session(
+                reference_python=reference_python, serving_python=serving_python, timeouts=timeouts
+            ) as session:
                 for one in specs:
                     for count in counts:
                         with console.working(f"{count} tokens, layers {one.layers}"):
@@ -103,13 +107,22 @@ def bench(
             for row in rows if jobs > 1 else ():
                 with console.working(f"{row['tokens']} tokens, layers {row['layers']}, {jobs} engines"):
                     one = spec.with_(layers=row["layers"])
-                    row[f"a minute, {jobs} engines"] = _together(one, setting, row, seconds, jobs, serving_python, reference_python, timeouts)
+                    row[f"a minute, {jobs} engines"] = _together(
+                        one, setting, row, seconds, jobs, serving_python, reference_python, timeouts
+                    )
                 recorder.note("row", [row])
     raise typer.Exit(3 if any("error" in row or "ERROR" in row.values() for row in rows) else 0)
 
 
 def _together(
-    spec: ModelSpec, setting: Setting, row: dict, seconds: float, jobs: int, serving_python: str, reference_python: str, timeouts: Timeouts
+    spec: ModelSpec,
+    setting: Setting,
+    row: dict,
+    seconds: float,
+    jobs: int,
+    serving_python: str,
+    reference_python: str,
+    timeouts: Timeouts,
 ) -> float | str:
     """Layouts a minute of several engines that begin at the same moment; "ERROR" if one of them failed, or what they share."""
     rates: list[float | DriverFailure] = []
@@ -124,7 +137,8 @@ def _together(
                     rates.append(rate)
     except (EOFError, ConnectionError):
         return "ERROR"
-    return "ERROR" if any(isinstance(rate, DriverFailure) for rate in rates) else round(sum(rates), 1)
+    measured = [rate for rate in rates if not isinstance(rate, DriverFailure)]
+    return "ERROR" if len(measured) < len(rates) else round(sum(measured), 1)
 
 
 def _manager() -> SyncManager:
@@ -145,14 +159,18 @@ def _show(rows: list[dict], model: str, setting: Setting, format: options.Format
         json.dump(rows, sys.stdout, indent=1)
         print()
     elif rows:
-        table = Table("tokens", *(str(row["tokens"]) for row in rows), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD)
+        table = Table(
+            "tokens", *(str(row["tokens"]) for row in rows), title=f"{model}, {setting.label}", box=box.SIMPLE_HEAD
+        )
         for name in max(rows, key=len):
             if name != "tokens":
                 table.add_row(name, *(str(row.get(name, "")) for row in rows))
         Console().print(table)
 
 
-def _stream(session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier) -> Iterator[float]:
+def _stream(
+    session, spec: ModelSpec, setting: Setting, tokens: int, batch: int, seconds: float, barrier
+) -> Iterator[float]:
     """Yield the rate; where another engine failed before all began, there is none."""
     try:
         yield stream(session, spec, setting, tokens, batch, seconds, barrier.wait)[0]

@@ -20,8 +20,8 @@ _DIGITS = 20
 class Bounds:
     """A number from ``least`` to ``most``; ``why`` says what the bounds come from."""
 
-    least: int
-    most: int
+    least: float
+    most: float
     why: str
     whole: bool = True
 
@@ -64,7 +64,9 @@ class Command(TyperCommand):
                 values = [values]
             for value in values:
                 if not value:
-                    raise UsageError(field, value, "an empty value; leave the option out, or set the variable that it is made of")
+                    raise UsageError(
+                        field, value, "an empty value; leave the option out, or set the variable that it is made of"
+                    )
                 if option.name in self.bounds:
                     self.bounds[option.name].check(field, value)
         return super().parse_args(ctx, args)

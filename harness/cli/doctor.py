@@ -42,7 +42,9 @@ def _show(found: Examined) -> None:
     for name in found.sides["serving"]:
         table.add_row(name, *(str(side[name]) for side in found.sides.values()))
     console.print(table)
-    console.print(f"serving runs on: {found.platform or 'nothing here'}; back ends: {', '.join(found.backends) or 'none'}")
+    console.print(
+        f"serving runs on: {found.platform or 'nothing here'}; back ends: {', '.join(found.backends) or 'none'}"
+    )
     for name, why in found.unavailable.items():
         console.print(f"not {name}: {why}")
     for problem in found.problems:

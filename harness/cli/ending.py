@@ -44,7 +44,7 @@ def _ended() -> int:
         return ended.code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) and error.code > BY_SIGNAL else unforeseen(error)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the exit code is 3
         return unforeseen(error)
 
 

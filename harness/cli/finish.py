@@ -39,4 +39,6 @@ def _written(write: Callable[[str], object], why: str) -> None:
         write(why)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        raise EnvironmentFailure(f"the report cannot be written:{place} {error.strerror or error}; what was found is said above") from error
+        raise EnvironmentFailure(
+            f"the report cannot be written:{place} {error.strerror or error}; what was found is said above"
+        ) from error

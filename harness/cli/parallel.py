@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,7 +26,7 @@ def in_parallel(
     serving_python: str,
     reference_python: str,
     timeouts: Timeouts = Timeouts(),
-) -> Iterator[tuple[tuple, Any]]:
+) -> Generator[tuple[tuple, Any], None, None]:
     """What ``work(session, *arguments)`` yields for each of ``arguments``, as it comes, beside those arguments; a
     DriverFailure if it ended with one or its worker died.
 
@@ -33,10 +34,14 @@ def in_parallel(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     came: SimpleQueue = SimpleQueue()
+
+    def put(each: tuple, item: Any) -> None:
+        came.put((each, item))
+
     with Workers(jobs, _session, serving_python, reference_python, timeouts) as workers:
         for each in arguments:
-            future = workers.submit(work, *each, found=lambda item, each=each: came.put((each, item)))
-            future.add_done_callback(lambda future, each=each: came.put((each, future)))
+            future = workers.submit(work, *each, found=partial(put, each))
+            future.add_done_callback(partial(put, each))
         ended = 0
         while ended < len(arguments):
             each, item = came.get()
@@ -53,5 +58,7 @@ def in_parallel(
 @contextmanager
 def _session(number: int, serving_python: str, reference_python: str, timeouts: Timeouts) -> Iterator[Session]:
     gpu = gpus.in_turn(number, serving_python)
-    with Session(serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts) as session:
+    with Session(
+        serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts
+    ) as session:
         yield session

@@ -27,12 +27,17 @@ from harness.verification.catalogue import OWN, load
 @with_setting("overlays")
 def report(
     out: Annotated[
-        Path | None, typer.Option(help="the folder that the report is written to; by default reports/latest, -part with --only or --backend")
+        Path | None,
+        typer.Option(
+            help="the folder that the report is written to; by default reports/latest, -part with --only or --backend"
+        ),
     ] = None,
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
-    of: Annotated[Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")] = None,
+    of: Annotated[
+        Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")
+    ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -62,7 +67,11 @@ def report(
     ):
         for value in values or ():
             if value not in there:
-                raise UsageError(field, value, f"what the catalogue of this machine ({platform}) has: {', '.join(dict.fromkeys(there))}")
+                raise UsageError(
+                    field,
+                    value,
+                    f"what the catalogue of this machine ({platform}) has: {', '.join(dict.fromkeys(there))}",
+                )
     chosen = [
         (case, entry.with_(overlays=setting.overlays))
         for case, entry in whole
@@ -86,9 +95,10 @@ def report(
             _write(results, extent(why), out, command, format)
         parts.end(out)
 
-    with claimed("out", out), Session(
-        reference_python=reference_python, serving_python=serving_python, timeouts=timeouts
-    ) as session:
+    with (
+        claimed("out", out),
+        Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session,
+    ):
         recorder = parts.begin("out", out, command, len(chosen))
         with finishing(say, write):
             run_all(session, chosen, catalogue.declared, recorder, results)
@@ -99,8 +109,12 @@ def _report_left(path: Path, out: Path, format: options.Format) -> int:
     """Report what a killed run left; the exit code of what is in it."""
     found = parts.left("of", path)
     extent = Extent(len(found.results), found.planned, ended="killed")
-    with claimed("out", out), finishing(
-        lambda why: _say(found.results, extent, format), lambda why: _write(found.results, extent, out, found.command, format)
+    with (
+        claimed("out", out),
+        finishing(
+            lambda why: _say(found.results, extent, format),
+            lambda why: _write(found.results, extent, out, found.command, format),
+        ),
     ):
         return max((result.verdict.exit_code for result in found.results), default=0)
 
@@ -133,8 +147,12 @@ def run_all(session, chosen, declared, recorder: parts.Recorder, results: list[C
         def done(result: CaseResult) -> None:
             results.append(result)
             recorder.append(result)
-            progress.update(task, advance=1, description=f"{result.verdict:8} {result.case} [{result.setting['label']}]")
+            progress.update(
+                task, advance=1, description=f"{result.verdict:8} {result.case} [{result.setting['label']}]"
+            )
             if not progress.console.is_terminal:
-                progress.console.print(f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})")
+                progress.console.print(
+                    f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})"
+                )
 
         verify_all(session, chosen, declared, done)

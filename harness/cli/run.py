@@ -29,10 +29,14 @@ from harness.verification.catalogue import OWN
 @with_setting()
 def run(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
-    case: Annotated[str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")] = None,
+    case: Annotated[
+        str | None, typer.Option(help="the name of a case of the catalogue, with its declared divergences")
+    ] = None,
     cases: options.CasesOption = OWN,
     picture: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT: a drawn picture through both processors")] = None,
-    image: Annotated[list[str] | None, typer.Option(help="a picture's file, through both processors; repeatable")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="a picture's file, through both processors; repeatable")
+    ] = None,
     text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
     model: Annotated[
         str,
@@ -42,7 +46,9 @@ def run(
         ),
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
-    known: Annotated[bool, typer.Option("--known", help="heed the divergences that the catalogue declares, as --case does")] = False,
+    known: Annotated[
+        bool, typer.Option("--known", help="heed the divergences that the catalogue declares, as --case does")
+    ] = False,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -82,10 +88,11 @@ def run(
         for field, folder in (("html", html), ("keep", keep)):
             if folder:
                 claims.enter_context(claimed(field, folder))
-        session = Session(reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts)
-        with session, finishing(say, write):
-            with console.working(f"{what.case.name}: starting both sides, {setting.label}"):
-                results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
+        session = Session(
+            reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts
+        )
+        with session, finishing(say, write), console.working(f"{what.case.name}: starting both sides, {setting.label}"):
+            results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
     raise typer.Exit(results[0].verdict.exit_code)
 
 

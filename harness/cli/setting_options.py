@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from types import GenericAlias
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -42,7 +43,7 @@ def with_setting(*names: str, **defaults: Any) -> Callable[[Callable], Callable]
             return command(**values, setting=Setting.of(**given))
 
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *taken.values())]
-        called.__signature__ = inspect.Signature(keyword)
+        called.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # what inspect looks for first
         called.__annotations__ = {p.name: p.annotation for p in keyword}
         return called
 
@@ -52,10 +53,16 @@ def with_setting(*names: str, **defaults: Any) -> Callable[[Callable], Callable]
 def _parameter(name: str, kind: Any, default: Any, option: Option, defaults: dict[str, Any]) -> inspect.Parameter:
     """The parameter that typer makes an option of: a repeatable one takes a list, one that is read takes text."""
     several = get_origin(kind) is tuple
-    one = str if option.read or option.write is not str else get_args(kind)[0] if several else kind
-    annotation = Annotated[list[one] | None if several else one, typer.Option(option.flag, help=option.help, callback=CALLBACKS.get(name))]
+    one: Any = str if option.read or option.write is not str else get_args(kind)[0] if several else kind
+    taken: Any = GenericAlias(list, (one,)) | None if several else one
+    annotation: Any = Annotated[taken, typer.Option(option.flag, help=option.help, callback=CALLBACKS.get(name))]
     default = defaults.get(name, None if several else default)
-    return inspect.Parameter(option.flag.removeprefix("--").replace("-", "_"), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        option.flag.removeprefix("--").replace("-", "_"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=annotation,
+    )
 
 
 def _read(value: Any, kind: Any, default: Any, option: Option) -> Any:

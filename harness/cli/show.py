@@ -37,7 +37,9 @@ def show(
         raise UsageError("layout", "none", "give a layout, or --models")
     parsed = Layout.parse(layout)
     if len(parsed) > WIDEST:
-        raise UsageError("layout", layout, f"at most {WIDEST} tokens, since each is a row and a column; this has {len(parsed)}")
+        raise UsageError(
+            "layout", layout, f"at most {WIDEST} tokens, since each is a row and a column; this has {len(parsed)}"
+        )
     for name in policy or ():
         if name not in POLICIES:
             raise UsageError("policy", name, f"one of {', '.join(POLICIES)}")
@@ -73,6 +75,8 @@ def _models() -> Table:
         heads = f"{spec.heads}/{spec.kv_heads}"
         heads += f" {spec.heads}/{spec.global_kv_heads}" if spec.global_kv_heads != spec.kv_heads else ""
         sizes = f"{spec.head_dim} {spec.global_head_dim}"
-        table.add_row(spec.name, str(spec.window), spec.layers, heads, sizes, ", ".join(n for n, on in flags.items() if on))
+        table.add_row(
+            spec.name, str(spec.window), spec.layers, heads, sizes, ", ".join(n for n, on in flags.items() if on)
+        )
     table.caption = "layers: s sliding, f full; heads: query/KV, of sliding and of full layers; head size likewise"
     return table

@@ -28,7 +28,9 @@ from harness.report.folder import claimed
 
 @with_setting("backend", "dtype")
 def soak(
-    out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path("reports/soak"),
+    out: Annotated[Path, typer.Option(help="progress and summary; a run that finds one here goes on with it")] = Path(
+        "reports/soak"
+    ),
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
@@ -85,12 +87,13 @@ def soak(
             for (name, number, first, end, *_), came in blocks:
                 if isinstance(came, DriverFailure):
                     gone = [index for index in range(first, end) if (name, number, index) not in answers]
-                    came = [unanswered(name, number, index, came) for index in gone]
-                    lost += came
+                    shown = [unanswered(name, number, index, came) for index in gone]
+                    lost += shown
                 else:
+                    shown = came
                     jsonl.append(path, ({"key": key, **answer} for answer in came))
                     answers.update((_place(answer), answer) for answer in came)
-                _progress(console, came, len(answers), layouts)
+                _progress(console, shown, len(answers), layouts)
     worst = found()
     raise typer.Exit(3 if worst["no answer"] else 1 if worst["failures"] else 0)
 

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from typing import TextIO
 
 GONE = (errno.EPIPE, errno.EIO)
 """Whoever read a pipe or a terminal has left. That is no failure of what is written."""
@@ -46,11 +47,16 @@ def _fill() -> set[int]:
     return closed
 
 
-def _outlet(number: int, before: io.TextIOWrapper | None, closed: set[int]) -> tuple[Outlet, io.TextIOWrapper]:
+def _outlet(number: int, before: TextIO | None, closed: set[int]) -> tuple[Outlet, io.TextIOWrapper]:
     raw = Outlet(number, "w", closefd=False)
     encoding = getattr(before, "encoding", None) or "utf-8"
     buffered = number == 1 and not raw.isatty()
     text = io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, "backslashreplace", newline="\n", line_buffering=not buffered, write_through=False
+        io.BufferedWriter(raw),
+        encoding,
+        "backslashreplace",
+        newline="\n",
+        line_buffering=not buffered,
+        write_through=False,
     )
     return raw, text

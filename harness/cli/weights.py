@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import typer
-from rich.table import Table
 
 from harness.campaigns.weights import Change, Survey, kept, survey
 from harness.cli import options
@@ -19,7 +18,7 @@ from harness.files import atomic, jsonl
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.report.folder import claimed
-from harness.report.terminal import TIGHT
+from harness.report.terminal import tight_table
 from harness.verification import usage
 from harness.verification.session import Session
 
@@ -70,9 +69,11 @@ def weights(
     with claimed("out", out):
         for path in (lines, whole):
             path.unlink(missing_ok=True)
-        with finishing(say, write), kept(), Session(
-            serving_python=serving_python, reference_python=reference_python, timeouts=timeouts
-        ) as session:
+        with (
+            finishing(say, write),
+            kept(),
+            Session(serving_python=serving_python, reference_python=reference_python, timeouts=timeouts) as session,
+        ):
             found.append(survey(session, spec, setting, layouts_for(spec), by, done, kinds=kinds))
     raise typer.Exit(found[0].exit_code)
 
@@ -90,7 +91,8 @@ def layouts_for(spec: ModelSpec) -> list[Layout]:
 def _print(found: Survey, console: Console, path: Path) -> None:
     tensors = [change for change in found.changes if change.kind == "tensor"]
     seen = sorted((change for change in tensors if change.seen_by), key=_ratio)
-    table = Table("tensor", "by", "noise floors", "layout", title=f"seen least of {len(seen)}, changed by {found.by:g}", **TIGHT)
+    title = f"seen least of {len(seen)}, changed by {found.by:g}"
+    table = tight_table("tensor", "by", "noise floors", "layout", title=title)
     table.columns[0].overflow = "fold"
     for change in seen[:FAINTEST]:
         table.add_row(change.name, change.seen_by, f"{_ratio(change):.3g}", change.layout)
@@ -99,8 +101,12 @@ def _print(found: Survey, console: Console, path: Path) -> None:
     hidden = [change for change in epsilons if not change.seen_by]
     say = console.print
     if epsilons:
-        say(f"epsilons times ten: {len(hidden)} of {len(epsilons)} stay within the bound, at {_span(hidden)} noise floors")
-    say(f"without a change: {_between(list(found.before.values()))} noise floors on {len(found.before)} layouts, {found.setting}")
+        say(
+            f"epsilons times ten: {len(hidden)} of {len(epsilons)} stay within the bound, at {_span(hidden)} noise floors"
+        )
+    say(
+        f"without a change: {_between(list(found.before.values()))} noise floors on {len(found.before)} layouts, {found.setting}"
+    )
     for layout in found.unfit:
         say(f"left out, since it does not pass without a change: {layout}")
     for change in found.changes:

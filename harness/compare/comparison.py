@@ -195,7 +195,11 @@ class _Both:
             yield from whole
             return
         names = list(whole)
-        cut = [name for name in diagnosis.explanations(*among, sliding=sliding, visible=self.steps.visible) if name not in names]
+        cut = [
+            name
+            for name in diagnosis.explanations(*among, sliding=sliding, visible=self.steps.visible)
+            if name not in names
+        ]
         yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: name != first)
 
     def masks_are_equal(
@@ -217,7 +221,9 @@ class _Both:
             f"every layer's mask is equal, but the logits at position {found.position_of_worst} are off by "
             f"{found.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
         )
-        coarse = {name: self.logits(f"{name}.logits") for name in PRECISIONS if f"{name}.logits" in self.reference.tensors}
+        coarse = {
+            name: self.logits(f"{name}.logits") for name in PRECISIONS if f"{name}.logits" in self.reference.tensors
+        }
         explained = next((name for name, result in coarse.items() if result.within), None)
         if not explained:
             why = "what is attended to is right, what is computed from it is not"
@@ -231,8 +237,8 @@ class _Both:
         """Why these logits are nothing to judge serving by, if they are not and what can be judged is within the bound."""
         if found.floor_share > ROUNDING:
             return (
-                f"the noise floor cannot be rounding: at the median position the reference in {self.setting.engine.dtype} is off the truth by "
-                f"{found.floor_share:.3g} of the spread of the logits themselves"
+                "the noise floor cannot be rounding: at the median position the reference in "
+                f"{self.setting.engine.dtype} is off the truth by {found.floor_share:.3g} of the spread of the logits themselves"
             )
         if found.ratio > logits.FACTOR:
             return ""
@@ -269,7 +275,10 @@ class _Both:
             for layer, difference in compared
             for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
             for group in getattr(difference, side)
-        ) and (side == "reference" or all(not layer.surplus or declared.split and self._beyond(layer) for layer, _ in compared))
+        ) and (
+            side == "reference"
+            or all(not layer.surplus or (declared.split and self._beyond(layer)) for layer, _ in compared)
+        )
 
     def _beyond(self, layer: LayerResult) -> bool:
         """All keys that a layer's rows count beside their own can be later soft tokens of their own image."""
@@ -296,7 +305,11 @@ class _Both:
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
         wrong = [pair for pair in compared if pair[0].differs]
-        alike = lambda pair: (pair[0].type, pair[0].serving_policy or "", pair[0].missing, pair[0].extra, pair[0].surplus or [])
+
+        def alike(pair: tuple[LayerResult, Difference]) -> tuple:
+            layer, _ = pair
+            return layer.type, layer.serving_policy or "", layer.missing, layer.extra, layer.surplus or []
+
         words = []
         for _, group in groupby(sorted(wrong, key=lambda pair: (*alike(pair), pair[0].index)), key=alike):
             members = list(group)
@@ -312,9 +325,15 @@ class _Both:
                     said = (kind, indices, difference, referred, meant, release)
                     words.append(diagnosis.of_the_reference(*said, served=meant in served))
                 if meant not in served or meant in referred:
-                    words.append(diagnosis.sentence(kind, indices, difference, served, self.layout, self.spec.window, self.setting))
+                    words.append(
+                        diagnosis.sentence(
+                            kind, indices, difference, served, self.layout, self.spec.window, self.setting
+                        )
+                    )
             if layer.surplus:
-                words.append(surplus.sentence(kind, indices, layer.surplus, layer.declared_ranges, self.steps, self.layout))
+                words.append(
+                    surplus.sentence(kind, indices, layer.surplus, layer.declared_ranges, self.steps, self.layout)
+                )
         return words
 
 
@@ -377,7 +396,9 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
     for layer in reference.facts.layers:
         declared = reference.declared(layer.index)
         if declared is not None and (declared != reference.masks(layer.index)).any():
-            notes.append(f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed")
+            notes.append(
+                f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed"
+            )
     cached = int((~serving.observed).sum())
     if cached:
         notes.append(f"{cached} positions came from the prefix cache and were not computed")

@@ -20,7 +20,14 @@ SPLIT = "an image is split over steps and loses its forward half; vLLM #23969, #
 
 
 def explanations(
-    mask: np.ndarray, layout: Layout, window: int, rows: np.ndarray, backend: str, *, sliding: bool, first: str | None = None,
+    mask: np.ndarray,
+    layout: Layout,
+    window: int,
+    rows: np.ndarray,
+    backend: str,
+    *,
+    sliding: bool,
+    first: str | None = None,
     visible: np.ndarray | None = None,
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
@@ -44,7 +51,14 @@ def _layers(kind: str, layers: list[int]) -> str:
 
 
 def of_the_reference(
-    kind: str, layers: list[int], difference: Difference, names: list[str], intended: str, transformers: str, *, served: bool
+    kind: str,
+    layers: list[int],
+    difference: Difference,
+    names: list[str],
+    intended: str,
+    transformers: str,
+    *,
+    served: bool,
 ) -> str:
     """One sentence on a reference whose layers do not follow the policy that is ``intended``, with what is known of this
     release of ``transformers``; ``names`` are the policies that explain its mask. ``served``: serving follows the intended one."""
@@ -52,11 +66,18 @@ def of_the_reference(
     missing, extra = difference.counts
     other = f"serving applies the intended `{intended}`" if served else f"the intended policy is `{intended}`"
     known = next((text for name in names for text in [followed.known(transformers, kind, name)] if text), "")
-    return f"{_layers(kind, layers)}: the reference {follows}, {other} (serving: {missing} pairs missing, {extra} extra){known and '; '}{known}"
+    counts = f"serving: {missing} pairs missing, {extra} extra"
+    return f"{_layers(kind, layers)}: the reference {follows}, {other} ({counts}){known and '; '}{known}"
 
 
 def sentence(
-    kind: str, layers: list[int], difference: Difference, names: list[str], layout: Layout, window: int, setting: Setting
+    kind: str,
+    layers: list[int],
+    difference: Difference,
+    names: list[str],
+    layout: Layout,
+    window: int,
+    setting: Setting,
 ) -> str:
     """One sentence on the layers of one type that differ in the same way; ``names`` are the policies that explain them."""
     where = _layers(kind, layers)

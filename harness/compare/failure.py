@@ -16,7 +16,9 @@ def text(result: CaseResult) -> str:
     lines = [f"{result.verdict}: {result.diagnosis}", f"layout: {result.layout}"]
     wrong = next((layer for layer in result.layers if layer.differs), None)
     if wrong and len(result.tokens) <= WIDEST:
-        lines += [f"layer {wrong.index} ({wrong.type}), rows are queries: # both, . neither, - only reference, + only serving"]
+        lines += [
+            f"layer {wrong.index} ({wrong.type}), rows are queries: # both, . neither, - only reference, + only serving"
+        ]
         lines += [mask_text(wrong, [token["kind"] for token in result.tokens])]
     if result.error:
         lines.append(result.error.log)

@@ -31,16 +31,23 @@ class Head:
         if asked - done:
             words.append(f"after the model serving does not suppress {_tokens(asked - done)}, which {source} asks for")
         if changed:
-            words.append(f"after the model serving changes the logits of {_tokens(changed)}, which the reference does not")
+            words.append(
+                f"after the model serving changes the logits of {_tokens(changed)}, which the reference does not"
+            )
         return words
 
     @property
     def notes(self) -> list[str]:
         """What is done by both, and what was not compared."""
         common, others = set(self._asked.suppressed) & set(self._done.suppressed), self._asked.others
-        words = [f"after the model both sides suppress {_tokens(common)} (suppress_tokens of generation_config.json)"] if common else []
+        words = (
+            [f"after the model both sides suppress {_tokens(common)} (suppress_tokens of generation_config.json)"]
+            if common
+            else []
+        )
         if others:
-            words.append(f"generation_config.json also sets {', '.join(others)}, which was not compared: it is applied while tokens are generated")
+            why = "which was not compared: it is applied while tokens are generated"
+            words.append(f"generation_config.json also sets {', '.join(others)}, {why}")
         return words
 
     @property
@@ -50,7 +57,11 @@ class Head:
         if theirs is None or ours is None:
             return []
         values = [(said, getattr(ours, name), getattr(theirs, name)) for name, said in SETTINGS.items()]
-        return [f"the {said} of serving's logits is {one}, the reference's {other}" for said, one, other in values if one != other]
+        return [
+            f"the {said} of serving's logits is {one}, the reference's {other}"
+            for said, one, other in values
+            if one != other
+        ]
 
     @property
     def _asked(self) -> AfterModel:

@@ -56,7 +56,7 @@ class Declared:
             and (not self.runners or setting.engine.runner in self.runners)
             and (not self.dtypes or setting.engine.dtype in self.dtypes)
             and not set(self.mended_by) & set(setting.overlays)
-            and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
+            and SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)
         )
 
     def to_dict(self) -> dict[str, str]:

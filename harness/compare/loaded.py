@@ -34,11 +34,15 @@ class Weights:
         """What makes it a divergence."""
         if not self.other:
             return []
-        return [f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {listed(self.other)}"]
+        return [
+            f"serving holds other weights than the checkpoint in {len(self.other)} of {self.compared} tensors: {listed(self.other)}"
+        ]
 
     @property
     def notes(self) -> list[str]:
-        form = [f"serving stores {len(self.form)} tensors in another form, which were not compared: {listed(self.form)}"]
+        form = [
+            f"serving stores {len(self.form)} tensors in another form, which were not compared: {listed(self.form)}"
+        ]
         lost = [f"{len(self.lost)} tensors were not found in serving's model and not compared: {listed(self.lost)}"]
         return form * bool(self.form) + lost * bool(self.lost)
 

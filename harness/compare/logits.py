@@ -12,7 +12,7 @@ FACTOR = 4.0
 """How many times the reference's own error serving may have.
 
 FlashAttention's tests allow 2 to 3 times the error of the low-precision reference, for one attention
-call (`tests/test_flash_attn.py`). Here whole models are compared, whose other layers differ in
+call (`flash-attention/tests/test_flash_attn.py`). Here whole models are compared, whose other layers differ in
 order of summation too, and the largest of thousands of errors is taken on both sides; README.md
 says what ratio was measured.
 """
@@ -41,7 +41,10 @@ def compare(
     infinite. Neither is ``within``."""
     at = np.asarray(positions)
     sides = {"reference": [truth, references[0], *([] if routed is None else [routed])], "serving": [serving]}
-    lost = {side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0) for side, every in sides.items()}
+    lost = {
+        side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0)
+        for side, every in sides.items()
+    }
     not_finite = {
         "both": lost["reference"] & lost["serving"],
         "reference": lost["reference"] & ~lost["serving"],

@@ -71,7 +71,11 @@ class Difference:
         query, key = map(int, np.argwhere(self.missing | self.extra)[0])
         kind = "missing" if self.missing[query, key] else "extra"
         names = [token.name for token in layout.tokens]
-        who = "the reference attends, serving does not" if kind == "missing" else "serving attends, the reference does not"
+        who = (
+            "the reference attends, serving does not"
+            if kind == "missing"
+            else "serving attends, the reference does not"
+        )
         text = f"query {query} = {names[query]}, key {key} = {names[key]}: {who}"
         return {"query": query, "key": key, "kind": kind, "kv_head_group": self.group, "text": text}
 

@@ -28,7 +28,9 @@ def pictures_differ(reference: Pictures, serving: Pictures) -> str | None:
         return None
     if len(reference) != len(serving):
         return f"the two processors made {len(reference)} pictures in the reference and {len(serving)} in serving"
-    wrong = [number for number, (one, other) in enumerate(zip(reference, serving, strict=True), start=1) if one != other]
+    wrong = [
+        number for number, (one, other) in enumerate(zip(reference, serving, strict=True), start=1) if one != other
+    ]
     one, other = reference[wrong[0] - 1], serving[wrong[0] - 1]
     also = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return f"the two processors made different pixels of picture {wrong[0]}{also}: {_how(one, other)}"

@@ -44,7 +44,8 @@ class LayerResult:
     attention output before o_proj and the hidden state after the layer. ``masks`` has "reference"
     and "serving" (`encode_mask`; the first KV head group that differs, else group 0).
     ``surplus`` has, where the rows of serving count keys beside those that they attend, runs of queries [first, last, how many
-    keys] (of the KV head group that has most of it). ``declared_ranges`` are the image ranges that this layer's own metadata carried in serving.
+    keys] (of the KV head group that has most of it). ``declared_ranges`` are the image ranges that this layer's own metadata
+    carried in serving.
     """
 
     index: int

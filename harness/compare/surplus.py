@@ -78,7 +78,9 @@ class Steps:
         return bool((counted <= later).all())
 
 
-def sentence(kind: str, layers: list[int], counted: Runs, ranges: list[list[int]] | None, steps: Steps, layout: Layout) -> str:
+def sentence(
+    kind: str, layers: list[int], counted: Runs, ranges: list[list[int]] | None, steps: Steps, layout: Layout
+) -> str:
     """What layers of one type count beside the keys that they attend, and where it can come from."""
     where = f"{kind} layers {', '.join(map(str, layers))}" if len(layers) > 1 else f"{kind} layer {layers[0]}"
     queries = sum(last - first + 1 for first, last, _ in counted)
@@ -88,7 +90,8 @@ def sentence(kind: str, layers: list[int], counted: Runs, ranges: list[list[int]
     at += f" and {len(counted) - 4} runs more" if len(counted) > 4 else ""
     said = (
         f"{where}: {queries} {'queries count' if queries > 1 else 'query counts'} ({at}) {many} "
-        f"{'key' if numbers == [1] else 'keys'} more than {'they attend' if queries > 1 else 'it attends'}: the weights are 1/(|A| + {many})"
+        f"{'key' if numbers == [1] else 'keys'} more than {'they attend' if queries > 1 else 'it attends'}: "
+        f"the weights are 1/(|A| + {many})"
     )
     return f"{said}, {_explained(counted, ranges, steps, layout)}"
 
@@ -100,7 +103,7 @@ def _explained(counted: Runs, ranges: list[list[int]] | None, steps: Steps, layo
     if reaching and more <= reaching[1] - end:
         beyond = f"{end + 1} to {end + more}" if more > 1 else f"{end + 1}"
         return (
-            f"of keys that do not exist yet: in step {steps.number(first)} the metadata's range {reaching[0]} to {reaching[1]} reaches "
-            f"beyond the last computed position {end}, to {beyond}, where nothing of this request is written; vLLM #52306"
+            f"of keys that do not exist yet: in step {steps.number(first)} the metadata's range {reaching[0]} to {reaching[1]} "
+            f"reaches beyond the last computed position {end}, to {beyond}, where nothing of this request is written; vLLM #52306"
         )
     return "of keys whose values add nothing, and no range of the metadata reaches beyond the step"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 
 class Verdict(StrEnum):
@@ -14,10 +15,10 @@ class Verdict(StrEnum):
     exit_code: int
     style: str
 
-    def __new__(cls, name: str, meaning: str, exit_code: int, style: str) -> Verdict:
+    def __new__(cls, name: str, *facts: Any) -> Verdict:
         member = str.__new__(cls, name)
         member._value_ = name
-        member.meaning, member.exit_code, member.style = meaning, exit_code, style
+        member.meaning, member.exit_code, member.style = facts
         return member
 
     DIVERGED = "DIVERGED", "the two sides differ and no declaration covers it", 1, "bold red"

@@ -23,7 +23,10 @@ def of(tensor: torch.Tensor, dtype: torch.dtype, starts: Sequence[int] = ()) -> 
     (0 in each dimension if none are given)."""
     tensor = tensor.detach().reshape(tensor.shape or (1,))
     starts = starts or [0] * tensor.ndim
-    factors = [_factors(dim, start, size, tensor.device) for dim, (start, size) in enumerate(zip(starts, tensor.shape, strict=True))]
+    factors = [
+        _factors(dim, start, size, tensor.device)
+        for dim, (start, size) in enumerate(zip(starts, tensor.shape, strict=True))
+    ]
     total = torch.zeros((), dtype=torch.int64, device=tensor.device)
     if not tensor.numel():
         return 0

@@ -130,7 +130,8 @@ class RunReference(Request[Captured]):
 @dataclass(frozen=True)
 class LoadEngine(Request[Done]):
     """Start an engine for ``checkpoint``: ``arguments`` are the engine's own, ``backend`` and ``runner`` are the
-    attention back end and the model runner that were asked for, ``platform`` is what it runs on (cpu or cuda). Without ``observe`` it can never be observed."""
+    attention back end and the model runner that were asked for, ``platform`` is what it runs on (cpu or cuda). Without
+    ``observe`` it can never be observed."""
 
     checkpoint: str
     backend: str
@@ -184,9 +185,9 @@ class ChangeTensor(Request[Done]):
 
 @dataclass(frozen=True)
 class RunEngine(Request[Captured]):
-    """Serve ``prompts`` in one batch, with ``mates`` added before them and others ``after`` them, and capture them into stacks below ``out``, as
-    `RunReference` says. No prompt that is observed while this engine runs has more than ``longest`` tokens, where that is
-    given."""
+    """Serve ``prompts`` in one batch, with ``mates`` added before them and others ``after`` them, and capture them into stacks
+    below ``out``, as `RunReference` says. No prompt that is observed while this engine runs has more than ``longest`` tokens,
+    where that is given."""
 
     prompts: tuple[Prompt, ...]
     out: Path

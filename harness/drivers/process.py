@@ -12,10 +12,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import harness
 from harness.drivers import safe_path
 from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
 from harness.errors import DriverFailure, FailureKind, UsageError
@@ -23,7 +23,8 @@ from harness.files import typed
 from harness.files.atomic import not_following
 from harness.text import cut, uncoloured
 
-ROOT = Path(harness.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+"""The folder that has the package `harness`."""
 SITE = ROOT / "harness" / "drivers" / "site"
 LOG_LINES, LOG_WIDTH, LOG_BYTES = 80, 2000, 1 << 20
 """How much of the end of a log is shown: lines, characters of each, and bytes that are read to find them."""
@@ -66,10 +67,21 @@ class Driver:
         temporary = {"TMPDIR": str(scratch)} if scratch and len(os.fsencode(scratch)) <= SOCKET_PATH else {}
         safe = safe_path.environment([str(SITE), str(ROOT)])
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **temporary, **(environment or {}), **safe}
-        bound = str(int(threading.current_thread() is threading.main_thread()))  # another thread may end before its drivers
+        bound = str(
+            int(threading.current_thread() is threading.main_thread())
+        )  # another thread may end before its drivers
         with open(log, "ab", opener=not_following) as stream:
             self.process = subprocess.Popen(
-                [python, "-m", "harness.drivers.supervise", str(os.getpid()), bound, module, str(request_read), str(answer_write)],
+                [
+                    python,
+                    "-m",
+                    "harness.drivers.supervise",
+                    str(os.getpid()),
+                    bound,
+                    module,
+                    str(request_read),
+                    str(answer_write),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -170,10 +182,8 @@ class Driver:
         if self._requests is not None:
             os.close(self._requests)
             self._requests = None
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         if self._answers is not None:
             os.close(self._answers)
@@ -182,10 +192,8 @@ class Driver:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def log(self) -> str:

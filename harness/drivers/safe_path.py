@@ -11,7 +11,11 @@ from collections.abc import Iterable
 def keep(*first: str) -> None:
     """Take the working directory off this process's path, and let no child put it back; ``first`` comes first on theirs."""
     meant = {*map(os.path.realpath, _absolute()), os.path.realpath(_own())}
-    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and (not _is_here(entry) or os.path.realpath(entry) in meant)]
+    sys.path[:] = [
+        entry
+        for entry in sys.path
+        if os.path.isabs(entry) and (not _is_here(entry) or os.path.realpath(entry) in meant)
+    ]
     os.environ.update(environment(first))
 
 

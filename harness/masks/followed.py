@@ -29,7 +29,12 @@ class Followed:
 
 
 TRANSFORMERS = (
-    Followed("sliding", "unclamped", ">=5.5,<5.13", "known of transformers from 5.5.0, the first with Gemma 4, until 5.13.0 (PR #46850)"),
+    Followed(
+        "sliding",
+        "unclamped",
+        ">=5.5,<5.13",
+        "known of transformers from 5.5.0, the first with Gemma 4, until 5.13.0 (PR #46850)",
+    ),
     Followed("full", "everywhere", ">=5.9,<5.13", "known of transformers from 5.9.0 until 5.13.0 (PR #46850)"),
 )
 
@@ -40,7 +45,8 @@ def known(release: str, kind: str, policy: str) -> str:
         (
             one.sentence
             for one in TRANSFORMERS
-            if (one.kind, one.policy) == (kind, policy) and SpecifierSet(one.releases).contains(release, prereleases=True)
+            if (one.kind, one.policy) == (kind, policy)
+            and SpecifierSet(one.releases).contains(release, prereleases=True)
         ),
         "",
     )

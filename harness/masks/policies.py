@@ -169,7 +169,13 @@ POLICIES = {
 
 
 def explanations(
-    mask: np.ndarray, spans: Spans, window: int, names: Iterable[str], *, sliding: bool, rows: np.ndarray | slice = slice(None),
+    mask: np.ndarray,
+    spans: Spans,
+    window: int,
+    names: Iterable[str],
+    *,
+    sliding: bool,
+    rows: np.ndarray | slice = slice(None),
     visible: np.ndarray | None = None,
 ) -> Iterator[str]:
     """Those of ``names``, in order, whose policy gives exactly this (tokens, tokens) mask in ``rows``; of ``visible`` pairs

@@ -87,7 +87,8 @@ class Recovered:
         if unexplained.any():
             where = tuple(int(index) for index in unexplained.nonzero()[0])
             raise ProbeError(
-                f"the weights of {int(unexplained.any(-1).sum())} rows are not 1/|A|; the first is row {where[-2]}, head {where[-1]}: "
+                f"the weights of {int(unexplained.any(-1).sum())} rows are not 1/|A|; "
+                f"the first is row {where[-2]}, head {where[-1]}: "
                 f"{int(self.count[where])} keys with weights from {float(self.least[where]):.5g} to {float(self.most[where]):.5g}"
             )
         if self.apart.any():
@@ -97,7 +98,9 @@ class Recovered:
             return None
         more = torch.where(wrong, more, 0)
         if self._scaled(more):
-            raise ProbeError(f"the weights of all {int((self.count > 0).any(-1).sum())} rows are the same share of 1/|A|: values are scaled")
+            raise ProbeError(
+                f"the weights of all {int((self.count > 0).any(-1).sum())} rows are the same share of 1/|A|: values are scaled"
+            )
         return self._by_group(more)
 
     def _more(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,6 +155,7 @@ class Decoder:
 
     def recovered(self, kv_heads: int) -> Recovered:
         """The mask over all keys that the passes covered, one for the query heads of each of ``kv_heads`` groups."""
+        assert self._seen is not None, "at least one pass is taken before"
         mask = torch.cat(self._bits, dim=-1)
         *rest, heads, size = mask.shape
         grouped = mask.view(*rest, kv_heads, heads // kv_heads, size)

@@ -20,7 +20,9 @@ from functools import cached_property
 
 from harness.errors import UsageError
 
-FORMS = "segments are t3 (text), i5 (image), I5 (image without boi/eoi), v2x7 (video), a6 (audio), each count at least 1"
+FORMS = (
+    "segments are t3 (text), i5 (image), I5 (image without boi/eoi), v2x7 (video), a6 (audio), each count at least 1"
+)
 LONGEST = 1 << 20
 """Tokens of the longest layout, four times the context of the largest Gemma 4."""
 _SEGMENT = re.compile(r"(?:([tiIa])([1-9][0-9]*)|v([1-9][0-9]*)x([1-9][0-9]*))\Z")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from harness.errors import UsageError
 
 BUILD = 5
 """Counts the changes to `harness.families.gemma4.build` and `harness.families.gemma4.draw` that change what they write."""
 
-LAYER_TYPES = {"s": "sliding_attention", "f": "full_attention"}
+LayerType = Literal["sliding_attention", "full_attention"]
+LAYER_TYPES: dict[str, LayerType] = {"s": "sliding_attention", "f": "full_attention"}
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,18 @@ class ModelSpec:
             raise UsageError("vocab", self.vocab, "at least 64: the special tokens take the first 32")
 
     @property
-    def layer_types(self) -> list[str]:
+    def layer_types(self) -> list[LayerType]:
         return [LAYER_TYPES[letter] for letter in self.layers]
 
-    def with_(self, **changes: object) -> ModelSpec:
+    def with_(self, **changes: Any) -> ModelSpec:
         """A changed copy.
 
         Raises:
             UsageError: a value is not allowed, or this is a checkpoint that exists already.
         """
         if self.source:
-            raise UsageError(", ".join(changes), *map(str, changes.values()), f"nothing of the checkpoint {self.name} can be changed")
+            values = ", ".join(map(str, changes.values()))
+            raise UsageError(", ".join(changes), values, f"nothing of the checkpoint {self.name} can be changed")
         return replace(self, **changes)
 
     @property

@@ -24,8 +24,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its ``images`` stand for all of them where real
-    pictures go through both processors."""
+    """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its
+    ``images`` stand for all of them where real pictures go through both processors."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...]

@@ -30,9 +30,16 @@ def write_report(results: list[CaseResult], directory: Path, command: str, exten
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     index = write_html(results, directory / "index.html", title=TITLE, generated=generated, command=command, part=part)
     atomic.write_text(directory / "results.csv", spreadsheet(of_part(overview(results), part)))
-    atomic.write_text(directory / "summary.md", markdown.summary(results, command=command, generated=generated, part=part))
+    atomic.write_text(
+        directory / "summary.md", markdown.summary(results, command=command, generated=generated, part=part)
+    )
     write_junit(results, directory / "junit.xml", extent)
-    document = {"schema": SCHEMA, "command": command, "generated": generated, "part": extent.to_dict() if extent and part else None}
+    document = {
+        "schema": SCHEMA,
+        "command": command,
+        "generated": generated,
+        "part": extent.to_dict() if extent and part else None,
+    }
     document["seconds"] = {"report": round(time.perf_counter() - start, 3)}
     document["results"] = [result.to_dict() for result in results]
     atomic.write_text(directory / "results.json", json.dumps(strict(document), allow_nan=False, indent=1) + "\n")

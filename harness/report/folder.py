@@ -57,7 +57,9 @@ def _locked(field: str, path: Path) -> int:
         except BlockingIOError:
             owner = os.read(lock, 32).decode() or "another one"
             os.close(lock)
-            raise UsageError(field, str(path), f"a folder that no other command writes to (process {owner} does)") from None
+            raise UsageError(
+                field, str(path), f"a folder that no other command writes to (process {owner} does)"
+            ) from None
         try:
             if os.path.samestat(os.fstat(lock), os.lstat(path / LOCK)):
                 os.ftruncate(lock, 0)

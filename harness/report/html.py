@@ -28,7 +28,9 @@ _FACETS = ("model", *SETTING_COLUMNS)
 _NO_DIFFERENCE = "no layer"
 
 
-def write_html(results: list[CaseResult], path: Path, *, title: str, generated: str, command: str, part: str = "") -> Path:
+def write_html(
+    results: list[CaseResult], path: Path, *, title: str, generated: str, command: str, part: str = ""
+) -> Path:
     """Write the page: counts, the overview table with filters, and one section for each result, the gravest first. It says
     at its head of what ``part`` it is."""
     return atomic.write_text(path, render(results, title=title, generated=generated, command=command, part=part))
@@ -62,7 +64,11 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
 def templates() -> Environment:
     """Pages' templates, in which every value is escaped."""
     return Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

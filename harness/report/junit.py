@@ -36,7 +36,7 @@ def write_junit(results: list[CaseResult], path: Path, extent: Extent | None = N
         ET.SubElement(properties, "property", {"name": "part", "value": plain(extent.sentence)})
     for result in results:
         suite.append(_testcase(result))
-    if ended:
+    if extent and extent.ended:
         case = ET.SubElement(suite, "testcase", {"classname": "the run", "name": "is complete", "time": "0.000"})
         ET.SubElement(case, "error", {"type": "PART", "message": plain(ended)})
     ET.indent(root)
@@ -63,5 +63,7 @@ def _testcase(result: CaseResult) -> ET.Element:
         ET.SubElement(case, "system-err").text = plain(uncoloured(error.log)) if error else ""
     elif result.verdict is Verdict.KNOWN:
         link = facts.get("link")
-        ET.SubElement(case, "system-out").text = plain(f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis)
+        ET.SubElement(case, "system-out").text = plain(
+            f"declared divergence: {link}\n{result.diagnosis}" if link else result.diagnosis
+        )
     return case

@@ -17,7 +17,8 @@ ROWS = 100
 
 
 def summary(results: list[CaseResult], *, command: str, generated: str, part: str = "") -> str:
-    """Of what ``part`` it is, counts per verdict, a row for each result that is not PASS, and the commands that reproduce failures."""
+    """Of what ``part`` it is, counts per verdict, a row for each result that is not PASS, and the commands that reproduce
+    failures."""
     found = {verdict: count for verdict, count in counts(results).items() if count}
     noted = [result for result in gravest_first(results) if result.verdict is not Verdict.PASS]
     lines = ["# Reference versus serving", ""]

@@ -28,8 +28,11 @@ def key_of(plan: Plan, spec: ModelSpec) -> str:
 
 def latest(results: Sequence[CaseResult]) -> list[CaseResult]:
     """The last result of each cell and layout."""
-    place = lambda result: (result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout)
-    return list({place(result): result for result in results}.values())
+    return list({_place(result): result for result in results}.values())
+
+
+def _place(result: CaseResult) -> tuple[str, str, str, str]:
+    return result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout
 
 
 def whole_units(results: Sequence[CaseResult], plan: Plan) -> list[tuple[str, str]]:
@@ -37,7 +40,9 @@ def whole_units(results: Sequence[CaseResult], plan: Plan) -> list[tuple[str, st
     answered: dict[tuple[str, str], set] = {}
     for result in results:
         if result.error is None:
-            answered.setdefault((result.extra["serving"], result.setting["label"]), set()).add((result.extra["reference"], result.layout))
+            answered.setdefault((result.extra["serving"], result.setting["label"]), set()).add(
+                (result.extra["reference"], result.layout)
+            )
     wanted = {(reference, layout) for reference in plan.references for layout in plan.layouts}
     return [unit for unit, found in answered.items() if wanted <= found]
 
@@ -62,7 +67,9 @@ def document(table: Table, plan: Plan) -> dict:
 
 def terminal(table: Table) -> rich.table.Table:
     """For people."""
-    shown = rich.table.Table("serving", "setting", "policies", *(f"{column}\n{table.referred(column)}" for column in table.columns))
+    shown = rich.table.Table(
+        "serving", "setting", "policies", *(f"{column}\n{table.referred(column)}" for column in table.columns)
+    )
     for row in table.rows:
         verdicts = [table.verdict(row, column) for column in table.columns]
         coloured = [Text(text, COLOURS.get(text.split(" ")[0], "")) for text in verdicts]
@@ -72,7 +79,10 @@ def terminal(table: Table) -> rich.table.Table:
 
 def html(found: dict, *, generated: str, command: str, part: str) -> str:
     """A `document` as a page, which opens into the cases of the report beside it."""
-    place = lambda serving, reference, setting: anchor(f"{serving} with {reference}", setting)
+
+    def place(serving: str, reference: str, setting: str) -> str:
+        return anchor(f"{serving} with {reference}", setting)
+
     page = templates().get_template("matrix.html.j2")
     return page.render(found=found, generated=generated, command=command, part=part, anchor=place)
 
@@ -90,7 +100,13 @@ def csv(table: Table) -> str:
 
 def markdown(found: dict) -> str:
     """The table of a `document`."""
-    head = ["serving", "setting", "runner", "policies", *(f"{one['release']}: {one['policies']}" for one in found["references"])]
+    head = [
+        "serving",
+        "setting",
+        "runner",
+        "policies",
+        *(f"{one['release']}: {one['policies']}" for one in found["references"]),
+    ]
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in found["rows"]:
         cells = [row["serving"], row["setting"], row["runner"] or "none", row["policies"], *row["verdicts"].values()]

@@ -15,7 +15,8 @@ from harness.report.markdown import fence_for
 from harness.text import plain
 
 NOTES = {
-    "properties": "Its report shows what these tests keep; the bugs of `cases/history` differ there because they are laid over on purpose.",
+    "properties": "Its report shows what these tests keep; the bugs of `cases/history` differ there because they are laid "
+    "over on purpose.",
     "catalogue": "Its report shows each case under each setting.",
     "mutants": "Its report shows the layouts that caught them, which differ because the faults are planted.",
 }

@@ -142,7 +142,7 @@ def _no_formula(cell: Any) -> Any:
 
 
 def _word(value: Any) -> str:
-    if value is None or value == () or value == []:
+    if value is None or value in ((), []):
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"

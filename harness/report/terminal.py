@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +18,19 @@ from harness.report.text import number
 from harness.text import plain, uncoloured
 
 LOG_LINES = 20
-TIGHT = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
-"""How tables are drawn: one blank between columns, so that 80 of them hold the most."""
+
+
+def tight_table(*headings: str, title: str | None = None, caption: Text | None = None) -> Table:
+    """A table with one blank between columns, so that 80 of them hold the most."""
+    return Table(
+        *headings,
+        title=title,
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
 
 
 def summary_table(results: list[CaseResult], part: str = "") -> Table:
@@ -27,7 +38,7 @@ def summary_table(results: list[CaseResult], part: str = "") -> Table:
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts(results).items() if count)
     caption = Text(found or "no cases were run")
     caption.append(f"\nthis is a part: {part}" if part else "", style=Verdict.ERROR.style)
-    table = Table(caption=caption, caption_justify="left", **TIGHT)
+    table = tight_table(caption=caption)
     table.add_column("verdict", no_wrap=True)
     for heading in ("case", "setting", "layers"):
         table.add_column(heading, overflow="fold")
@@ -78,9 +89,12 @@ def _sentences(result: CaseResult) -> Iterable[str]:
 
 
 def _layers(result: CaseResult) -> Table:
-    table = Table(**TIGHT)
-    for heading, justify in (("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
-                             ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right")):  # fmt: skip
+    table = tight_table()
+    columns: tuple[tuple[str, JustifyMethod], ...] = (
+        ("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
+        ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right"),
+    )  # fmt: skip
+    for heading, justify in columns:
         table.add_column(heading, justify=justify, overflow="fold")
     for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):
         distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
@@ -96,5 +110,5 @@ def _logits(logits: LogitsResult) -> Text:
         f"logits  max abs difference {number(logits.max_abs_diff)} at position {logits.position_of_max}, "
         f"{words} the bound: at worst {number(logits.ratio)} times the noise floor, {FACTOR:g} allowed; "
         f"KL max {number(logits.kl_max)}; top-1 agreement {logits.top1_agreement:.1%}",
-        style=None if logits.within else "bold red",
+        style="" if logits.within else "bold red",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 from harness.compare.setting import Setting
 from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MODALITIES, MOST_SEATS, value
@@ -22,7 +23,7 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
     """
     if not setting.engine.arguments:
         return
-    values = {}
+    values: dict[str, Any] = {}
     for name, text in setting.engine.arguments:
         given = f"{name}={text}"
         argument = release.arguments.get(name)
@@ -56,14 +57,25 @@ def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int
     length = values.get("max_model_len", spec.max_length)
     most = spec.max_length if spec.max_length < LONGEST else 16 * LONGEST
     if not tokens < length <= most:
-        raise UsageError(FIELD, f"max_model_len={length}", f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's")
+        raise UsageError(
+            FIELD,
+            f"max_model_len={length}",
+            f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's",
+        )
     step = setting.engine.engine_arguments(spec, setting.scenario, "cpu")["max_num_batched_tokens"]
     seats = values.get("max_num_seqs", 1)
     if seats > min(step, MOST_SEATS):
-        raise UsageError(FIELD, f"max_num_seqs={seats}", f"1 to {min(step, MOST_SEATS)}: a step of {step} tokens has one for each sequence")
+        raise UsageError(
+            FIELD,
+            f"max_num_seqs={seats}",
+            f"1 to {min(step, MOST_SEATS)}: a step of {step} tokens has one for each sequence",
+        )
     if values.get("enable_chunked_prefill") is False and step < length:
-        raise UsageError(FIELD, "enable_chunked_prefill=false", f"needs --chunk of at least the {length} tokens of max_model_len")
+        raise UsageError(
+            FIELD, "enable_chunked_prefill=false", f"needs --chunk of at least the {length} tokens of max_model_len"
+        )
     threshold = values.get("long_prefill_token_threshold", 0)
     if threshold > length:
-        raise UsageError(FIELD, f"long_prefill_token_threshold={threshold}", f"0 to {length}, the tokens of max_model_len")
-
+        raise UsageError(
+            FIELD, f"long_prefill_token_threshold={threshold}", f"0 to {length}, the tokens of max_model_len"
+        )

@@ -78,7 +78,8 @@ class Engines:
         arguments = options.engine_arguments(spec, setting.scenario, platform)
         try:
             driver.ask(
-                LoadEngine(checkpoint, options.backend, options.runner, platform, arguments, setting.overlays), timeout=self._timeouts.start
+                LoadEngine(checkpoint, options.backend, options.runner, platform, arguments, setting.overlays),
+                timeout=self._timeouts.start,
             )
         except BaseException:
             driver.close()

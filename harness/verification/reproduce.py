@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
@@ -13,13 +13,24 @@ from harness.drivers.timeouts import Timeouts
 from harness.prompts.case import Case
 from harness.prompts.model_spec import ModelSpec
 
-if TYPE_CHECKING:
-    from harness.verification.session import Session
-
 TIMES = (("--timeout", "case"), ("--start-timeout", "start"))
 
 
-def command(case: Case, setting: Setting, spec: ModelSpec, session: Session | None = None, declared: Iterable[Declared] = ()) -> str:
+class Sides(Protocol):
+    """What a command says of the session that it is run in."""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The options that name what runs, but for this interpreter."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long the drivers have."""
+
+
+def command(
+    case: Case, setting: Setting, spec: ModelSpec, session: Sides | None = None, declared: Iterable[Declared] = ()
+) -> str:
     """One line for a POSIX shell that knows ``$'...'`` (bash, zsh, ksh). What ``session`` runs is named where it is not what
     would be taken anyway; where something was ``declared`` the command knows the catalogue's declarations."""
     words = ["harness", "run", *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
@@ -56,7 +67,7 @@ def _model(case: Case, spec: ModelSpec) -> list[str]:
     return words + (["--seed", str(case.seed)] if case.seed else [])
 
 
-def _times(session: Session) -> list[str]:
+def _times(session: Sides) -> list[str]:
     default = Timeouts()
     given = ((option, getattr(session.timeouts, name), getattr(default, name)) for option, name in TIMES)
     return [word for option, seconds, usual in given if seconds != usual for word in (option, f"{seconds:g}")]

@@ -165,8 +165,14 @@ class Session:
         return self.engines.ready(self.checkpoint(spec), spec, setting)
 
     def observe(
-        self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], mates: Sequence[Prompt] = (),
-        after: Sequence[Prompt] = (), *, about: str = "",
+        self,
+        spec: ModelSpec,
+        setting: Setting,
+        prompts: Sequence[Prompt],
+        mates: Sequence[Prompt] = (),
+        after: Sequence[Prompt] = (),
+        *,
+        about: str = "",
     ) -> list[Pair]:
         """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` added before them and
         others ``after`` them. A failure says that it was ``about`` this case.
@@ -204,7 +210,12 @@ class Session:
         known = self.captures.known(keys) if remember else {}
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
         asked = RunReference(
-            model, tuple(new.values()), self.captures.directory("reference"), layers, positions, samples=2 if remember else 1
+            model,
+            tuple(new.values()),
+            self.captures.directory("reference"),
+            layers,
+            positions,
+            samples=2 if remember else 1,
         )
         served = RunEngine(
             tuple(prompts),

@@ -58,19 +58,34 @@ def examine(serving_python: str, reference_python: str) -> Examined:
         platform = None
         problems.append(Problem(str(error), "make setup"))
     if not sides["reference"]["transformers"]:
-        problems.append(Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup"))
+        problems.append(
+            Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup")
+        )
     able = {"serving": platform is not None, "reference": bool(sides["reference"]["transformers"])}
     unavailable: dict[str, str] = {}
     for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
-            unavailable |= {name: "vllm cannot be imported" for name in attention_backends.on(platform)} if side == "serving" and platform else {}
+            unavailable |= (
+                dict.fromkeys(attention_backends.on(platform), "vllm cannot be imported")
+                if side == "serving" and platform
+                else {}
+            )
         unavailable |= answer["unavailable"]
         problems += [_misfit(pythons[side], **misfit) for misfit in answer["misfits"]]
     if platform == "cpu" and not sides["serving"]["triton"]:
-        problems.append(Problem("triton is not installed: the back end triton cannot be interpreted", "pip install 'triton>=3.7,<3.8'"))
+        problems.append(
+            Problem(
+                "triton is not installed: the back end triton cannot be interpreted", "pip install 'triton>=3.7,<3.8'"
+            )
+        )
     elif "triton" in unavailable and not any("cannot be imported" in each.problem for each in problems):
-        problems.append(Problem(f"the back end triton cannot run: {unavailable['triton']}", "pip install another release of vllm or of triton"))
+        problems.append(
+            Problem(
+                f"the back end triton cannot run: {unavailable['triton']}",
+                "pip install another release of vllm or of triton",
+            )
+        )
     backends = [name for name in attention_backends.on(platform) if name not in unavailable] if platform else []
     return Examined(platform, backends, unavailable, list(dict.fromkeys(problems)), sides)
 
@@ -118,7 +133,8 @@ def _mend(why: str, versions: dict) -> str:
     beside = [name for name in ("torchaudio", "torchcodec") if versions[name]]
     if "+cpu" in (versions["torch"] or ""):
         if "torchvision" in why:
-            return f"pip install --extra-index-url {TORCH_WHEELS} --force-reinstall --no-deps 'torchvision=={_public(versions['torchvision'])}+cpu'"
+            wanted = f"torchvision=={_public(versions['torchvision'])}+cpu"
+            return f"pip install --extra-index-url {TORCH_WHEELS} --force-reinstall --no-deps '{wanted}'"
         if beside:
             return f"pip uninstall -y {' '.join(beside)}  # built for CUDA, beside a CPU torch"
     return "make setup"

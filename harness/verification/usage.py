@@ -30,7 +30,11 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     check_usage(setting, python)
     platform, version = platform_of(python), version_of(python)
     if platform == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):
-        raise UsageError("backend", "flex", f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})")
+        raise UsageError(
+            "backend",
+            "flex",
+            f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})",
+        )
     _check_ranks(setting, spec)
     _check_block(setting, spec, python, platform)
     check_overlays(setting.overlays, version)
@@ -56,7 +60,9 @@ def check_overlays(names: Sequence[str], version: str) -> None:
             raise UsageError("overlay", name, "it is given twice; give it once")
         for other in names:
             if other in overlay.excludes:
-                raise UsageError("overlay", f"{name} and {other}", f"one of the two: {overlay.sentence}; {OVERLAYS[other].sentence}")
+                raise UsageError(
+                    "overlay", f"{name} and {other}", f"one of the two: {overlay.sentence}; {OVERLAYS[other].sentence}"
+                )
         try:
             overlay.check(version)
         except OverlayRefused as error:
@@ -67,20 +73,32 @@ def _check_ranks(setting: Setting, spec: ModelSpec) -> None:
     ranks = setting.engine.tensor_parallel
     for heads in {spec.heads, spec.kv_heads, spec.global_kv_heads}:
         if heads % ranks and ranks % heads:
-            raise UsageError("tensor-parallel", ranks, f"a number that divides the heads of {spec.name} or a multiple of them: {heads}")
+            raise UsageError(
+                "tensor-parallel",
+                ranks,
+                f"a number that divides the heads of {spec.name} or a multiple of them: {heads}",
+            )
     if spec.heads % ranks:
         raise UsageError("tensor-parallel", ranks, f"a number that divides the {spec.heads} query heads of {spec.name}")
 
 
 def _check_block(setting: Setting, spec: ModelSpec, python: str, platform: str) -> None:
     if setting.engine.block_size > spec.max_length:
-        raise UsageError("block-size", setting.engine.block_size, f"at most the {spec.max_length} tokens of the longest prompt of {spec.name}")
+        raise UsageError(
+            "block-size",
+            setting.engine.block_size,
+            f"at most the {spec.max_length} tokens of the longest prompt of {spec.name}",
+        )
     known = backend(setting.engine.backend)
     name = known.cpu_name if platform == "cpu" else known.vllm_name
     sizes = release_of(python).block_sizes(name)
     if sizes and not any(setting.engine.block_size % size == 0 for size in sizes):
         allowed = " or ".join(map(str, sorted(set(sizes))))
-        raise UsageError("block-size", setting.engine.block_size, f"a multiple of {allowed}, which the back end {setting.engine.backend} takes")
+        raise UsageError(
+            "block-size",
+            setting.engine.block_size,
+            f"a multiple of {allowed}, which the back end {setting.engine.backend} takes",
+        )
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:
@@ -99,7 +117,9 @@ def _check_batch(setting: Setting, spec: ModelSpec, tokens: Sequence[int]) -> No
     """Mates are served in the same batch only if all of them have a place and the KV cache holds them."""
     beside = (*setting.scenario.mates, *setting.scenario.mates_after)
     if len(beside) >= TOGETHER:
-        raise UsageError("mate", " | ".join(beside), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together")
+        raise UsageError(
+            "mate", " | ".join(beside), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together"
+        )
     held = 16 * spec.max_length
     if sum(tokens) > held:
         raise UsageError("mate", " | ".join(beside), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")

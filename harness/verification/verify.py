@@ -40,12 +40,27 @@ def verify(
     try:
         (pair,) = session.observe(spec, setting, [prompt], before, after, about=case.name)
     except DriverFailure as error:
-        return failed(case, layout, spec, setting, reproduce, Failure.of(error), session.versions, _declared(error, setting, session, declared))
+        return failed(
+            case,
+            layout,
+            spec,
+            setting,
+            reproduce,
+            Failure.of(error),
+            session.versions,
+            _declared(error, setting, session, declared),
+        )
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
 
 def compared(
-    case: Case, layout: Layout | None, spec: ModelSpec, setting: Setting, pair: Pair, declared: Iterable[Declared], reproduce: str
+    case: Case,
+    layout: Layout | None,
+    spec: ModelSpec,
+    setting: Setting,
+    pair: Pair,
+    declared: Iterable[Declared],
+    reproduce: str,
 ) -> CaseResult:
     """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
     cannot be compared are an ERROR."""
@@ -54,8 +69,12 @@ def compared(
     served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
     holds = [d for d in declared if d.holds(served, release)]
     versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
-    if layout is None and (why := processed.tokens_differ(pair.reference.prompt.token_ids, pair.serving.prompt.token_ids)):
-        nothing = failed(case, layout, spec, setting, reproduce, Failure("comparison", FailureKind.INCOMPARABLE, why), versions)
+    if layout is None and (
+        why := processed.tokens_differ(pair.reference.prompt.token_ids, pair.serving.prompt.token_ids)
+    ):
+        nothing = failed(
+            case, layout, spec, setting, reproduce, Failure("comparison", FailureKind.INCOMPARABLE, why), versions
+        )
         return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     try:
@@ -80,7 +99,9 @@ def compared(
     return replace(result, seconds=times)
 
 
-def _declared(error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]) -> Declared | None:
+def _declared(
+    error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]
+) -> Declared | None:
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
     setting = setting.with_(backend=setting.engine.named_on(session.platform).backend)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
@@ -161,11 +182,19 @@ class Batch:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
         failure, known = Failure.of(error), _declared(error, setting, session, declared)
         each = zip(self.cases, self.layouts, self.commands, strict=True)
-        return [failed(case, layout, spec, setting, reproduce, failure, session.versions, known) for case, layout, reproduce in each]
+        return [
+            failed(case, layout, spec, setting, reproduce, failure, session.versions, known)
+            for case, layout, reproduce in each
+        ]
 
 
 def verify_batch(
-    session: Session, layouts: Sequence[Layout], setting: Setting, spec: ModelSpec, declared: Iterable[Declared] = (), name: str = "generated"
+    session: Session,
+    layouts: Sequence[Layout],
+    setting: Setting,
+    spec: ModelSpec,
+    declared: Iterable[Declared] = (),
+    name: str = "generated",
 ) -> list[CaseResult]:
     """Verify layouts that are served together in one batch. A failure is the ERROR of each of them."""
     declared = list(declared)

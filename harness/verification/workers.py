@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from harness.drivers import safe_path
@@ -53,7 +54,9 @@ class Workers:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
-    def submit(self, work: Callable[..., Iterable], *arguments: Any, found: Callable[[Any], None] = lambda item: None) -> Future:
+    def submit(
+        self, work: Callable[..., Iterable], *arguments: Any, found: Callable[[Any], None] = lambda item: None
+    ) -> Future:
         """Have ``work(entered, *arguments)`` done; ``found`` is called with each item that it yields, in a thread.
 
         The future's result is the last item. It raises what the work raised, or DriverFailure where the worker died.
@@ -80,7 +83,7 @@ class _Worker:
         self._how = (enter, (number, *arguments))
         self._starting = threading.Lock()
         self._leaving = False
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def call(self, work: Callable[..., Iterable], arguments: tuple) -> Iterator[Any]:
@@ -89,35 +92,48 @@ class _Worker:
             while answer[0] in ("begun", "found"):
                 if answer[0] == "found":
                     yield answer[1]
-                answer = self._pipe.recv()
+                answer = self._started[1].recv()
         except (EOFError, ConnectionError):
-            raise DriverFailure(f"the worker process died ({self._end()})", stage="worker", kind=FailureKind.GONE) from None
+            raise DriverFailure(
+                f"the worker process died ({self._end()})", stage="worker", kind=FailureKind.GONE
+            ) from None
         if answer[0] == "left":
-            self._process.join()
+            self._started[0].join()
         if answer[0] != "done":
             raise answer[1]
 
     def _begun(self, asked: tuple) -> tuple:
         """The process's first answer; another process is asked where this one died while it had nothing to do."""
         if self._process is not None and self._process.is_alive():
+            process, pipe = self._started
             try:
-                self._pipe.send(asked)
-                return self._pipe.recv()
+                pipe.send(asked)
+                return pipe.recv()
             except (EOFError, ConnectionError):
-                self._process.kill()
-                self._process.join()
+                process.kill()
+                process.join()
         self._start()
-        self._pipe.send(asked)
-        return self._pipe.recv()
+        _, pipe = self._started
+        pipe.send(asked)
+        return pipe.recv()
+
+    @property
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        """The process and the pipe to it."""
+        assert self._process is not None and self._pipe is not None
+        return self._process, self._pipe
 
     def leave(self, *, now: bool) -> None:
         """Ask the process to leave, or kill it."""
         with self._starting:
             self._leaving = True
-            if self._process is not None and now:
-                self._process.kill()
-            elif self._process is not None:
-                self._pipe.close()
+            if self._process is None:
+                return
+            process, pipe = self._started
+            if now:
+                process.kill()
+            else:
+                pipe.close()
 
     def end(self) -> None:
         """Wait until the process has left; after `LEAVING` it is killed."""
@@ -139,8 +155,9 @@ class _Worker:
             self._process = process
 
     def _end(self) -> str:
-        self._process.join(5)
-        code = self._process.exitcode
+        process, _ = self._started
+        process.join(5)
+        code = process.exitcode
         if code is None:
             return "its pipe is closed"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -155,7 +172,7 @@ def _work(pipe: Connection, parent: int, enter: Callable[..., AbstractContextMan
         with enter(*arguments) as entered:
             while (asked := _received(pipe)) is not None:
                 _answer(pipe, entered, *asked)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is raised where the work was asked for
         pipe.send(("left", _sendable(error)))
 
 
@@ -171,7 +188,7 @@ def _answer(pipe: Connection, entered: Any, work: Callable[..., Iterable], argum
     try:
         for item in work(entered, *arguments):
             pipe.send(("found", item))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is raised where the work was asked for
         pipe.send(("failed", _sendable(error)))
     else:
         pipe.send(("done", None))
@@ -182,7 +199,7 @@ def _sendable(error: Exception) -> Exception:
     said = traceback.format_exc()
     error.add_note(said)
     try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes
+    except Exception:  # noqa: BLE001 - whatever an exception's own methods raise
         return RuntimeError(said)
     return error

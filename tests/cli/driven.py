@@ -27,7 +27,9 @@ def answered(session) -> None:
     """Have the session's driver, which has a child of its own, rest; raises DriverFailure if it dies."""
     running = session.engines._engines
     if MODULE not in running:
-        driver = Driver(MODULE, "serving", sys.executable, session.captures.log("serving"), scratch=session.captures.scratch())
+        driver = Driver(
+            MODULE, "serving", sys.executable, session.captures.log("serving"), scratch=session.captures.scratch()
+        )
         running[MODULE] = _Engine(driver, ())
         driver.ask(Child(), timeout=60)
         driver.ask(Spill(wide=10, lines=10), timeout=60)
@@ -53,7 +55,10 @@ def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
 def hunt(session, name: str, spec, base, examples: int) -> Iterator[tuple[Kill, list[CaseResult]]]:
     answered(session)
     counted(name)
-    yield Kill(name, "a fault", "triton v1 float32", "masks", 3, ["t3 i9"], "they differ", "", 0.1), [result(case=name, policy="drop")]
+    yield (
+        Kill(name, "a fault", "triton v1 float32", "masks", 3, ["t3 i9"], "they differ", "", 0.1),
+        [result(case=name, policy="drop")],
+    )
 
 
 def block(session, name: str, number: int, first: int, end: int, spec, base, batch: int) -> Iterator[list[dict]]:

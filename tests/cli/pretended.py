@@ -52,9 +52,21 @@ def hunt(session, name: str, spec, base, examples: int) -> Iterator[tuple[Kill, 
 def block(session, name: str, number: int, first: int, end: int, spec, base, batch: int) -> Iterator[list[dict]]:
     for index in range(first, end):
         wait()
-        answer = {"setting": name, "block": number, "index": index, "layout": "t3 i5", "verdict": "PASS", "tokens": 10, "seconds": 0.1}
+        answer = {
+            "setting": name,
+            "block": number,
+            "index": index,
+            "layout": "t3 i5",
+            "verdict": "PASS",
+            "tokens": 10,
+            "seconds": 0.1,
+        }
         if index == 1 and name == "v1":
-            answer |= {"verdict": Verdict.DIVERGED, "diagnosis": "they differ", "reproduce": "harness run --layout 't3 i5'"}
+            answer |= {
+                "verdict": Verdict.DIVERGED,
+                "diagnosis": "they differ",
+                "reproduce": "harness run --layout 't3 i5'",
+            }
         yield [answer | {"ratio": 1.0, "error": 1e-6}]
 
 

@@ -64,11 +64,15 @@ def _expected(line: dict) -> object:
     """vLLM admits a prompt of one token less than `max_model_len` (`input_processor.py`, `_validate_prompt_len`), and so does the
     harness; whether it serves this one has not been shown."""
     admitted = line["args"] == ["run", "--layout", "t511"]
-    return pytest.param(line, id=_name(line), marks=pytest.mark.xfail(reason="vLLM admits 511 of 512 tokens") if admitted else ())
+    return pytest.param(
+        line, id=_name(line), marks=pytest.mark.xfail(reason="vLLM admits 511 of 512 tokens") if admitted else ()
+    )
 
 
 @pytest.mark.parametrize("line", [_expected(line) for line in LINES])
-def test_it_ends_with_one_line_before_an_engine_starts(line: dict, made: Path, run: Callable[[list[str]], Ended]) -> None:
+def test_it_ends_with_one_line_before_an_engine_starts(
+    line: dict, made: Path, run: Callable[[list[str]], Ended]
+) -> None:
     args = [word.replace("@FX@", str(made)) for word in line["args"]]
     done = run(args)
     assert done.code != STARTED, "an engine was started"

@@ -12,7 +12,13 @@ from rich.table import Table
 import harness
 from harness.cli import app, console
 
-AWKWARD = ["pip install -e .[cpu]", "reports/[draft]/index.html", "[bold]x[/bold] [/] [red]", ":smile: C:\\new", "w" * 300]
+AWKWARD = [
+    "pip install -e .[cpu]",
+    "reports/[draft]/index.html",
+    "[bold]x[/bold] [/] [red]",
+    ":smile: C:\\new",
+    "w" * 300,
+]
 
 
 def shown(*objects: object, **options: object) -> str:
@@ -51,6 +57,7 @@ def test_no_command_has_another_console() -> None:
     others = {
         path.name
         for path in Path(harness.__file__).parent.rglob("*.py")
-        if re.search(r"rich.console import .*\bConsole\b|\bProgress\(|from_markup", path.read_text()) and path.name != "console.py"
+        if re.search(r"rich.console import .*\bConsole\b|\bProgress\(|from_markup", path.read_text())
+        and path.name != "console.py"
     }
     assert others == set()

@@ -18,7 +18,11 @@ from harness.drivers.process import ROOT
 SHOW = ["show", "--layout", "t3 i5 t4 i12 t3"]
 BY_MODULE = [sys.executable, "-m", "harness"]
 BY_SCRIPT = [str(Path(sys.executable).with_name("harness"))]
-def command(words: list[str], start: list[str] = BY_MODULE, shell: str = "", **variables: str) -> subprocess.CompletedProcess:
+
+
+def command(
+    words: list[str], start: list[str] = BY_MODULE, shell: str = "", **variables: str
+) -> subprocess.CompletedProcess:
     """Run it through a shell, with redirections and pipes in ``shell``, whose exit code is that of the command."""
     script = f'"$@" {shell}; exit ${{PIPESTATUS[0]}}'
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT), **variables}
@@ -69,7 +73,10 @@ def assert_unforeseen(done: tuple[int, str, str], *said: str) -> str:
         ("raise Exception('x' * 60_000_000)", "more characters"),
         ("return fail()", "RecursionError"),
         ("import plotly_that_is_not_there", "No module named 'plotly_that_is_not_there'"),
-        ("import concurrent.futures.process as p; raise p.BrokenProcessPool('a child process died')", "BrokenProcessPool"),
+        (
+            "import concurrent.futures.process as p; raise p.BrokenProcessPool('a child process died')",
+            "BrokenProcessPool",
+        ),
     ],
 )
 def test_whatever_is_raised_is_3_and_one_line_with_a_log(statement: str, said: str, ended) -> None:
@@ -95,7 +102,9 @@ def test_a_log_that_cannot_be_written_is_no_divergence(ended, monkeypatch: pytes
 
     monkeypatch.setattr(tempfile, "mkstemp", full)
     code, _, said = ended("raise KeyError('x')")
-    assert code == 3 and said.startswith("error: KeyError: 'x'; no log could be written (No space left on device)\nTraceback")
+    assert code == 3 and said.startswith(
+        "error: KeyError: 'x'; no log could be written (No space left on device)\nTraceback"
+    )
 
 
 @pytest.mark.parametrize("code", [130, 143, 129])
@@ -124,7 +133,10 @@ def test_whoever_does_not_read_costs_no_exit_code(words: list[str], code: int, s
 
 def test_output_that_is_lost_for_lack_of_space_is_not_a_pass() -> None:
     done = command(SHOW, shell=">/dev/full")
-    assert (done.returncode, done.stderr) == (3, "error: standard output could not be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "error: standard output could not be written: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp037"])
@@ -141,5 +153,7 @@ def test_what_an_ascii_terminal_lacks_is_written_as_an_escape() -> None:
 def test_a_working_directory_that_is_gone_is_no_divergence(tmp_path: Path) -> None:
     script = 'mkdir here; cd here; rmdir ../here; exec "$@"'
     words = ["bash", "-c", script, "bash", *BY_SCRIPT, *SHOW]
-    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert_unforeseen((done.returncode, done.stdout, done.stderr), "FileNotFoundError")

@@ -19,7 +19,9 @@ from harness.verification import gpus
         (8, "5,3", ["5", "3", "5"]),
     ],
 )
-def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch, there: int, visible: str | None, taken: list) -> None:
+def test_workers_take_the_gpus_in_turn(
+    monkeypatch: pytest.MonkeyPatch, there: int, visible: str | None, taken: list
+) -> None:
     monkeypatch.setattr(gpus, "inspect", lambda python: {"gpus": there})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,14 +39,30 @@ MARK = "KILLED_TRIAL"
 COMMANDS = {
     "run": ["run", "--layout", "t3 i5 t4", "--html"],
     "report": ["report", "--only", "no-image", "--only", "short-image", "--only", "image-last", "--out"],
-    "mutants": ["mutants", "--only", "window-plus-one", "--only", "images-merged", "--only", "no-registration", "--out"],
+    "mutants": [
+        "mutants",
+        "--only",
+        "window-plus-one",
+        "--only",
+        "images-merged",
+        "--only",
+        "no-registration",
+        "--out",
+    ],
     "soak": ["soak", "--layouts", "24", "--out"],
     "bench": ["bench", "--tokens", "24", "--tokens", "32", "--tokens", "64", "--jobs", "2", "--out"],
     "doctor": ["doctor"],
     "show": ["show", "--layout", "t3 i200 t3 i100"],
 }
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGKILL": -9}
-HOWS = [*SIGNALS, "SIGTERM, its drivers stopped", "SIGKILL, its drivers stopped", "SIGTERM twice", "a driver", "a worker"]
+HOWS = [
+    *SIGNALS,
+    "SIGTERM, its drivers stopped",
+    "SIGKILL, its drivers stopped",
+    "SIGTERM twice",
+    "a driver",
+    "a worker",
+]
 START, WORK = 8.0, 2.0
 """Seconds that a command takes to its first answer, and most of them after it."""
 SECONDS = 0.3
@@ -96,7 +113,9 @@ def trial(seed: int, place: Path) -> Found:
         within(10, lambda: not alive(mark))
     else:
         again = [sys.executable, "-c", "from harness.verification.workplace import Workplace; Workplace().close()"]
-        subprocess.run(again, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)})
+        subprocess.run(
+            again, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+        )
     found.left = sorted(path.name for path in temporary.iterdir())
     shutil.rmtree(temporary)
     return found
@@ -128,7 +147,7 @@ def struck(command: subprocess.Popen, how: str, mark: str, drawn: random.Random)
         if victims:
             _signal(drawn.choice(victims), signal.SIGKILL)
         return bool(victims)
-    first = how.split(",")[0].removesuffix(" twice")
+    first = how.split(",", maxsplit=1)[0].removesuffix(" twice")
     if how.endswith("stopped"):
         for pid in drivers:
             _signal(pid, signal.SIGSTOP)
@@ -145,7 +164,7 @@ def wrong_end(code: int, how: str, hit: bool, err: str) -> str:
     if hit and how in ("a driver", "a worker"):
         allowed |= {3}
     elif hit:
-        number = getattr(signal, how.split(",")[0].removesuffix(" twice"))
+        number = getattr(signal, how.split(",", maxsplit=1)[0].removesuffix(" twice"))
         allowed |= {128 + number, -number}  # the latter before the command has begun to listen
     told = [] if code in allowed else [f"exit code {code} after {how}"]
     return " ".join(told + ([f"a traceback: {err[-1500:]}"] if "Traceback" in err and code != -2 else []))
@@ -181,16 +200,16 @@ def alive(mark: str) -> list[int]:
 
 def said(pid: int) -> str:
     try:
-        return f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')[:200]}"
+        return (
+            f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')[:200]}"
+        )
     except OSError:
         return f"{pid} gone"
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 @pytest.mark.parametrize("seed", range(TRIALS))
@@ -209,7 +228,10 @@ def main(count: int = TRIALS, first: int = 0) -> int:
         sums["verdicts lost"] += bool(found.lost)
         sums["wrong ends"] += bool(found.wrong)
         sums["temporary files left"] += len(found.left)
-        print(f"{seed:3} {found.command:8} {found.how:30} {found.code:4}" + ("" if found.right else f"  WRONG {found}"), flush=True)
+        print(
+            f"{seed:3} {found.command:8} {found.how:30} {found.code:4}" + ("" if found.right else f"  WRONG {found}"),
+            flush=True,
+        )
     print(f"{count} trials: " + ", ".join(f"{number} {what}" for what, number in sums.items()))
     return int(any(sums.values()))
 

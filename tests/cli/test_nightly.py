@@ -65,7 +65,9 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Part:
     (folder / "test_here.py").write_text(TESTS)
     words = ["-p", "no:cacheprovider", "-q", "--junitxml", "tests.xml", "test_here.py"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=folder, env=env, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=folder, env=env, capture_output=True, check=False
+    )
     return ended("properties", folder, done.returncode, 2.0)
 
 
@@ -174,7 +176,9 @@ def test_the_index_names_what_is_wrong(tested: Part, tmp_path: Path) -> None:
     survived = mutants(tmp_path / "mutants", kill("<one>", right=False), kill("two", caught_by="masks"), exit_code=1)
     page = write_night([tested, survived], tmp_path, "now").read_text()
     shown = re.findall(r"<li>\s*<strong>(.*?)</strong> <code>(.*?)</code>(?:, <code>(.*?)</code>)?", page)
-    assert [(state, unescape(name)) for state, name, _ in shown] == [(c.state, c.name) for c in tested.wrong + survived.wrong]
+    assert [(state, unescape(name)) for state, name, _ in shown] == [
+        (c.state, c.name) for c in tested.wrong + survived.wrong
+    ]
     assert ("DIVERGED", "test_here::test_shrinks", "t3 i9") in shown
     assert "vllm is not installed" in page and "test_holds" not in page and "<one>" not in page
 

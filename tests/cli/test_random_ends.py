@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,11 @@ def marked(mark: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes() and lives(int(entry.name)):
+            if (
+                entry.name.isdigit()
+                and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes()
+                and lives(int(entry.name))
+            ):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -62,7 +67,11 @@ def kept(command: str, out: Path) -> int:
     """How many are on disk."""
     if command == "soak":
         return len([line for line in jsonl.read(out / "layouts.jsonl") if "index" in line])
-    name, items = {"report": ("results.json", "results"), "bench": ("bench.json", "rows"), "mutants": ("kill-matrix.json", None)}[command]
+    name, items = {
+        "report": ("results.json", "results"),
+        "bench": ("bench.json", "rows"),
+        "mutants": ("kill-matrix.json", None),
+    }[command]
     if (out / name).exists():
         document = json.loads((out / name).read_text())
         return len(document[items] if items else document)
@@ -82,10 +91,8 @@ def one_end(out: Path, choice: random.Random) -> list[str]:
     time.sleep(moment)
     workers = [pid for pid in marked(mark) if pid != process.pid] if of_worker else []
     victim = choice.choice(workers) if workers else process.pid
-    try:
+    with suppress(ProcessLookupError):
         os.kill(victim, how)
-    except ProcessLookupError:
-        pass
     _, err = process.communicate(timeout=120)
     wrong, tale = [], f"{' '.join(words)}, {how.name} of {'a worker' if workers else 'it'} after {moment:.2f} s: "
     done = kept(words[0], out) >= whole(words[0])

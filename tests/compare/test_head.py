@@ -42,13 +42,26 @@ def test_processors_that_depend_on_what_was_generated_are_named(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(NOISE, Verdict.PASS), (1.0, Verdict.DIVERGED)])
-def test_a_setting_of_the_head_that_differs_is_the_cause_where_logits_do(tmp_path: Path, error: float, verdict: Verdict) -> None:
+def test_a_setting_of_the_head_that_differs_is_the_cause_where_logits_do(
+    tmp_path: Path, error: float, verdict: Verdict
+) -> None:
     layout = Layout.parse("t9")
     caps = {"reference": 30.0, "serving": 20.0}
     pair = [
-        with_facts(write(tmp_path / side, layout, masks_of("clamp", layout), side=side, error=error if side == "serving" else NOISE), head={"soft_cap": cap, "scale": 1.0, "vocabulary": VOCABULARY})
+        with_facts(
+            write(
+                tmp_path / side,
+                layout,
+                masks_of("clamp", layout),
+                side=side,
+                error=error if side == "serving" else NOISE,
+            ),
+            head={"soft_cap": cap, "scale": 1.0, "vocabulary": VOCABULARY},
+        )
         for side, cap in caps.items()
     ]
     found = judged(*pair, layout)
     assert found.verdict is verdict
-    assert ("the soft cap of serving's logits is 20.0, the reference's 30.0" in found.diagnosis) == (verdict is Verdict.DIVERGED)
+    assert ("the soft cap of serving's logits is 20.0, the reference's 30.0" in found.diagnosis) == (
+        verdict is Verdict.DIVERGED
+    )

@@ -40,7 +40,7 @@ def test_fields_left_out_hold_everywhere() -> None:
     "kinds", [{}, {"policy": "drop", "failure": "died"}, {"policy": "drop", "precision": "tf32"}, {"precision": "bf8"}]
 )
 def test_a_declaration_is_of_one_kind(kinds: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="policy, precision and failure|precision 'bf8': one of tf32"):
+    with pytest.raises(ValueError, match=r"policy, precision and failure|precision 'bf8': one of tf32"):
         Declared(link="https://example.org/1", reason="a reason", **kinds)
 
 

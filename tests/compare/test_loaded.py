@@ -55,14 +55,22 @@ def test_another_weight_is_a_divergence_whatever_the_masks_are(tmp_path: Path, s
 @pytest.mark.parametrize("form", [[8, None], [4, 5]], ids=["quantized", "another size"])
 def test_a_tensor_in_another_form_is_named_and_not_blamed(tmp_path: Path, form: list) -> None:
     found = result(tmp_path, loaded(HELD), loaded({**HELD, NORM: form}))
-    assert found.verdict is Verdict.PASS and f"1 tensors in another form, which were not compared: {NORM}" in found.diagnosis
+    assert (
+        found.verdict is Verdict.PASS
+        and f"1 tensors in another form, which were not compared: {NORM}" in found.diagnosis
+    )
 
 
 def test_a_tensor_that_is_not_found_is_named_and_a_tied_head_is_not(tmp_path: Path) -> None:
     found = result(tmp_path, loaded(HELD), loaded({TABLE: HELD[TABLE]}))
-    assert found.verdict is Verdict.PASS and f"1 tensors were not found in serving's model and not compared: {NORM}" in found.diagnosis
+    assert (
+        found.verdict is Verdict.PASS
+        and f"1 tensors were not found in serving's model and not compared: {NORM}" in found.diagnosis
+    )
 
 
 def test_captures_of_two_checkpoints_are_not_compared(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="made from a checkpoint with the content aaaaaaaaaaaaaaaa, serving from one with bbbb"):
+    with pytest.raises(
+        ValueError, match="made from a checkpoint with the content aaaaaaaaaaaaaaaa, serving from one with bbbb"
+    ):
         result(tmp_path, loaded(HELD), loaded(HELD, "b" * 64))

@@ -34,7 +34,8 @@ def test_the_first_patch_that_differs_is_named() -> None:
 
 def test_shapes_are_named() -> None:
     said = pictures_differ(made(PIXELS) * 2, [*made(PIXELS), *made(PIXELS[:4])])
-    assert said == "the two processors made different pixels of picture 2: 6 patches of 48 values in the reference, 4 patches of 48 values in serving"
+    told = "6 patches of 48 values in the reference, 4 patches of 48 values in serving"
+    assert said == f"the two processors made different pixels of picture 2: {told}"
 
 
 def test_pictures_that_are_missing_are_counted() -> None:
@@ -47,5 +48,8 @@ def test_prompts_without_a_processor_have_nothing_to_compare() -> None:
 
 def test_the_first_token_that_differs_is_named() -> None:
     assert tokens_differ([1, 2, 3], [1, 2, 3]) is None
-    assert "3 in the reference, 3 in serving; the first that differs is at position 1, 2 in the reference and 9" in tokens_differ([1, 2, 3], [1, 9, 3])
+    assert (
+        "3 in the reference, 3 in serving; the first that differs is at position 1, 2 in the reference and 9"
+        in tokens_differ([1, 2, 3], [1, 9, 3])
+    )
     assert "position 2, its end in the reference and 3 in serving" in tokens_differ([1, 2], [1, 2, 3])

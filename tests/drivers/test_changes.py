@@ -59,7 +59,9 @@ def output(model: torch.nn.Module) -> torch.Tensor:
     return model["norm"](model["fused"](torch.linspace(-1, 1, 4)[None]))
 
 
-@pytest.mark.parametrize("name", ["fused.weight[0]", "fused.weight[1]", "norm.weight", "norm.scalar", "norm.variance_epsilon"])
+@pytest.mark.parametrize(
+    "name", ["fused.weight[0]", "fused.weight[1]", "norm.weight", "norm.scalar", "norm.variance_epsilon"]
+)
 @torch.no_grad()
 def test_a_change_is_felt_and_taken_back(model: torch.nn.Module, name: str) -> None:
     weights, before = Changeable(model), output(model)
@@ -87,7 +89,13 @@ def test_a_change_is_of_one_part_and_of_the_size_asked_for(model: torch.nn.Modul
 
 def test_tensors_are_told_by_their_values(model: torch.nn.Module, tmp_path: Path) -> None:
     loaded = model.harness_kept[model["fused"]]["weight"][1]
-    stored = {"q": loaded[:4], "k": loaded[4:], "norm": model["norm"].weight.data, "scalar": model["norm"].scalar, "gone": torch.ones(3)}
+    stored = {
+        "q": loaded[:4],
+        "k": loaded[4:],
+        "norm": model["norm"].weight.data,
+        "scalar": model["norm"].scalar,
+        "gone": torch.ones(3),
+    }
     save_file({name: tensor.clone() for name, tensor in stored.items()}, tmp_path / "model.safetensors")
     facts = Changeable(model).facts(str(tmp_path))
     assert {part["name"]: (part["kind"], part["holds"]) for part in facts["parts"]} == {

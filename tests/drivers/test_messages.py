@@ -18,7 +18,9 @@ from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt
 from harness.prompts.strategies import layouts
 
-PROMPTS = st.lists(st.builds(prompt_for, layouts(), st.just(PRESETS["tiny"]), st.integers(0, 99)), max_size=3).map(tuple)
+PROMPTS = st.lists(st.builds(prompt_for, layouts(), st.just(PRESETS["tiny"]), st.integers(0, 99)), max_size=3).map(
+    tuple
+)
 
 
 def arrived(message: object) -> object:

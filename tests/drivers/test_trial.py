@@ -12,7 +12,9 @@ from harness.verification.trial import root
 
 def tried(side: str, first_on_path: Path) -> dict:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(first_on_path), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-m", "harness.verification.trial", side], capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.verification.trial", side], capture_output=True, text=True, env=env, check=True
+    )
     return json.loads(done.stdout)
 
 
@@ -32,14 +34,12 @@ def test_a_version_that_another_distribution_does_not_accept_is_named(tmp_path: 
     distribution(tmp_path, "tokenizers", "0.1.0")
     misfits = tried("reference", tmp_path)["misfits"]
     assert {"0.1.0"} == {misfit["installed"] for misfit in misfits}
-    assert any(misfit["wants"].startswith("tokenizers") and misfit["by"].startswith("transformers ") for misfit in misfits)
+    assert any(
+        misfit["wants"].startswith("tokenizers") and misfit["by"].startswith("transformers ") for misfit in misfits
+    )
 
 
 def test_the_root_of_a_chain_of_exceptions() -> None:
-    try:
-        try:
-            raise KeyError("first")
-        except KeyError as error:
-            raise ImportError("second") from error
-    except ImportError as error:
-        assert root(error) == "KeyError: 'first'"
+    error = ImportError("second")
+    error.__cause__ = KeyError("first")
+    assert root(error) == "KeyError: 'first'"

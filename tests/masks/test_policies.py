@@ -15,7 +15,9 @@ Spans = list[tuple[int, int]]
 def visited(q: int, k: int, w: int) -> bool:
     """FlexAttention's tile of 16 queries visits a block of 16 keys if one of its queries may attend it causally."""
     block = k // 16
-    return any(16 * block <= one and block >= max(one - w + 1, 0) // 16 for one in range(q // 16 * 16, q // 16 * 16 + 16))
+    return any(
+        16 * block <= one and block >= max(one - w + 1, 0) // 16 for one in range(q // 16 * 16, q // 16 * 16 + 16)
+    )
 
 
 SLIDING = {

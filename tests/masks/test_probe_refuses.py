@@ -23,7 +23,7 @@ def test_the_weights_of_a_real_query(dtype: torch.dtype, seed: int) -> None:
 def test_one_key_with_twice_the_weight_of_the_others(dtype: torch.dtype) -> None:
     weights = causal(20)
     weights[0, 12, 3] = 2.0
-    with pytest.raises(probe.ProbeError, match="1 rows .* the first is row 12, head 0"):
+    with pytest.raises(probe.ProbeError, match=r"1 rows .* the first is row 12, head 0"):
         decode(outputs(weights, 32, dtype), 20)
 
 
@@ -31,7 +31,7 @@ def test_one_key_with_twice_the_weight_of_the_others(dtype: torch.dtype) -> None
 def test_weights_that_do_not_sum_to_one(dtype: torch.dtype) -> None:
     short = outputs(causal(20), 32, dtype)
     short[:, 12] *= 0.97  # 13.4 keys
-    with pytest.raises(probe.ProbeError, match="1 rows .* the first is row 12, head 0"):
+    with pytest.raises(probe.ProbeError, match=r"1 rows .* the first is row 12, head 0"):
         decode(short, 20)
 
 

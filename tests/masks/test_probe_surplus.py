@@ -15,7 +15,9 @@ TOLD = {torch.float32: 3_000, torch.float16: 400, torch.bfloat16: 50}
 """As many keys in all are told from one more and one less, whatever rounding does; in float32 60,000 are."""
 
 
-def counting(mask: torch.Tensor, more: torch.Tensor, dtype: torch.dtype, kernel=normalized_last, kv_heads: int = 0) -> probe.Recovered:
+def counting(
+    mask: torch.Tensor, more: torch.Tensor, dtype: torch.dtype, kernel=normalized_last, kv_heads: int = 0
+) -> probe.Recovered:
     """What is recovered of a kernel that lets ``mask`` (heads, rows, keys) through and counts ``more`` (heads, rows) keys
     whose values are 0."""
     keys, most = mask.shape[-1], int(more.max())
@@ -54,7 +56,9 @@ def test_in_float32_every_number_is_told(kernel, drawn: tuple[torch.Tensor, torc
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 @given(drawn=kernels_that_count_too_many())
-def test_in_16_bits_a_number_that_is_told_is_right(dtype: torch.dtype, kernel, drawn: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_in_16_bits_a_number_that_is_told_is_right(
+    dtype: torch.dtype, kernel, drawn: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     mask, more = drawn
     recovered = counting(mask, more, dtype, kernel)
     try:

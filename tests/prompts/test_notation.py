@@ -38,5 +38,5 @@ def test_a_bad_segment_is_named_with_the_forms_that_are_allowed(word: str) -> No
 
 @pytest.mark.parametrize("text", ["", "  \n"])
 def test_nothing_is_not_a_layout(text: str) -> None:
-    with pytest.raises(UsageError, match="layout: .* is not allowed; segments are t3"):
+    with pytest.raises(UsageError, match=r"layout: .* is not allowed; segments are t3"):
         Layout.parse(text)

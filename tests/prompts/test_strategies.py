@@ -1,6 +1,7 @@
 """The strategies that other projects may import give what their docstrings say."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ from harness.prompts.strategies import Borders, layouts, threshold_layouts, wind
 
 def has_touching_bare_images(layout: Layout) -> bool:
     forms = [segment.form for segment in layout.segments]
-    return any(pair == ("I", "I") for pair in zip(forms, forms[1:], strict=False))
+    return any(pair == ("I", "I") for pair in pairwise(forms))
 
 
 @given(layouts(max_tokens=40, kinds="tiIva", longest=9))

@@ -117,7 +117,11 @@ def sixty() -> list[CaseResult]:
             case=f"image-of-{soft}",
             title=f"an image of {soft} tokens",
             layout=f"t3 i{soft} t4",
-            policy="drop" if setting.engine.runner == "v2" else "causal" if setting.engine.backend == "cpu" else "clamp",
+            policy="drop"
+            if setting.engine.runner == "v2"
+            else "causal"
+            if setting.engine.backend == "cpu"
+            else "clamp",
             declared=DROP if setting.engine.runner == "v2" and soft > 8 else None,
             setting=setting,
             shift=0.3,

@@ -42,7 +42,7 @@ class Elements(HTMLParser):
 
 def everywhere(text: str) -> CaseResult:
     """A result that has ``text`` in every field that someone else writes."""
-    told = {name: text for name in ("case", "title", "layout", "diagnosis", "reproduce")}
+    told = dict.fromkeys(("case", "title", "layout", "diagnosis", "reproduce"), text)
     error = Failure(text, FailureKind.UNFORESEEN, text, text)
     setting = {**failed().setting, "label": text, "backend": text, "mates": [text]}
     return replace(failed(), **told, error=error, setting=setting, versions={text: text}, extra={text: text})

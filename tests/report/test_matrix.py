@@ -63,7 +63,14 @@ def test_markdown_is_what_the_document_says(results: list[CaseResult]) -> None:
     lines = page.markdown(document).splitlines()
     assert len(lines) == 4
     assert f"{NOW}: sliding clamp, full causal" in lines[0]
-    assert lines[3].strip("| ").split(" | ") == [OLD, V1.label, "v1", "sliding drop, full causal", "DIVERGED (serving)", "DIVERGED (both)"]
+    assert lines[3].strip("| ").split(" | ") == [
+        OLD,
+        V1.label,
+        "v1",
+        "sliding drop, full causal",
+        "DIVERGED (serving)",
+        "DIVERGED (both)",
+    ]
     assert page.csv(Table.of(results, PLAN)).count("\n") == 5
 
 

@@ -50,7 +50,12 @@ def test_a_policy_of_the_page_forbids_requests(page: Page) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1600])
 def test_a_part_says_so_above_the_overview(chromium, tmp_path: Path, width: int, theme: str) -> None:
-    facts = {"title": "Reference versus serving", "generated": "now", "command": "run", "part": "interrupted by SIGTERM, 18 of 42 <results>"}
+    facts = {
+        "title": "Reference versus serving",
+        "generated": "now",
+        "command": "run",
+        "part": "interrupted by SIGTERM, 18 of 42 <results>",
+    }
     page = Page(chromium)
     page.show(write_html(one_of_each(), tmp_path / "index.html", **facts), width=width, theme=theme)
     note = page.element(".part")

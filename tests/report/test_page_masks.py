@@ -182,7 +182,7 @@ def test_the_read_out_is_in_sight_while_pointing_in_a_narrow_window(page: Page) 
     for picture in shown:
         picture.point(0, 0)
         box = page.script("return arguments[0].getBoundingClientRect().toJSON()", page.element(".readout", layer))
-        assert 0 <= box["top"] and box["bottom"] <= 700
+        assert box["top"] >= 0 and box["bottom"] <= 700
 
 
 def test_pictures_are_drawn_anew_when_light_turns_to_dark_and_when_the_window_narrows(page: Page) -> None:

@@ -34,8 +34,18 @@ def begun(folder: Path, *words: str, seconds: float = 0.0) -> subprocess.Popen:
     tests = folder.parent / "tests"
     tests.mkdir(exist_ok=True)
     (tests / "test_six.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcutdir", str(ROOT)]
-    command += ["-p", "conftest", "-p", "no:cacheprovider", "-q", str(tests), "--harness-report", str(folder), *words]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(ROOT),
+        "--confcutdir",
+        str(ROOT),
+    ]
+    command += ["-p", "conftest", "-p", "no:cacheprovider", "-q", str(tests), "--report", str(folder), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS": str(seconds)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=interruptible, **pipes)
@@ -70,18 +80,25 @@ def test_collecting_leaves_what_a_run_that_was_killed_had_found(tmp_path: Path) 
         assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)
         command.kill()
     kept = (folder / parts.FILE).read_bytes()
-    code, out = ended(begun(folder, "--collect-only"))
+    code, _ = ended(begun(folder, "--collect-only"))
     assert code == 0 and (folder / parts.FILE).read_bytes() == kept
-    code, out = ended(begun(folder))
+    code, _ = ended(begun(folder))
     (aside,) = folder.glob("results-*.jsonl")
     assert code == 0 and aside.read_bytes() == kept
 
 
 @pytest.mark.parametrize(
     ("words", "how", "code", "why"),
-    [([], "SIGINT", 2, "Ctrl-C"), (["-n", "2"], "SIGTERM", 143, "SIGTERM"), ([], "SIGHUP", 129, "SIGHUP"), (["-n", "2"], "SIGINT", 2, "Ctrl-C")],
+    [
+        ([], "SIGINT", 2, "Ctrl-C"),
+        (["-n", "2"], "SIGTERM", 143, "SIGTERM"),
+        ([], "SIGHUP", 129, "SIGHUP"),
+        (["-n", "2"], "SIGINT", 2, "Ctrl-C"),
+    ],
 )
-def test_a_run_that_was_ended_reports_what_it_has(tmp_path: Path, words: list[str], how: str, code: int, why: str) -> None:
+def test_a_run_that_was_ended_reports_what_it_has(
+    tmp_path: Path, words: list[str], how: str, code: int, why: str
+) -> None:
     folder = tmp_path / "report"
     with begun(folder, *words, seconds=0.5) as command:
         assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)
@@ -96,7 +113,7 @@ def test_a_run_that_was_ended_reports_what_it_has(tmp_path: Path, words: list[st
 def test_two_runs_do_not_share_a_folder_and_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     with begun(folder, seconds=60) as command:
-        assert within(60, lambda: (folder / parts.FILE).exists())
+        assert within(60, (folder / parts.FILE).exists)
         code, out = ended(begun(folder))
         assert code == 4 and f"process {command.pid} does" in out
         command.kill()

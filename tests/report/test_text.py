@@ -43,7 +43,11 @@ def test_a_character_that_acts_is_made_visible(letter: str) -> None:
 def test_what_is_shown_has_no_control_and_can_be_encoded(text: str) -> None:
     shown = plain(text)
     assert not [letter for letter in shown if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\t\n"]
-    assert not [letter for letter in shown if unicodedata.bidirectional(letter) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")]
+    assert not [
+        letter
+        for letter in shown
+        if unicodedata.bidirectional(letter) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    ]
     shown.encode()
     assert plain(shown) == shown
 
@@ -82,7 +86,9 @@ def test_nothing_acts_in_any_file_of_a_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize("terminal", [False, True], ids=["a pipe", "a terminal"])
 def test_nothing_acts_on_a_terminal(terminal: bool) -> None:
     told = ACTING.replace("\ud800", "")
-    console = Console(file=io.StringIO(), force_terminal=terminal, color_system="truecolor" if terminal else None, width=100)
+    console = Console(
+        file=io.StringIO(), force_terminal=terminal, color_system="truecolor" if terminal else None, width=100
+    )
     table = Table(told)
     table.add_row(told)
     for each in (told, Panel(told, title=told), table, case_panel(everywhere(told)), summary_table([everywhere(told)])):
@@ -122,7 +128,9 @@ def test_a_link_beside_an_output_is_not_followed(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
 
 
-def test_the_file_beside_an_output_has_a_name_that_nobody_foresees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_beside_an_output_has_a_name_that_nobody_foresees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = []
     monkeypatch.setattr(atomic.os, "replace", lambda source, target: names.append(source.name))
     for _ in range(20):

@@ -219,11 +219,15 @@ HANDLERS: dict[type[Request], Callable[[FakeDriver, Any], Any]] = {
 Tensors = dict[str, np.ndarray]
 
 
-def _captured(prompts: Iterable[Prompt], out: Path, made: Callable[[Prompt], tuple[Tensors, Facts, PromptFacts]]) -> Captured:
+def _captured(
+    prompts: Iterable[Prompt], out: Path, made: Callable[[Prompt], tuple[Tensors, Facts, PromptFacts]]
+) -> Captured:
     stored = []
     for number, prompt in enumerate(prompts):
         tensors, facts, own = made(prompt)
-        write.write(out / str(number), {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own])
+        write.write(
+            out / str(number), {name: torch.from_numpy(tensor)[None] for name, tensor in tensors.items()}, facts, [own]
+        )
         stored.append(Stored(out / str(number), 0))
     return Captured(tuple(stored))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -44,10 +44,11 @@ def asked(line: str) -> Asked:
         found.sides = sides
         return nullcontext()
 
-    with mock.patch("harness.verification.verify.verify", verify), mock.patch("harness.verification.session.Session", session):
-        with mock.patch("harness.verification.usage.check", lambda *_: None):
-            try:
-                app.app(words_of(line)[1:], standalone_mode=False)
-            except (KeyboardInterrupt, SystemExit):
-                pass
+    with (
+        mock.patch("harness.verification.verify.verify", verify),
+        mock.patch("harness.verification.session.Session", session),
+        mock.patch("harness.verification.usage.check", return_value=None),
+        suppress(KeyboardInterrupt, SystemExit),
+    ):
+        app.app(words_of(line)[1:], standalone_mode=False)
     return found

@@ -63,7 +63,9 @@ def test_what_a_hunt_gives_may_be_given_by_the_command_that_reproduces_it() -> N
     check("=".join(NO_VIDEO))
 
 
-@pytest.mark.parametrize("value", ["{\"image\": -1}", "{\"image\": 65}", "{\"picture\": 1}", "{\"image\": true}", "{\"image\": {}}", "[]", "3"])
+@pytest.mark.parametrize(
+    "value", ['{"image": -1}', '{"image": 65}', '{"picture": 1}', '{"image": true}', '{"image": {}}', "[]", "3"]
+)
 def test_limits_are_numbers_of_what_a_prompt_has(value: str) -> None:
     with pytest.raises(UsageError, match="limit_mm_per_prompt"):
         check(f"limit_mm_per_prompt={value}")
@@ -82,7 +84,9 @@ def test_arguments_are_in_the_label_and_so_in_every_report() -> None:
     assert label.endswith("block 48 max_num_seqs=8")
 
 
-@pytest.mark.parametrize(("backend", "sizes"), [("TRITON_ATTN", (16,)), ("CPU_ATTN", (32,)), ("FLASH_ATTN", ()), ("NONE_SUCH", ())])
+@pytest.mark.parametrize(
+    ("backend", "sizes"), [("TRITON_ATTN", (16,)), ("CPU_ATTN", (32,)), ("FLASH_ATTN", ()), ("NONE_SUCH", ())]
+)
 def test_block_sizes_are_those_of_the_backend(backend: str, sizes: tuple[int, ...]) -> None:
     assert release_of(sys.executable).block_sizes(backend) == sizes
 

@@ -27,12 +27,17 @@ from tests.verification import labour
 pytestmark = pytest.mark.engine
 
 SPEC, V1 = preset("tiny"), Setting.of(runner="v1")
-BATCHES = [[Layout.parse(text) for text in batch] for batch in (["t3 i5 t2", "t9"], ["i9 t3"], ["t2 v2x3", "i2 t3", "t4 i1"], ["t30"])]
+BATCHES = [
+    [Layout.parse(text) for text in batch]
+    for batch in (["t3 i5 t2", "t9"], ["i9 t3"], ["t2 v2x3", "i2 t3", "t4 i1"], ["t30"])
+]
 
 
 def test_the_results_are_those_of_batches_one_after_another(session: Session) -> None:
     streamed = list(verify_stream(session, BATCHES, V1, SPEC))
-    assert [[result.layout for result in results] for results in streamed] == [list(map(str, batch)) for batch in BATCHES]
+    assert [[result.layout for result in results] for results in streamed] == [
+        list(map(str, batch)) for batch in BATCHES
+    ]
     for results, batch in zip(streamed, BATCHES, strict=True):
         for one, other in zip(results, verify_batch(session, batch, V1, SPEC), strict=True):
             assert one.verdict is other.verdict is Verdict.PASS
@@ -43,7 +48,10 @@ def test_several_references_in_turn_give_the_same_results(session: Session, monk
     monkeypatch.setitem(AT_WORK, "cpu", 2)
     with Session() as other:
         streamed = [result for results in verify_stream(other, BATCHES, V1, SPEC) for result in results]
-        ready = [other.references.ready(reference_model(other.checkpoint(SPEC), V1), in_turn=True).process.pid for _ in range(3)]
+        ready = [
+            other.references.ready(reference_model(other.checkpoint(SPEC), V1), in_turn=True).process.pid
+            for _ in range(3)
+        ]
     assert ready[0] == ready[2] != ready[1]
     alone = [result for results in verify_stream(session, BATCHES, V1, SPEC) for result in results]
     assert [result.layout for result in streamed] == [result.layout for result in alone]
@@ -84,7 +92,10 @@ def test_what_does_not_pass_has_two_samples_of_the_noise_floor(session: Session)
 
 
 def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> None:
-    prompts = [prompt_for(Layout.parse(text), SPEC, seed=seed) for seed, text in enumerate(("t3 i5", "t4 i9 t2", "t6"), start=70)]
+    prompts = [
+        prompt_for(Layout.parse(text), SPEC, seed=seed)
+        for seed, text in enumerate(("t3 i5", "t4 i9 t2", "t6"), start=70)
+    ]
     flight = session.begin(SPEC, V1, prompts, remember=False)
     pairs = session.finish(flight)
     flight.reference.driver.kill()  # another is started for it
@@ -115,17 +126,24 @@ def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(sessi
     assert all(verdict in ({Verdict.PASS}, {Verdict.ERROR}) for verdict in verdicts)
 
 
-def test_a_process_that_dies_comparing_makes_an_error_of_one_layout(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_comparing_makes_an_error_of_one_layout(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.verification.pipeline._compared", labour.compare)
     results = [result for results in verify_stream(session, BATCHES, V1, SPEC) for result in results]
     assert [result.layout for result in results] == [str(layout) for batch in BATCHES for layout in batch]
     for result in results:
         assert result.verdict is (Verdict.ERROR if result.layout == labour.DEADLY else Verdict.PASS)
     (dead,) = (result for result in results if result.layout == labour.DEADLY)
-    assert (dead.error.stage, dead.error.kind) == ("comparison", FailureKind.GONE) and "the worker process died (signal SIGKILL)" in dead.diagnosis
+    assert (dead.error.stage, dead.error.kind) == (
+        "comparison",
+        FailureKind.GONE,
+    ) and "the worker process died (signal SIGKILL)" in dead.diagnosis
 
 
-def test_captures_that_were_compared_are_removed_unless_they_are_kept(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captures_that_were_compared_are_removed_unless_they_are_kept(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def captures() -> int:
         return len(list(session.work.glob("*/*/*/capture.json")))
 

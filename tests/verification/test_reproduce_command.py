@@ -47,7 +47,11 @@ def test_every_field_of_a_setting_is_in_the_command() -> None:
     assert again.setting == OTHER
 
 
-@given(layout=strategies.layouts(max_tokens=40), seed=st.integers(0, 2**32 - 100), model=st.sampled_from(["tiny", "deep", "31b-small-causal"]))
+@given(
+    layout=strategies.layouts(max_tokens=40),
+    seed=st.integers(0, 2**32 - 100),
+    model=st.sampled_from(["tiny", "deep", "31b-small-causal"]),
+)
 def test_a_layout_comes_back_with_its_seed_and_model(layout: Layout, seed: int, model: str) -> None:
     case = Case("run", str(layout), str(layout), model, seed=seed)
     _, again = run_again(case, Setting())
@@ -80,13 +84,17 @@ def test_a_member_of_a_batch_has_its_place_and_the_others_their_words() -> None:
         assert len(before) == place and again.case.seed == 40 + place
 
 
-def test_a_given_checkpoint_and_pictures_are_named_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_checkpoint_and_pictures_are_named_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = tmp_path / "a [b] c.png"
     Image.new("RGB", (4, 4)).save(picture)
     spec = replace(preset("tiny"), name="checkpoint", source=str(tmp_path / "checkpoint"))
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.chdir(tmp_path)
-    line = command(Case("run", "", images=(picture.name,), text="<|image|> it's\n$HOME", model="checkpoint"), Setting(), spec)
+    line = command(
+        Case("run", "", images=(picture.name,), text="<|image|> it's\n$HOME", model="checkpoint"), Setting(), spec
+    )
     words = words_of(line)
     assert words[words.index("--image") + 1] == os.fspath(picture)
     assert words[words.index("--model") + 1] == spec.source

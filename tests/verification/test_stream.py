@@ -39,7 +39,9 @@ def session(fakes: Fakes, tmp_path: Path) -> Iterator[Session]:
         yield opened
 
 
-def streamed(session: Session, batches: list[list[Layout]] = BATCHES, setting: Setting = V1, **more: object) -> list[list[CaseResult]]:
+def streamed(
+    session: Session, batches: list[list[Layout]] = BATCHES, setting: Setting = V1, **more: object
+) -> list[list[CaseResult]]:
     return list(verify_stream(session, batches, setting, SPEC, comparing=Here(), **more))
 
 
@@ -95,7 +97,9 @@ def test_several_batches_are_in_flight_and_no_more_than_that(fakes: Fakes, sessi
     ],
     ids=["a mask that is not recovered", "unforeseen", "killed", "timeout"],
 )
-def test_a_run_that_fails_costs_its_own_batch(fakes: Fakes, session: Session, side: str, fault: Fault, expected: str) -> None:
+def test_a_run_that_fails_costs_its_own_batch(
+    fakes: Fakes, session: Session, side: str, fault: Fault, expected: str
+) -> None:
     fakes.faults[side, RUNS[side]] = [None, None, fault]
     results = streamed(session)
     assert marks(results) == expected
@@ -112,7 +116,9 @@ def test_a_run_that_fails_costs_its_own_batch(fakes: Fakes, session: Session, si
     [(failing(FailureKind.PROBE), 1), (failing(FailureKind.UNFORESEEN), 2), (killed, 2), (hanging, 2)],
     ids=["a mask that is not recovered", "unforeseen", "killed", "timeout"],
 )
-def test_an_engine_is_started_anew_unless_it_goes_on_as_it_was(fakes: Fakes, session: Session, fault: Fault, engines: int) -> None:
+def test_an_engine_is_started_anew_unless_it_goes_on_as_it_was(
+    fakes: Fakes, session: Session, fault: Fault, engines: int
+) -> None:
     fakes.faults["serving", RunEngine] = [fault]
     for expected in ({Verdict.ERROR}, {Verdict.PASS}):
         assert {result.verdict for result in verify_batch(session, BATCHES[0], V1, SPEC)} == expected
@@ -138,6 +144,7 @@ def test_a_start_that_fails_costs_the_batch_that_needed_it(
 
 def test_a_driver_that_is_killed_between_two_batches_is_started_again(fakes: Fakes, session: Session) -> None:
     for side in ("reference", "serving"):
+
         def batches(side: str = side) -> Iterator[list[Layout]]:
             for number, batch in enumerate(BATCHES):
                 if number == 3:
@@ -158,7 +165,10 @@ def test_where_every_start_fails_every_batch_is_an_error_in_its_place(fakes: Fak
 
 
 def test_a_declared_failure_is_known_and_another_is_an_error(fakes: Fakes, session: Session) -> None:
-    fakes.faults["serving", RunEngine] = [failing(FailureKind.PROBE, "no such weights"), failing(FailureKind.PROBE, "others")]
+    fakes.faults["serving", RunEngine] = [
+        failing(FailureKind.PROBE, "no such weights"),
+        failing(FailureKind.PROBE, "others"),
+    ]
     declared = Declared(failure="no such weights", link="https://example.org", reason="it is known")
     assert marks(streamed(session, declared=[declared])) == "KE....."
 
@@ -181,7 +191,9 @@ def test_a_mask_that_differs_needs_no_second_sample(fakes: Fakes, session: Sessi
     assert all(request.samples == 1 for request in fakes.asked(RunReference))
 
 
-@pytest.mark.parametrize("fault", [killed, hanging, failing(FailureKind.UNFORESEEN)], ids=["killed", "timeout", "unforeseen"])
+@pytest.mark.parametrize(
+    "fault", [killed, hanging, failing(FailureKind.UNFORESEEN)], ids=["killed", "timeout", "unforeseen"]
+)
 def test_a_second_sample_that_fails_is_the_error_of_its_batch(fakes: Fakes, session: Session, fault: Fault) -> None:
     fakes.error = lambda prompt: 100 * NOISE if len(prompt.token_ids) == 9 else NOISE
 
@@ -195,9 +207,7 @@ def test_a_second_sample_that_fails_is_the_error_of_its_batch(fakes: Fakes, sess
 
 
 def test_captures_go_when_they_were_compared(fakes: Fakes, session: Session) -> None:
-    left = []
-    for _ in verify_stream(session, BATCHES, V1, SPEC, comparing=Here()):
-        left.append(len(stacks(session)))
+    left = [len(stacks(session)) for _ in verify_stream(session, BATCHES, V1, SPEC, comparing=Here())]
     assert max(left) > 0 and left[-1] == 0
     assert len(fakes.asked(RunEngine)) == len(BATCHES)
 
@@ -239,7 +249,9 @@ def test_a_stream_neither_takes_what_is_remembered_nor_removes_it(fakes: Fakes, 
 
 
 @pytest.mark.parametrize(
-    "other", [{"dtype": "bfloat16", "backend": "cpu"}, {"reference": "sdpa"}, {"layers": (0,)}, {"positions": (-1,)}], ids=str
+    "other",
+    [{"dtype": "bfloat16", "backend": "cpu"}, {"reference": "sdpa"}, {"layers": (0,)}, {"positions": (-1,)}],
+    ids=str,
 )
 def test_what_is_remembered_is_of_one_model_and_selection(fakes: Fakes, session: Session, other: dict) -> None:
     prompt = prompt_for(BATCHES[0][0], SPEC)

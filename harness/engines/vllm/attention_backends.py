@@ -14,9 +14,10 @@ _ENUM_NAME = re.compile(r"[A-Z][A-Z0-9_]+\Z")
 @dataclass(frozen=True)
 class AttentionBackend:
     """``name`` is the harness's, ``vllm_name`` vLLM's own. ``implementation`` is what it serves by, as
-    `releases.implementation` names it, where that is known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name CPU_ATTN is made to resolve to ``cpu_class``, where
-    there is one, since vLLM's CPU platform answers CPU_ATTN whatever is asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes`` and ``cpu_modes`` are those
-    in which it is right there.
+    `releases.implementation` names it, where that is known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name
+    CPU_ATTN is made to resolve to ``cpu_class``, where there is one, since vLLM's CPU platform answers CPU_ATTN whatever is
+    asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes`` and ``cpu_modes`` are those in which it is right
+    there.
     """
 
     name: str

@@ -36,7 +36,11 @@ def keep() -> None:
 
     def process(model, *args, **kwargs):
         model.harness_kept = {
-            module: {name: (parameter, parameter.data.clone()) for name, parameter in module._parameters.items() if parameter is not None}
+            module: {
+                name: (parameter, parameter.data.clone())
+                for name, parameter in module._parameters.items()
+                if parameter is not None
+            }
             for module in model.modules()
             if hasattr(getattr(module, "quant_method", None), "process_weights_after_loading")
         }
@@ -47,8 +51,8 @@ def keep() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of a module, or the ``rows`` (first, count) of its dimension ``dim`` that are one tensor of the checkpoint, fused with others;
-    or the epsilon of a norm."""
+    """A tensor of a module, or the ``rows`` (first, count) of its dimension ``dim`` that are one tensor of the checkpoint, fused
+    with others; or the epsilon of a norm."""
 
     module: torch.nn.Module
     name: str
@@ -82,11 +86,14 @@ class Changeable:
         self._undo = ExitStack()
 
     def facts(self, checkpoint: str) -> dict:
-        """``parts`` with name, kind, and the tensor of the ``checkpoint``, a directory, that it holds, by its values; and the tensors
-        of the checkpoint that were ``not loaded``. Kinds are "tensor", "computed" for a buffer that holds none, and "epsilon"."""
+        """``parts`` with name, kind, and the tensor of the ``checkpoint``, a directory, that it holds, by its values; and the
+        tensors of the checkpoint that were ``not loaded``. Kinds are "tensor", "computed" for a buffer that holds none, and
+        "epsilon"."""
         from safetensors.torch import load_file
 
-        stored = {key: one for path in sorted(Path(checkpoint).glob("*.safetensors")) for key, one in load_file(path).items()}
+        stored = {
+            key: one for path in sorted(Path(checkpoint).glob("*.safetensors")) for key, one in load_file(path).items()
+        }
         held: set[str] = set()
         parts = []
         known: dict[torch.dtype, dict[str, list[str]]] = {}
@@ -97,8 +104,11 @@ class Changeable:
                 for key, one in stored.items():
                     known[values.dtype][_digest(one.to(values.dtype))].append(key)
             alike = known[values.dtype][_digest(values)]
-            holds = max(alike, key=lambda key: len(commonprefix([key[::-1], name[::-1]])), default=None)
-            held |= {holds, *known[values.dtype][_digest(self._loaded(part))][:1 if part.rows else 0]} - {None}
+            holds = max(alike, key=lambda key: _common_end(key, name), default=None)
+            if holds is not None:
+                held.add(holds)
+            if part.rows:
+                held.update(known[values.dtype][_digest(self._loaded(part))][:1])
             kind = "tensor" if holds or part.name not in part.module._buffers else "computed"
             parts.append({"name": name, "kind": kind, "holds": holds})
         parts += [{"name": name, "kind": "epsilon", "holds": None} for name in self.epsilons]
@@ -177,8 +187,15 @@ def _factors(name: str, by: float) -> Callable[[torch.Tensor], torch.Tensor]:
     return factors
 
 
+def _common_end(one: str, other: str) -> int:
+    """How many letters two names have in common at their ends."""
+    return len(commonprefix([one[::-1], other[::-1]]))  # noqa: RUF071 - letters are meant
+
+
 def _digest(values: torch.Tensor) -> str:
-    return hashlib.sha256(f"{list(values.shape)}".encode() + values.float().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{list(values.shape)}".encode() + values.float().cpu().contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 def _put_back(owner: object, attributes: dict, parameters: dict) -> None:

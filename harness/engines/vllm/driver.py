@@ -190,7 +190,9 @@ class Engine:
             raise ProbeError(failure)
         for stack in ranks[0]["stacks"].values():
             if stack["missing"]:
-                raise RuntimeError(f"could not be observed: {', '.join(stack['missing'])} (the step ran where hooks are not called)")
+                raise RuntimeError(
+                    f"could not be observed: {', '.join(stack['missing'])} (the step ran where hooks are not called)"
+                )
         probing = max(rank["probing"] for rank in ranks)
         logits = ranks[0]["logits"]
         facts = Facts(
@@ -203,7 +205,11 @@ class Engine:
             head=HeadFacts(**logits["head"]) if logits["head"] else None,
             engine=self.engine,
         )
-        where = {name: Stored(Path(directory), place) for directory, names in stacks.items() for place, name in enumerate(names)}
+        where = {
+            name: Stored(Path(directory), place)
+            for directory, names in stacks.items()
+            for place, name in enumerate(names)
+        }
 
         made = self.made
 
@@ -214,7 +220,10 @@ class Engine:
                     write.join(Path(directory), self.ranks)
                 own = [
                     PromptFacts(
-                        tuple(ids[name]), ranges=ranks[0]["ranges"][name], steps=ranks[0]["steps"][name], pictures=made.get(name)
+                        tuple(ids[name]),
+                        ranges=ranks[0]["ranges"][name],
+                        steps=ranks[0]["steps"][name],
+                        pictures=made.get(name),
                     )
                     for name in names
                 ]
@@ -247,7 +256,9 @@ class Engine:
                 embedded[list(item.embedded)] = True
             places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
             content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
-            known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (f"-{self.salt}" if self.salt else "")
+            known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (
+                f"-{self.salt}" if self.salt else ""
+            )
             hashes.setdefault(item.modality, []).append(known_as)
         return releases.engine_input(list(prompt.token_ids), _kwargs(prompt, self.patches), hashes, places, self.salt)
 

@@ -43,7 +43,11 @@ class Head:
         """``head``: the settings by which the model computes logits; ``after``: tokens that were ``suppressed`` since `begin`, and
         those whose logits were ``changed`` otherwise."""
         processor = self.processors[-1] if self.processors else None
-        head = {"soft_cap": processor.soft_cap, "scale": processor.scale, "vocabulary": processor.org_vocab_size} if processor else {}
+        head = (
+            {"soft_cap": processor.soft_cap, "scale": processor.scale, "vocabulary": processor.org_vocab_size}
+            if processor
+            else {}
+        )
         return {"head": head, "after": {"suppressed": sorted(self._suppressed), "changed": sorted(self._changed)}}
 
     def _keep(self, module, args, output) -> None:

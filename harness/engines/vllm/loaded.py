@@ -131,8 +131,8 @@ def _of_keys_and_values(model) -> Callable[[str], str]:
 
 def _apart(name: str, module, tensor: torch.Tensor) -> Iterator[Piece]:
     """The pieces of one parameter of a module, which is one of vLLM's layers or any other."""
-    if _FUSED_EXPERTS.search(name):
-        yield from _experts(name, module, tensor)
+    if fused := _FUSED_EXPERTS.search(name):
+        yield from _experts(name, fused, module, tensor)
     elif hasattr(module, "shard_indices"):
         rows = module.shard_indices
         yield Piece(name, tensor[: rows.num_org_elements], (rows.org_vocab_start_index, *[0] * (tensor.ndim - 1)))
@@ -167,10 +167,9 @@ def _starts(module, tensor: torch.Tensor) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def _experts(name: str, module, tensor: torch.Tensor) -> Iterator[Piece]:
+def _experts(name: str, fused: re.Match[str], module, tensor: torch.Tensor) -> Iterator[Piece]:
     """Experts lie side by side as in the checkpoint, each with its gate above its up projection, split by rank within either;
     with expert parallelism a rank has some of the experts."""
-    fused = _FUSED_EXPERTS.search(name)
     whole = name.removesuffix(fused[0]) + "experts."
     rank = module.moe_config.tp_rank
     known = getattr(module, "expert_map", None)

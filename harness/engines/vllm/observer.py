@@ -104,7 +104,12 @@ class Observer:
         the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
         self.collected += 1
         saving = self.saving[self.collected] = []
-        answer: dict = {"rank": self.rank, "probing": self.probing.seconds(), "failure": self._explained(), "stacks": {}}
+        answer: dict = {
+            "rank": self.rank,
+            "probing": self.probing.seconds(),
+            "failure": self._explained(),
+            "stacks": {},
+        }
         for directory, names in () if answer["failure"] else stacks.items():
             tensors, missing = self._stack(names)
             tensors = write.to_host(tensors)()
@@ -137,7 +142,12 @@ class Observer:
                 return f"serving, layer {index}: {error}"
             if any(surplus is not None for surplus in found):
                 self.pieces[f"surplus.{index}"] = [
-                    Piece(owners, recovered.count.new_zeros(recovered.apart.shape) if surplus is None else surplus.transpose(0, 1))
+                    Piece(
+                        owners,
+                        recovered.count.new_zeros(recovered.apart.shape)
+                        if surplus is None
+                        else surplus.transpose(0, 1),
+                    )
                     for (owners, recovered), surplus in zip(steps, found, strict=True)
                 ]
         return None
@@ -309,7 +319,9 @@ class Observer:
         needs the codes of a pass, one for each pass."""
         key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
         if key not in self.shadows:
-            shadow = torch.empty_strided(kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device)
+            shadow = torch.empty_strided(
+                kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device
+            )
             self.shadows[key] = shadow.zero_()
         return self.shadows[key]
 
@@ -323,7 +335,11 @@ def _index_of(name: str) -> int:
 
 def _index(batch: list[Rows], device: torch.device) -> torch.Tensor:
     """The rows of requests in the step's batch, one after another."""
-    return torch.cat([rows.index for rows in batch]).to(device) if batch else torch.empty(0, dtype=torch.long, device=device)
+    return (
+        torch.cat([rows.index for rows in batch]).to(device)
+        if batch
+        else torch.empty(0, dtype=torch.long, device=device)
+    )
 
 
 def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:

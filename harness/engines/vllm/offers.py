@@ -50,7 +50,7 @@ def offers(checkpoint: str, spec: ModelSpec, dtype: str) -> list[dict]:
         for backend, (priority, against) in invalid.items():
             order[backend.name] = priority
             reasons.setdefault(backend.name, set()).update(f"head size {size}: {reason}" for reason in against)
-    return [{"backend": name, "reasons": sorted(reasons[name])} for name in sorted(order, key=order.get)]
+    return [{"backend": name, "reasons": sorted(reasons[name])} for name in sorted(order, key=order.__getitem__)]
 
 
 def main() -> None:

@@ -41,7 +41,12 @@ class EngineOptions:
         "triton", "--backend", "attention back end: triton, cpu, flex; on CUDA also flash, auto", label=str, always=True
     )
     runner: str = option(
-        "auto", "--runner", "vLLM's model runner: v1, v2, or auto for its own choice", choices=RUNNERS, label=str, always=True
+        "auto",
+        "--runner",
+        "vLLM's model runner: v1, v2, or auto for its own choice",
+        choices=RUNNERS,
+        label=str,
+        always=True,
     )
     dtype: str = option("float32", "--dtype", "float32, bfloat16 or float16", choices=DTYPES, label=str, always=True)
     kv_dtype: str = option("auto", "--kv-dtype", "vLLM's kv_cache_dtype", choices=KV_DTYPES, label=str)
@@ -51,7 +56,12 @@ class EngineOptions:
     tensor_parallel: int = option(1, "--tensor-parallel", "number of GPUs", label="tp {}".format)
     block_size: int = option(32, "--block-size", "tokens a KV block", label="block {}".format)
     arguments: tuple[tuple[str, str], ...] = option(
-        (), "--serving-arg", "NAME=VALUE, a further argument of vllm.LLM that schedules or executes requests; repeatable", read=arguments.read, write="=".join, check=arguments.check_own,
+        (),
+        "--serving-arg",
+        "NAME=VALUE, a further argument of vllm.LLM that schedules or executes requests; repeatable",
+        read=arguments.read,
+        write="=".join,
+        check=arguments.check_own,
         label=lambda given: " ".join(map("=".join, given)),
     )
 
@@ -75,7 +85,11 @@ class EngineOptions:
             raise UsageError("kv_dtype", self.kv_dtype, "auto on a CPU: its KV cache has the dtype of the model")
         if self.dtype not in known.cpu_dtypes:
             allowed = " or ".join(known.cpu_dtypes)
-            raise UsageError("dtype", self.dtype, f"{allowed} with {self.backend} on a CPU: its interpreter multiplies bfloat16 wrongly")
+            raise UsageError(
+                "dtype",
+                self.dtype,
+                f"{allowed} with {self.backend} on a CPU: its interpreter multiplies bfloat16 wrongly",
+            )
         if self.mode not in known.cpu_modes:
             raise UsageError("mode", self.mode, "on a CPU only the back end cpu can be compiled; eager with the others")
 
@@ -94,7 +108,11 @@ class EngineOptions:
         if self.runner != "auto":
             variables["VLLM_USE_V2_MODEL_RUNNER"] = str(int(self.runner == "v2"))
         if platform == "cpu":
-            variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", CPU_BACKEND: self.backend}
+            variables |= {
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                CPU_BACKEND: self.backend,
+            }
             if self.backend == "triton":
                 variables["TRITON_INTERPRET"] = "1"
         else:

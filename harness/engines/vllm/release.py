@@ -19,7 +19,12 @@ from harness.drivers import safe_path
 from harness.errors import EnvironmentFailure
 
 _WHERE = "import importlib.util as u; print(u.find_spec('vllm').submodule_search_locations[0])"
-_RANGE = {"gt": ("more than", float.__gt__), "ge": ("at least", float.__ge__), "lt": ("less than", float.__lt__), "le": ("at most", float.__le__)}
+_RANGE = {
+    "gt": ("more than", float.__gt__),
+    "ge": ("at least", float.__ge__),
+    "lt": ("less than", float.__lt__),
+    "le": ("at most", float.__le__),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Argument:
 
     def admits(self, value: object) -> bool:
         """Whether a value, as JSON holds it, has the declared type and is in the range; what is not known passes."""
-        if isinstance(value, (int, float)) and not all(_RANGE[sign][1](float(value), limit) for sign, limit in self.limits):
+        if isinstance(value, (int, float)) and not all(
+            _RANGE[sign][1](float(value), limit) for sign, limit in self.limits
+        ):
             return False
         return _admits(self.annotation, value, self.names)
 
@@ -61,8 +68,13 @@ class Release:
         """
         declared = self._names.get("EngineArgs")
         if not isinstance(declared, ast.ClassDef):
-            raise EnvironmentFailure(f"{self.package}: no EngineArgs in engine/arg_utils.py; the engine arguments cannot be checked")
-        return {name: Argument(name, field.annotation, self._limits(name, field.value), self._names) for name, field in _fields(declared).items()}
+            raise EnvironmentFailure(
+                f"{self.package}: no EngineArgs in engine/arg_utils.py; the engine arguments cannot be checked"
+            )
+        return {
+            name: Argument(name, field.annotation, self._limits(name, field.value), self._names)
+            for name, field in _fields(declared).items()
+        }
 
     def block_sizes(self, backend: str) -> tuple[int, ...]:
         """The numbers of which a KV block of ``backend`` (vLLM's own name) is a multiple of one; none where the backend
@@ -74,9 +86,10 @@ class Release:
         sizes: list[int] = []
         for value in _returned(_parsed(module), "get_supported_kernel_block_sizes"):
             elements = [e.args[0] if isinstance(e, ast.Call) and e.args else e for e in getattr(value, "elts", [value])]
-            if not all(isinstance(e, ast.Constant) and type(e.value) is int for e in elements):
+            numbers = [e.value for e in elements if isinstance(e, ast.Constant) and type(e.value) is int]
+            if len(numbers) < len(elements):
                 return ()
-            sizes += [e.value for e in elements]
+            sizes += numbers
         return tuple(sizes)
 
     def registers(self, operator: str) -> bool:
@@ -91,12 +104,18 @@ class Release:
     def _backends(self) -> dict[str, str]:
         """The class of each backend by its name, from the registry."""
         registry = _parsed(self.package / "v1/attention/backends/registry.py")
-        found = next((node for node in registry.body if isinstance(node, ast.ClassDef) and node.name == "AttentionBackendEnum"), None)
+        found = next(
+            (node for node in registry.body if isinstance(node, ast.ClassDef) and node.name == "AttentionBackendEnum"),
+            None,
+        )
         assigned = [node for node in getattr(found, "body", ()) if isinstance(node, ast.Assign)]
         return {
             node.targets[0].id: node.value.value
             for node in assigned
-            if isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant) and node.value.value
+            if isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+            and node.value.value
         }
 
     @cached_property
@@ -115,12 +134,18 @@ class Release:
     def _limits(self, name: str, default: ast.expr | None) -> tuple[tuple[str, float], ...]:
         """The range of the configuration's field that an argument's ``default`` names, or else of the field of its name."""
         owner, field = _named(default) or (None, name)
-        classes = [node for node in self._names.values() if isinstance(node, ast.ClassDef) and node.name in (owner, owner or node.name)]
+        classes = [
+            node
+            for node in self._names.values()
+            if isinstance(node, ast.ClassDef) and node.name in (owner, owner or node.name)
+        ]
         for declared in classes:
             found = _fields(declared).get(field) if declared.name.endswith("Config") else None
             if found is not None and isinstance(found.value, ast.Call):
                 signs = {word.arg: word.value for word in found.value.keywords if word.arg in _RANGE}
-                return tuple((sign, float(ast.literal_eval(limit))) for sign, limit in signs.items() if _is_number(limit))
+                return tuple(
+                    (sign, float(ast.literal_eval(limit))) for sign, limit in signs.items() if _is_number(limit)
+                )
         return ()
 
 
@@ -153,7 +178,11 @@ def _returned(module: ast.Module, name: str) -> list[ast.expr | None]:
 
 
 def _fields(declared: ast.ClassDef) -> dict[str, ast.AnnAssign]:
-    return {node.target.id: node for node in declared.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    return {
+        node.target.id: node
+        for node in declared.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 def _named(default: ast.expr | None) -> tuple[str, str] | None:
@@ -162,7 +191,7 @@ def _named(default: ast.expr | None) -> tuple[str, str] | None:
         return default.value.id, default.attr
     if isinstance(default, ast.Call) and len(default.args) == 2:
         owner, field = default.args
-        if isinstance(owner, ast.Name) and isinstance(field, ast.Constant):
+        if isinstance(owner, ast.Name) and isinstance(field, ast.Constant) and isinstance(field.value, str):
             return owner.id, field.value
     return None
 
@@ -210,14 +239,19 @@ def _admits_named(declared: ast.AST | None, value: object, names: dict[str, ast.
         return _admits(declared, value, names)
     if isinstance(declared, ast.ClassDef) and declared.name.endswith("Config"):
         fields = _fields(declared)
-        return isinstance(value, dict) and all(key in fields and _admits(fields[key].annotation, item, names) for key, item in value.items())
+        return isinstance(value, dict) and all(
+            key in fields and _admits(fields[key].annotation, item, names) for key, item in value.items()
+        )
     return isinstance(value, (str, int))
 
 
 def _admits_generic(outer: str, inner: list[ast.expr], value: object, names: dict[str, ast.AST]) -> bool:
     match outer:
         case "Literal":
-            return any(isinstance(each, ast.Constant) and type(each.value) is type(value) and each.value == value for each in inner)
+            return any(
+                isinstance(each, ast.Constant) and type(each.value) is type(value) and each.value == value
+                for each in inner
+            )
         case "list" | "set" | "tuple" | "Sequence":
             return isinstance(value, list) and all(_admits(inner[0], item, names) for item in value)
         case "dict" | "Mapping":

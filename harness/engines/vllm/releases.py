@@ -164,7 +164,9 @@ def image_patches(prompts) -> int:
     """
     if Version(version()) >= Version("0.22"):
         return 0
-    return max((item.soft * POOL**2 for prompt in prompts for item in prompt.items if item.modality == "image"), default=0)
+    return max(
+        (item.soft * POOL**2 for prompt in prompts for item in prompt.items if item.modality == "image"), default=0
+    )
 
 
 def engine_input(token_ids, kwargs_items, hashes, placeholders, salt: str | None):
@@ -202,4 +204,7 @@ def pictures(rendered: dict) -> list[tuple]:
     hashes = (rendered.get("mm_hashes") or {}).get("image", ())
     items = (rendered.get("mm_kwargs") or {}).get("image", [None] * len(hashes))
     names = ("pixel_values", "pixel_position_ids")
-    return [(content, *(item[name].data if item is not None else None for name in names)) for content, item in zip(hashes, items, strict=True)]
+    return [
+        (content, *(item[name].data if item is not None else None for name in names))
+        for content, item in zip(hashes, items, strict=True)
+    ]

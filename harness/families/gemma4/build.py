@@ -105,7 +105,11 @@ def _config(spec: ModelSpec):
     audio = None
     if spec.audio:
         audio = Gemma4AudioConfig(
-            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=32, use_clipped_linears=spec.clipped
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            output_proj_dims=32,
+            use_clipped_linears=spec.clipped,
         )
     return Gemma4Config(
         text_config=text,

@@ -56,9 +56,11 @@ def _build(cache: Path, name: str, write: Callable[[Path], None]) -> None:
     try:
         write(building)
         _share(building)
-        files = {str(path.relative_to(building)): _facts(path) for path in sorted(building.rglob("*")) if path.is_file()}
+        files = {
+            str(path.relative_to(building)): _facts(path) for path in sorted(building.rglob("*")) if path.is_file()
+        }
         (building / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
-        os.rename(building, target)
+        building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

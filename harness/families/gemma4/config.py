@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import UsageError
-from harness.prompts.model_spec import LAYER_TYPES
+from harness.prompts.model_spec import LAYER_TYPES, LayerType
 from harness.text import quoted
 
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -36,7 +36,7 @@ class _Part(BaseModel):
 
 class Text(_Part):
     sliding_window: Size
-    layer_types: Annotated[list[Literal[tuple(LAYER_TYPES.values())]], Field(min_length=1, max_length=1024)]
+    layer_types: Annotated[list[LayerType], Field(min_length=1, max_length=1024)]
     hidden_size: Size
     num_attention_heads: Annotated[int, Field(ge=1, le=1024)]
     num_key_value_heads: Annotated[int, Field(ge=1, le=1024)]
@@ -64,18 +64,32 @@ class Text(_Part):
     @model_validator(mode="after")
     def _agrees(self) -> Text:
         if self.num_hidden_layers not in (None, len(self.layer_types)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, and layer_types has {len(self.layer_types)}")
+            raise ValueError(
+                f"num_hidden_layers is {self.num_hidden_layers}, and layer_types has {len(self.layer_types)}"
+            )
         for name in ("num_key_value_heads", "num_global_key_value_heads"):
             heads = getattr(self, name)
             if heads and self.num_attention_heads % heads:
                 raise ValueError(f"num_attention_heads, {self.num_attention_heads}, is no multiple of {name}, {heads}")
         if self.layer_types[-1] != LAYER_TYPES["f"]:
-            raise ValueError(f"layer_types ends with {self.layer_types[-1]}; the last layer of a Gemma 4 has {LAYER_TYPES['f']}")
+            raise ValueError(
+                f"layer_types ends with {self.layer_types[-1]}; the last layer of a Gemma 4 has {LAYER_TYPES['f']}"
+            )
         if (self.num_kv_shared_layers or 0) >= len(self.layer_types):
             raise ValueError(f"num_kv_shared_layers is {self.num_kv_shared_layers} of {len(self.layer_types)} layers")
-        if self.enable_moe_block and (not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts):
+        if self.enable_moe_block and (
+            not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts
+        ):
             raise ValueError(f"top_k_experts is {self.top_k_experts} of num_experts, {self.num_experts}")
         return self
+
+    @property
+    def experts(self) -> tuple[int, int] | None:
+        """(experts, experts a token), where there are any."""
+        if not self.enable_moe_block:
+            return None
+        assert self.num_experts and self.top_k_experts, "both are checked above"
+        return self.num_experts, self.top_k_experts
 
 
 class Vision(_Part):
@@ -129,7 +143,9 @@ def checked(name: str, file: str, data: dict, schema: type[T]) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {quoted(first['input'])}"
+        given = (
+            "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", not {quoted(first['input'])}"
+        )
         said = first["msg"].removeprefix("Value error, ")
         raise UsageError("model", name, f"its {file}: {field}: {said}{given}") from None
 

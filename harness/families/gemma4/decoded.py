@@ -56,7 +56,7 @@ def _turned(picture: Image.Image) -> Image.Image:
     """As its EXIF orientation says, if that can be read."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # as vLLM: EXIF of whatever form makes no picture bad
+    except Exception:  # noqa: BLE001 - as vLLM: EXIF of whatever form makes no picture bad
         return picture
 
 
@@ -78,4 +78,6 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture)
     if values.dtype.kind == "f":
         return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    return Image.fromarray((values.clip(0, 65535) >> 8 if values.max(initial=0) > 255 else values.clip(0)).astype(np.uint8))
+    return Image.fromarray(
+        (values.clip(0, 65535) >> 8 if values.max(initial=0) > 255 else values.clip(0)).astype(np.uint8)
+    )

@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
 
 from harness.families.gemma4.prompts import POOL, mel_frames, patches
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item
+
+if TYPE_CHECKING:
+    import torch
 
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
 FAR, NEAR = 0.5, 0.1
@@ -46,7 +51,7 @@ def draw(model, spec: ModelSpec) -> None:
             _draw_bounds(model, spec, generator)
 
 
-def stored(model) -> Iterator[tuple[str, object]]:
+def stored(model) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of what a checkpoint of ``model`` holds; what is tied is given once."""
     saved = set(model.state_dict())
     yield from model.named_parameters()
@@ -116,13 +121,17 @@ def _draw_bounds(model, spec: ModelSpec, generator) -> None:
         for buffer, share in ((least, low), (most, 1.0 - high)):
             buffer.copy_(values.flatten().quantile(share).to(torch.bfloat16))
 
+    def taken(layer, args) -> None:
+        bound(args[0], layer.input_min, layer.input_max, TAKEN)
+
+    def given(layer, linear, args, output) -> None:
+        bound(output, layer.output_min, layer.output_max, GIVEN)
+
     with ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, Gemma4ClippableLinear):
-                taken = lambda layer, args: bound(args[0], layer.input_min, layer.input_max, TAKEN)
-                given = lambda linear, args, output, layer=module: bound(output, layer.output_min, layer.output_max, GIVEN)
                 hooks.callback(module.register_forward_pre_hook(taken).remove)
-                hooks.callback(module.linear.register_forward_hook(given).remove)
+                hooks.callback(module.linear.register_forward_hook(partial(given, module)).remove)
         pixels, places = (torch.from_numpy(array) for array in patches(_noise("image", spec)))
         assert pixels.shape[1] == NOISE * POOL**2
         model.model.vision_tower(pixels, places)

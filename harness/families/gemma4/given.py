@@ -80,7 +80,9 @@ def _from_directory(name: str, directory: Path) -> ModelSpec:
 
 def _from_hub(name: str, hub_id: str, *, ask: bool) -> ModelSpec:
     if not _is_id(hub_id):
-        raise UsageError("model", name, f"ORG/NAME after {HUB}, each of letters, digits, '-', '_' and '.', 96 characters at most")
+        raise UsageError(
+            "model", name, f"ORG/NAME after {HUB}, each of letters, digits, '-', '_' and '.', 96 characters at most"
+        )
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -126,7 +128,7 @@ def _spec(name: str, data: dict, source: str) -> ModelSpec:
         k_eq_v=text.attention_k_eq_v,
         kv_shared_layers=text.num_kv_shared_layers or 0,
         per_layer_input=text.hidden_size_per_layer_input or 0,
-        moe=(text.num_experts, text.top_k_experts) if text.enable_moe_block else None,
+        moe=text.experts,
         softcap=text.final_logit_softcapping,
         audio=config.audio_config is not None,
         standardize=config.vision_config is not None and config.vision_config.standardize,

@@ -23,7 +23,5 @@ def audio(item: Item) -> tuple[torch.Tensor, torch.Tensor]:
 def padded(tensors: list[torch.Tensor], fill: float, length: int = 0) -> torch.Tensor:
     """Stack along a new first dimension, filling up the first dimension of each to the longest, or to ``length``."""
     longest = max(length, *(len(tensor) for tensor in tensors))
-    filled = [
-        torch.cat([t, torch.full((longest - len(t), *t.shape[1:]), fill, dtype=t.dtype)]) for t in tensors
-    ]
+    filled = [torch.cat([t, torch.full((longest - len(t), *t.shape[1:]), fill, dtype=t.dtype)]) for t in tensors]
     return torch.stack(filled)

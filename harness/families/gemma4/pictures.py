@@ -24,7 +24,7 @@ MOST = 64
 """Pictures of one prompt, as many as the harness lets the engine take."""
 
 
-def size_of(name: str) -> tuple[int, int]:
+def size_of(name: str | Path) -> tuple[int, int]:
     """(width, height) of the picture in the file of this ``name``, which is decoded whole.
 
     Raises:
@@ -49,12 +49,16 @@ def size_of(name: str) -> tuple[int, int]:
         raise UsageError("image", name, f"a picture of at most {PIXELS // 10**6} million pixels") from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "it is damaged or of another format"
-        raise UsageError("image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); {why}") from None
+        raise UsageError(
+            "image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); {why}"
+        ) from None
     except (ValueError, SyntaxError, EOFError, MemoryError, RuntimeError):
-        raise UsageError("image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); it is damaged") from None
+        raise UsageError(
+            "image", name, f"a file with a picture that can be read ({', '.join(FORMATS)}); it is damaged"
+        ) from None
 
 
-def check_size(field: str, name: str, size: tuple[int, int]) -> None:
+def check_size(field: str, name: str | Path, size: tuple[int, int]) -> None:
     """Raise UsageError for a picture of no pixel, or of more than `PIXELS`."""
     width, height = size
     if not 1 <= width * height <= PIXELS:
@@ -72,7 +76,11 @@ def soft_tokens(field: str, name: str, size: tuple[int, int], cut: Pictures) -> 
     side = cut.patch_size * cut.pooling_kernel_size
     most = cut.max_soft_tokens
     if min(size) < side:
-        raise UsageError(field, name, f"a picture with sides of at least the {side} pixels of one soft token; {width} x {height} has less")
+        raise UsageError(
+            field,
+            name,
+            f"a picture with sides of at least the {side} pixels of one soft token; {width} x {height} has less",
+        )
     factor = math.sqrt(most * side**2 / (width * height))
     rows, columns = int(factor * height / side), int(factor * width / side)
     if not rows and columns:
@@ -80,5 +88,9 @@ def soft_tokens(field: str, name: str, size: tuple[int, int], cut: Pictures) -> 
     elif not columns and rows:
         rows, columns = min(height // width, most), 1
     if not 1 <= rows * columns <= most:
-        raise UsageError(field, name, f"a picture that can be cut into 1 to {most} squares of {side} pixels; {width} x {height} cannot")
+        raise UsageError(
+            field,
+            name,
+            f"a picture that can be cut into 1 to {most} squares of {side} pixels; {width} x {height} cannot",
+        )
     return rows * columns

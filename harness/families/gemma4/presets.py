@@ -8,20 +8,22 @@ flags and the layer pattern of the published checkpoints' text and vision config
 
 from __future__ import annotations
 
+from functools import partial
+
 from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
 
 _PATTERN = "sssssf"
 CAUSAL = "-causal"
-_WHOLE = {"standardize": True, "clipped": True}
+_whole = partial(ModelSpec, standardize=True, clipped=True)
 
 PRESETS = {
     spec.name: spec
     for spec in (
-        ModelSpec("tiny", **_WHOLE),
-        ModelSpec("deep", layers=_PATTERN, **_WHOLE),
-        ModelSpec("tiny-audio", audio=True, **_WHOLE),
-        ModelSpec("tiny-causal", bidirectional=None, **_WHOLE),
+        _whole("tiny"),
+        _whole("deep", layers=_PATTERN),
+        _whole("tiny-audio", audio=True),
+        _whole("tiny-causal", bidirectional=None),
         ModelSpec(
             "e2b-small", layers="ssssf" * 2, kv_shared_layers=5, per_layer_input=16, bidirectional=None, kv_heads=1,
             global_kv_heads=1, clipped=True,
@@ -46,6 +48,7 @@ PRESETS = {
         ),
     )
 }  # fmt: skip
+"""By name, in the order in which `harness show --models` lists them."""
 
 
 def preset(name: str) -> ModelSpec:

@@ -33,7 +33,11 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
             more than `FRAME_SOFT_TOKENS`.
     """
     if len(layout) > spec.max_length - 1:
-        raise UsageError(field, str(layout), f"it has {len(layout)} tokens; the model {spec.name} takes at most {spec.max_length - 1}")
+        raise UsageError(
+            field,
+            str(layout),
+            f"it has {len(layout)} tokens; the model {spec.name} takes at most {spec.max_length - 1}",
+        )
     if "audio" in layout.kinds and not spec.audio:
         raise UsageError(field, str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
     if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
@@ -41,16 +45,14 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
     words = np.random.default_rng([seed, 1]).integers(FIRST_WORD, spec.vocab, size=len(layout))
     texts = iter(words.tolist())
     token_ids = [ID_OF_KIND[token.kind] if token.kind in ID_OF_KIND else next(texts) for token in layout.tokens]
-    items = []
+    items: list[Item] = []
     for index, segment in enumerate(layout.segments):
         if segment.form == "t":
             continue
         positions = [token.position for token in layout.tokens if token.segment == index]
         embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
         content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
-        items.append(
-            Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content)
-        )
+        items.append(Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content))
     return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))
 
 

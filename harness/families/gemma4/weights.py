@@ -35,7 +35,9 @@ def check(name: str, directory: Path) -> None:
                 if size < 8 or length > min(LONGEST_HEADER, size - 8):
                     raise UsageError("model", name, f"its {file} is not a file of safetensors, or cut short")
                 header = json.loads(stream.read(length))
-                needed = max((tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"), default=0)
+                needed = max(
+                    (tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"), default=0
+                )
         except OSError as error:
             raise UsageError("model", name, f"its {file} cannot be read: {error.strerror or error}") from None
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -43,7 +45,9 @@ def check(name: str, directory: Path) -> None:
                 raise
             raise UsageError("model", name, f"its {file} has a header that is not one of safetensors") from None
         if not isinstance(needed, int) or size != 8 + length + needed:
-            raise UsageError("model", name, f"its {file} has {size} bytes, and its header tells of {8 + length}+{needed}")
+            raise UsageError(
+                "model", name, f"its {file} has {size} bytes, and its header tells of {8 + length}+{needed}"
+            )
 
 
 def _files(name: str, directory: Path) -> list[str]:

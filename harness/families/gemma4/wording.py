@@ -41,7 +41,9 @@ def tokens(text: str, soft: Sequence[int], spec: ModelSpec) -> int:
     words = len(_TOKENS.sub(" x ", text).split())
     count = words + sum(soft) + len(soft)
     if count > spec.max_length - 1:
-        raise UsageError("text", text, f"at most {spec.max_length - 1} tokens, which {spec.name} takes; this has {count}")
+        raise UsageError(
+            "text", text, f"at most {spec.max_length - 1} tokens, which {spec.name} takes; this has {count}"
+        )
     return count
 
 

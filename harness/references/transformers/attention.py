@@ -19,7 +19,11 @@ def function(implementation: str) -> Callable:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.models.gemma4 import modeling_gemma4
 
-    return modeling_gemma4.eager_attention_forward if implementation == "eager" else ALL_ATTENTION_FUNCTIONS[implementation]
+    return (
+        modeling_gemma4.eager_attention_forward
+        if implementation == "eager"
+        else ALL_ATTENTION_FUNCTIONS[implementation]
+    )
 
 
 @contextmanager

@@ -57,7 +57,9 @@ class Reference:
             RuntimeError: another model is loaded than is asked for.
         """
         if self.loaded is None or self.loaded.of != request.model:
-            raise RuntimeError(f"{request.model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded")
+            raise RuntimeError(
+                f"{request.model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded"
+            )
         captures: dict[int, Stored] = {}
         finishing = []
         for number, places in enumerate(together(request.prompts)):
@@ -69,7 +71,9 @@ class Reference:
         return channel.Later(answer, lambda: [finish() for finish in finishing])
 
     @torch.no_grad()
-    def _capture(self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference) -> Callable[[], None]:
+    def _capture(
+        self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference
+    ) -> Callable[[], None]:
         """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
         arguments = _arguments(loaded, prompts)
         made = _pictures(loaded, prompts[0], arguments)
@@ -78,7 +82,10 @@ class Reference:
         at = torch.tensor(rows, device=loaded.device)
         whole = Stopwatch(loaded.device)
         with whole.on(), attention.by_rows():
-            with _observed(loaded.model, loaded.of.attention, asked.layers) as observed, routing.recorded(loaded.routers) as rounded:
+            with (
+                _observed(loaded.model, loaded.of.attention, asked.layers) as observed,
+                routing.recorded(loaded.routers) as rounded,
+            ):
                 tensors = {"logits": _forward(loaded.model, arguments, at)}
             if asked.samples > 1:
                 with attention.implemented(loaded.model, attention.OTHER[loaded.of.attention]):
@@ -114,7 +121,10 @@ class Reference:
             each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
             own = [PromptFacts(tuple(ids), tuple(types), pictures=made) for ids, types in each]
             probing = observed.probing.seconds()
-            seconds = {"reference": (whole.seconds() - probing) / len(prompts), "reference probing": probing / len(prompts)}
+            seconds = {
+                "reference": (whole.seconds() - probing) / len(prompts),
+                "reference probing": probing / len(prompts),
+            }
             facts = replace(loaded.facts, layers=tuple(kept), logits_at=tuple(rows), seconds=seconds)
             write.write(directory, host, facts, own)
 
@@ -179,8 +189,8 @@ def _pictures(loaded: Loaded, prompt: Prompt, arguments: dict) -> tuple[PictureF
 
 
 def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
-    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate` does: 5.19.0's forward
-    requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate`
+    does: 5.19.0's forward requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
     counts = given.pop("num_frames_per_video", None)
@@ -224,7 +234,9 @@ def _observed(model, implementation: str, layers: Sequence[int]):
                     "type": module.layer_type,
                     "attention": result[0].flatten(2).clone(),
                     "declared": _declared(attention_mask, len(query), query.shape[2]),
-                    "mask": _probe(original, module, query, key, value, attention_mask, implementation == "eager", kwargs),
+                    "mask": _probe(
+                        original, module, query, key, value, attention_mask, implementation == "eager", kwargs
+                    ),
                 }
         return result
 
@@ -267,7 +279,9 @@ def _checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tok
     """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
     try:
         if doubtful and (surplus := recovered.surplus()) is not None:
-            raise probe.ProbeError(f"{int((surplus > 0).sum())} rows count up to {int(surplus.max())} keys more than they attend")
+            raise probe.ProbeError(
+                f"{int((surplus > 0).sum())} rows count up to {int(surplus.max())} keys more than they attend"
+            )
         return probe.cut(mask, tokens)
     except probe.ProbeError as error:
         raise probe.ProbeError(f"reference, layer {layer}: {error}") from error

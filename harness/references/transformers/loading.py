@@ -76,7 +76,9 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     return Loaded(of, own, on, model, truth, *routers, of_all)
 
 
-def _model(checkpoint: str, dtype: torch.dtype, device: torch.device, implementation: str, **more: str) -> torch.nn.Module:
+def _model(
+    checkpoint: str, dtype: torch.dtype, device: torch.device, implementation: str, **more: str
+) -> torch.nn.Module:
     from transformers import Gemma4ForConditionalGeneration
 
     model, info = Gemma4ForConditionalGeneration.from_pretrained(
@@ -100,12 +102,17 @@ def check_keys(checkpoint: str, info: dict, config: object) -> None:
     Raises:
         CheckpointError: keys are missing, unexpected or mismatched; one line names them.
     """
-    absent = [prefix for name, prefixes in OF_CONFIG.items() if getattr(config, name, None) is None for prefix in prefixes]
+    absent = [
+        prefix for name, prefixes in OF_CONFIG.items() if getattr(config, name, None) is None for prefix in prefixes
+    ]
     passed_over = tuple(f"model.{prefix}" for prefix in (*VESTIGES, *absent))
     wrong = {
         "missing": sorted(info["missing_keys"]),
         "unexpected": sorted(key for key in info["unexpected_keys"] if not key.startswith(passed_over)),
-        "of another shape": [f"{key} {_shape(there)} instead of {_shape(needed)}" for key, there, needed in sorted(info["mismatched_keys"])],
+        "of another shape": [
+            f"{key} {_shape(there)} instead of {_shape(needed)}"
+            for key, there, needed in sorted(info["mismatched_keys"])
+        ],
     }
     words = [f"{len(keys)} {what}: {listed(keys)}" for what, keys in wrong.items() if keys]
     words += [" ".join(str(message).split()) for message in info.get("error_msgs", ())]
@@ -132,4 +139,6 @@ def _after(generation: object) -> AfterModel:
     """What generation does to logits after the model, as transformers reads it from generation_config.json."""
     read = {name: getattr(generation, name, None) for name in ("suppress_tokens", *PROCESSORS)}
     suppressed = tuple(sorted(set(read.pop("suppress_tokens") or ())))
-    return AfterModel(suppressed, others=tuple(name for name, value in read.items() if value not in (None, PROCESSORS[name])))
+    return AfterModel(
+        suppressed, others=tuple(name for name, value in read.items() if value not in (None, PROCESSORS[name]))
+    )

@@ -41,7 +41,9 @@ def swapped(routers: list, exact: Sequence[torch.Tensor], rounded: Sequence[torc
     """
     chosen = [router.config.top_k_experts for router in routers]
     reach = [REACH * _moved(*pair).median() for pair in zip(exact, rounded, chosen, strict=True)]
-    with _hooked(routers, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]):
+    with _hooked(
+        routers, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]
+    ):
         yield
 
 

@@ -150,7 +150,7 @@ report.cases = (() => {
     target.querySelector("summary").focus({ preventScroll: true });
   };
 
-  document.querySelectorAll("details.case").forEach((details) => details.addEventListener("toggle", () => render(details)));
+  document.querySelectorAll("details.case").forEach((details) => { details.addEventListener("toggle", () => render(details)); });
   addEventListener("hashchange", openFromAddress);
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("#overview a");

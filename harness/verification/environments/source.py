@@ -63,7 +63,8 @@ class Source:
 
     def _git(self, *words: str) -> str:
         try:
-            done = subprocess.run(["git", "-C", str(self.package), *words], capture_output=True, text=True, timeout=60)
+            command = ["git", "-C", str(self.package), *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         except (OSError, subprocess.SubprocessError):
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""

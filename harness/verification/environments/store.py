@@ -109,7 +109,9 @@ def make(release: Release, say: Callable[[str], None] | None = None) -> Environm
                 with _beside(folder) as made:
                     uv.install(lock, made, wanted, told)
                     seconds = round(time.monotonic() - start, 1)
-                    _mark(made, release=str(release), recipe=asdict(wanted), seconds=seconds, lock=lock.split("\n")[:-1])
+                    _mark(
+                        made, release=str(release), recipe=asdict(wanted), seconds=seconds, lock=lock.split("\n")[:-1]
+                    )
     return Environment(folder, str(release))
 
 
@@ -120,7 +122,9 @@ def layered(source: Source) -> Environment:
         EnvironmentFailure: there is none.
     """
     base = _base(source)
-    name, version = Release.parse(base.release).name, source.version(Release.parse(base.release).version)
+    over = Release.parse(base.release)
+    assert over is not None, "what a source is laid over is a release"
+    name, version = over.name, source.version(over.version)
     (lent,) = base.folder.glob("lib/python*/site-packages")
     linked = links(source.package, lent / source.package.name)
     key = hashlib.sha256(json.dumps([version, str(lent), *map(str, sorted(linked.items()))]).encode()).hexdigest()[:12]
@@ -162,7 +166,9 @@ def _record(own: Path, name: str, version: str) -> None:
     written = own / "vllm" / "_version.py"
     if written.parent.is_dir() and not written.exists():
         parts = Version(version).release
-        written.write_text(f"__version__ = version = {version!r}\n__version_tuple__ = version_tuple = {parts}\n", encoding="utf-8")
+        written.write_text(
+            f"__version__ = version = {version!r}\n__version_tuple__ = version_tuple = {parts}\n", encoding="utf-8"
+        )
 
 
 def remove(environment: Environment) -> bool:
@@ -219,7 +225,7 @@ def _beside(folder: Path) -> Iterator[Path]:
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             yield beside / "made"
-            os.rename(beside / "made", folder)
+            (beside / "made").rename(folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:

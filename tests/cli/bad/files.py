@@ -24,9 +24,25 @@ def make(folder: Path) -> Path:
 
 
 def _good(folder: Path, picture: Image.Image) -> None:
-    for name in ("ok.png", "ok.jpg", "ok.webp", "ok.gif", "we ird'\"<b>.png", "new\nline.png", "\x1b[31mansi.png", "=cmd.png"):
+    for name in (
+        "ok.png",
+        "ok.jpg",
+        "ok.webp",
+        "ok.gif",
+        "we ird'\"<b>.png",
+        "new\nline.png",
+        "\x1b[31mansi.png",
+        "=cmd.png",
+    ):
         picture.save(folder / name)
-    for name, mode in (("cmyk.jpg", "CMYK"), ("cmyk.tif", "CMYK"), ("pal.png", "P"), ("one.png", "1"), ("la.png", "LA"), ("rgba.png", "RGBA")):
+    for name, mode in (
+        ("cmyk.jpg", "CMYK"),
+        ("cmyk.tif", "CMYK"),
+        ("pal.png", "P"),
+        ("one.png", "1"),
+        ("la.png", "LA"),
+        ("rgba.png", "RGBA"),
+    ):
         picture.convert(mode).save(folder / name)
     Image.fromarray(np.full((32, 32), 30000, np.uint16)).save(folder / "g16.png")
     Image.fromarray(np.random.default_rng(1).random((32, 32), dtype=np.float32)).save(folder / "f32.tif")

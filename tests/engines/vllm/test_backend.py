@@ -8,7 +8,9 @@ from harness.engines.vllm.releases import backend_of
 @pytest.mark.parametrize("asked", ["triton", "TRITON_ATTN"])
 def test_another_implementation_is_refused(asked: str) -> None:
     assert backend_of(asked, ["TritonAttentionImpl"]) == "TRITON_ATTN"
-    with pytest.raises(RuntimeError, match=f"{asked} was asked for, and the engine serves with CPUAttentionBackendImpl"):
+    with pytest.raises(
+        RuntimeError, match=f"{asked} was asked for, and the engine serves with CPUAttentionBackendImpl"
+    ):
         backend_of(asked, ["CPUAttentionBackendImpl"])
     with pytest.raises(RuntimeError, match="serves with FlashAttentionImpl, TritonAttentionImpl"):
         backend_of(asked, ["FlashAttentionImpl", "TritonAttentionImpl"])

@@ -50,4 +50,3 @@ def test_what_no_layout_shows_is_named(keeping: Session) -> None:
 def test_a_tenfold_epsilon_is_within_the_bound(keeping: Session) -> None:
     found = surveyed(keeping, 0.01, ("language_model.model.layers.0.input_layernorm.variance_epsilon",), "epsilon")
     assert [change.seen_by for change in found.changes] == [None] and found.exit_code == 0
-

@@ -34,7 +34,12 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
     prompts = tuple(prompt_for(Layout.parse(text), SPEC, seed=index) for index, text in enumerate(LAYOUTS))
     arguments = setting.engine.engine_arguments(SPEC, setting.scenario, session.platform)
     loading = LoadEngine(
-        session.checkpoint(SPEC), setting.engine.backend, setting.engine.runner, session.platform, arguments, observe=observe
+        session.checkpoint(SPEC),
+        setting.engine.backend,
+        setting.engine.runner,
+        session.platform,
+        arguments,
+        observe=observe,
     )
     try:
         driver.ask(loading, timeout=600)

@@ -22,7 +22,12 @@ GENERATION = {
     "temperature": 1.0, "top_k": 64, "top_p": 0.95, "suppress_tokens": [248, 41, 40], "transformers_version": "5.5.0",
 }  # fmt: skip
 """google/gemma-4-31B-it's, with ids of the small vocabulary; there the suppressed tokens are 258883 and 258882."""
-PROCESSORS = {"repetition_penalty": 1.3, "bad_words_ids": [[44]], "begin_suppress_tokens": [45], "no_repeat_ngram_size": 3}
+PROCESSORS = {
+    "repetition_penalty": 1.3,
+    "bad_words_ids": [[44]],
+    "begin_suppress_tokens": [45],
+    "no_repeat_ngram_size": 3,
+}
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|turn>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|image|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<turn|>\n{% endfor %}"
@@ -47,12 +52,17 @@ def test_what_both_sides_do_after_the_model_is_a_note(session: Session, tmp_path
     assert done.code == 0, done.out + done.err
     result = json.loads(done.out)
     assert result["verdict"] == "PASS" and np.isfinite(result["logits"]["kl_max"])
-    assert "after the model both sides suppress tokens 40, 41, 248 (suppress_tokens of generation_config.json)" in result["diagnosis"]
+    assert (
+        "after the model both sides suppress tokens 40, 41, 248 (suppress_tokens of generation_config.json)"
+        in result["diagnosis"]
+    )
     for name in PROCESSORS:
         assert name in result["diagnosis"]
 
 
-def test_what_serving_does_by_another_generation_config_is_a_divergence_of_its_own(session: Session, tmp_path: Path) -> None:
+def test_what_serving_does_by_another_generation_config_is_a_divergence_of_its_own(
+    session: Session, tmp_path: Path
+) -> None:
     checkpoint, other = published(session, tmp_path / "published"), tmp_path / "other"
     other.mkdir()
     (other / "generation_config.json").write_text(json.dumps({**GENERATION, "suppress_tokens": [40, 42]}))
@@ -60,6 +70,10 @@ def test_what_serving_does_by_another_generation_config_is_a_divergence_of_its_o
     done = harness("run", "--model", str(checkpoint), *asked)
     assert done.code == 1, done.out + done.err
     diagnosis = json.loads(done.out)["diagnosis"]
-    assert diagnosis.startswith("after the model serving suppresses token 42, which suppress_tokens of generation_config.json")
-    assert "serving does not suppress tokens 41, 248, which" in diagnosis and "both sides suppress token 40 " in diagnosis
+    assert diagnosis.startswith(
+        "after the model serving suppresses token 42, which suppress_tokens of generation_config.json"
+    )
+    assert (
+        "serving does not suppress tokens 41, 248, which" in diagnosis and "both sides suppress token 40 " in diagnosis
+    )
     assert "every layer's mask is equal and the logits are within the noise floor" in diagnosis

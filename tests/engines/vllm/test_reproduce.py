@@ -33,7 +33,11 @@ KINDS = {
     "mutant": (Case("run", "", "i2"), V1.with_(overlays=("no-registration",)), Verdict.DIVERGED),
     "keys-that-do-not-exist": (Case("run", "", "t9"), V1.with_(overlays=("window-mask-plus-one",)), Verdict.DIVERGED),
     "refused": (LAYOUT, V1.with_(overlays=("flex-image-blocks",)), Verdict.ERROR),
-    "seed-and-company": (Case("run", "", "t3 i5", seed=7), V1.with_(mates=("t5 seed=1",), mates_after=("i4",)), Verdict.PASS),
+    "seed-and-company": (
+        Case("run", "", "t3 i5", seed=7),
+        V1.with_(mates=("t5 seed=1",), mates_after=("i4",)),
+        Verdict.PASS,
+    ),
     "picture": (Case("picture", "", picture=(48, 16)), V1, Verdict.PASS),
     "window": (Case("run", "", "t3 i5 t4"), V2, Verdict.KNOWN),
 }
@@ -80,7 +84,9 @@ def test_each_member_of_a_batch(session: Session) -> None:
         assert (result.verdict, masks(result)) == (second.verdict, masks(second))
 
 
-def test_a_given_checkpoint_with_a_text_and_an_image(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_checkpoint_with_a_text_and_an_image(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "it's [one].png")
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,16 @@ def observed(session: Session, model: str, setting: Setting) -> Pair:
     return session.observe(spec, setting, [prompt_for(LAYOUT, spec)])[0]
 
 
-@pytest.mark.parametrize("name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tiny-audio", "e2b-small", "26b-a4b-small", "31b-small"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("tiny-audio", "e2b-small", "26b-a4b-small", "31b-small")
+        ),
+    ],
+)
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_tensor_is_found_and_equal(session: Session, name: str, ranks: int) -> None:
     pair = observed(session, name, V1.with_(tensor_parallel=ranks))
@@ -56,13 +65,20 @@ def test_a_serving_side_that_loads_wrongly_is_named_by_tensor(session: Session, 
     arguments = V1.engine.engine_arguments(spec, V1.scenario, session.platform)
     driver = Driver("tests.engines.vllm.wrong_loader", "serving", session.serving_python, tmp_path / "log", environment)
     try:
-        driver.ask(LoadEngine(session.checkpoint(spec), V1.engine.backend, V1.engine.runner, session.platform, arguments), timeout=600)
+        driver.ask(
+            LoadEngine(session.checkpoint(spec), V1.engine.backend, V1.engine.runner, session.platform, arguments),
+            timeout=600,
+        )
         (stored,) = driver.ask(RunEngine((prompt_for(LAYOUT, spec),), tmp_path), timeout=600).captures
     finally:
         driver.close()
     wrong = Capture(stored.directory, stored.place)
     layers = "model.language_model.layers"
-    expected = [f"{layers}.0.self_attn.k_proj.weight", f"{layers}.0.self_attn.v_proj.weight", f"{layers}.1.mlp.down_proj.weight"]
+    expected = [
+        f"{layers}.0.self_attn.k_proj.weight",
+        f"{layers}.0.self_attn.v_proj.weight",
+        f"{layers}.1.mlp.down_proj.weight",
+    ]
     assert Weights.of(pair.reference, wrong).other == expected
     texts = {"case": "case", "title": "", "reproduce": ""}
     sides = {"reference": pair.reference, "serving": wrong}
@@ -82,6 +98,10 @@ def test_a_case_after_one_that_could_not_be_loaded_is_judged_as_before(session: 
     other = verify(session, Case("case", "", text="w40 w50"), V1, spec=spec.with_(source=str(damaged)))
     session.forget_references()
     after = verify(session, case, V1, spec=spec)
-    assert gone.numel() and other.verdict is Verdict.ERROR and "1 missing: model.language_model.layers.0.self_attn.q_proj.weight" in other.diagnosis
+    assert (
+        gone.numel()
+        and other.verdict is Verdict.ERROR
+        and "1 missing: model.language_model.layers.0.self_attn.q_proj.weight" in other.diagnosis
+    )
     assert before.verdict is after.verdict is Verdict.PASS
     assert before.logits == after.logits

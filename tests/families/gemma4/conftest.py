@@ -16,7 +16,9 @@ def builders(tmp_path: Path) -> Iterator:
 
     def start() -> Driver:
         log = tmp_path / "logs" / f"{len(started)}.log"
-        started.append(Driver("harness.references.transformers.driver", "reference", sys.executable, log, {"HF_HUB_OFFLINE": "1"}))
+        started.append(
+            Driver("harness.references.transformers.driver", "reference", sys.executable, log, {"HF_HUB_OFFLINE": "1"})
+        )
         return started[-1]
 
     yield start

@@ -49,7 +49,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path:
         building = pool.submit(build, driver, spec, cache)
         assert within(60, lambda: cache.exists() and any(cache.iterdir()))
         driver.kill()
-        with pytest.raises(DriverFailure, match="died .signal SIGKILL."):
+        with pytest.raises(DriverFailure, match=r"died .signal SIGKILL."):
             building.result()
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
     again, elsewhere = build(builders(), spec, cache), build(builders(), spec, tmp_path / "elsewhere")

@@ -63,7 +63,11 @@ def hidden(cache: Path) -> set[str]:
 
 def test_it_is_written_once_and_is_whole(tmp_path: Path) -> None:
     write = Writer()
-    assert kept(tmp_path / "cache", "entry", write) == kept(tmp_path / "cache", "entry", write) == tmp_path / "cache" / "entry"
+    assert (
+        kept(tmp_path / "cache", "entry", write)
+        == kept(tmp_path / "cache", "entry", write)
+        == tmp_path / "cache" / "entry"
+    )
     assert write.count == 1 and whole(tmp_path / "cache" / "entry")
     assert files(tmp_path / "cache" / "entry") == FILES
 
@@ -100,7 +104,11 @@ def test_many_at_once_remove_what_was_killed_without_falling_over_each_other(tmp
     for time in range(5):
         killed_build(tmp_path)
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda number: kept(tmp_path, number, Writer()), [f"other-{time}-{number}" for number in range(16)]))
+            list(
+                pool.map(
+                    lambda number: kept(tmp_path, number, Writer()), [f"other-{time}-{number}" for number in range(16)]
+                )
+            )
         assert hidden(tmp_path) == set()
 
 
@@ -110,7 +118,7 @@ def test_a_build_that_goes_on_is_left_alone_however_old_it_is(tmp_path: Path) ->
         def slow(directory: Path) -> None:
             (directory / "model.safetensors").write_text("half")
             os.utime(directory, (0, 0))
-            assert within(20, lambda: (tmp_path / "other").exists())
+            assert within(20, (tmp_path / "other").exists)
 
         building = pool.submit(kept, tmp_path, "entry", slow)
         assert within(20, lambda: hidden(tmp_path) == {".entry.building"})

@@ -20,7 +20,13 @@ TEXT = {
     "max_position_embeddings": 512, "use_bidirectional_attention": "vision",
 }  # fmt: skip
 VISION = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 4}
-CONFIG = {"model_type": "gemma4", "text_config": TEXT, "vision_config": VISION, "audio_config": None, "image_token_id": 6}
+CONFIG = {
+    "model_type": "gemma4",
+    "text_config": TEXT,
+    "vision_config": VISION,
+    "audio_config": None,
+    "image_token_id": 6,
+}
 NUMBERS = [name for name, value in TEXT.items() if isinstance(value, int) and name != "num_hidden_layers"]
 
 
@@ -62,7 +68,9 @@ def test_a_number_that_is_none_is_named(checkpoint: Path, name: str, value: obje
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_that_is_missing_is_named(checkpoint: Path, name: str) -> None:
-    (checkpoint / "config.json").write_text(json.dumps({**CONFIG, "text_config": {k: v for k, v in TEXT.items() if k != name}}))
+    (checkpoint / "config.json").write_text(
+        json.dumps({**CONFIG, "text_config": {k: v for k, v in TEXT.items() if k != name}})
+    )
     assert f"text_config.{name}: Field required" in refused(checkpoint)
 
 
@@ -157,7 +165,16 @@ def test_weights_with_another_header_are_named(checkpoint: Path, content: bytes)
 
 
 @pytest.mark.parametrize(
-    "index", [[], {}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"a": "../b"}}, {"weight_map": {"a": "gone"}}], ids=str
+    "index",
+    [
+        [],
+        {},
+        {"weight_map": []},
+        {"weight_map": {"a": 1}},
+        {"weight_map": {"a": "../b"}},
+        {"weight_map": {"a": "gone"}},
+    ],
+    ids=str,
 )
 def test_an_index_that_leads_nowhere_is_named(checkpoint: Path, index: object) -> None:
     (checkpoint / "model.safetensors").unlink()
@@ -166,9 +183,24 @@ def test_an_index_that_leads_nowhere_is_named(checkpoint: Path, index: object) -
 
 
 @pytest.mark.parametrize(
-    "name", ["models/mine", "org/..", "org--x/name", "a/b/c", "/a/b", "./a/b", "google/", "hf:google", "hf://a/b", "hf:a/b/c", "-x/y"]
+    "name",
+    [
+        "models/mine",
+        "org/..",
+        "org--x/name",
+        "a/b/c",
+        "/a/b",
+        "./a/b",
+        "google/",
+        "hf:google",
+        "hf://a/b",
+        "hf:a/b/c",
+        "-x/y",
+    ],
 )
-def test_what_is_no_id_in_the_cache_is_not_asked_for(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_no_id_in_the_cache_is_not_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="model: "):

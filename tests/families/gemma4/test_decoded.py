@@ -106,7 +106,7 @@ def test_nothing_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     stored().save(tmp_path / "cat.eps")
     (tmp_path / "cat.eps").rename(tmp_path / "cat.png")
-    with pytest.raises(UsageError, match="^image: "):
+    with pytest.raises(UsageError, match=r"^image: "):
         decoded.picture(tmp_path / "cat.png")
     assert not called.exists()
 
@@ -116,18 +116,18 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes | None) -> N
     path = tmp_path / "cat.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match="^image: "):
+    with pytest.raises(UsageError, match=r"^image: "):
         decoded.picture(path)
 
 
 def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
     stored().save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:70])
-    with pytest.raises(UsageError, match="^image: "):
+    with pytest.raises(UsageError, match=r"^image: "):
         decoded.picture(tmp_path / "cut.png")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UsageError, match="^image: "):
+    with pytest.raises(UsageError, match=r"^image: "):
         decoded.picture(tmp_path / "pipe.png")

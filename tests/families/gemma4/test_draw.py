@@ -57,7 +57,9 @@ def test_what_the_format_has_is_there(checkpoints: dict[str, Path], name: str) -
 
 
 @pytest.mark.parametrize("name", ["tiny", "e4b-small", "26b-a4b-small"])
-def test_logits_reach_their_soft_cap(checkpoints: dict[str, Path], name: str, module_builder: Driver, tmp_path: Path) -> None:
+def test_logits_reach_their_soft_cap(
+    checkpoints: dict[str, Path], name: str, module_builder: Driver, tmp_path: Path
+) -> None:
     model = ReferenceModel(str(checkpoints[name]), "eager", "float32")
     module_builder.ask(LoadReference(model, "cpu"), timeout=120)
     prompt = prompt_for(Layout.parse("t3 i9 t20"), PRESETS[name])

@@ -43,7 +43,12 @@ def test_soft_tokens_are_as_many_as_transformers_makes() -> None:
     asked = [(*size, *cut) for cut in CUTS for size in SIZES]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)])}
     done = subprocess.run(
-        [sys.executable, "-c", _THEIRS], input=json.dumps(asked), env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", _THEIRS],
+        input=json.dumps(asked),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert [ours(*each) for each in asked] == json.loads(done.stdout.splitlines()[-1])
 

@@ -28,7 +28,13 @@ Tensors = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    started = Driver("tests.drivers.truth_fails", "reference", sys.executable, tmp_path_factory.mktemp("logs") / "log", {"HF_HUB_OFFLINE": "1"})
+    started = Driver(
+        "tests.drivers.truth_fails",
+        "reference",
+        sys.executable,
+        tmp_path_factory.mktemp("logs") / "log",
+        {"HF_HUB_OFFLINE": "1"},
+    )
     yield started
     started.close()
 
@@ -54,7 +60,9 @@ def load(driver: Driver, checkpoint: Path) -> None:
 
 def run(driver: Driver, checkpoint: Path, out: Path) -> Capture:
     prompts = (prompt_for(Layout.parse("t3 i2 t2"), SPEC),)
-    (stored,) = driver.ask(RunReference(reference_model(str(checkpoint), Setting()), prompts, out), timeout=120).captures
+    (stored,) = driver.ask(
+        RunReference(reference_model(str(checkpoint), Setting()), prompts, out), timeout=120
+    ).captures
     return Capture(stored.directory, stored.place)
 
 
@@ -62,9 +70,17 @@ def run(driver: Driver, checkpoint: Path, out: Path) -> Capture:
     ("change", "said"),
     [
         (lambda tensors: tensors.pop(QUERY), f"1 missing: {QUERY}"),
-        (lambda tensors: [tensors.pop(name) for name in list(tensors) if "language_model" in name and ".mlp." in name], "6 missing: model.language_model.layers.0.mlp.down_proj.weight, "),
+        (
+            lambda tensors: [
+                tensors.pop(name) for name in list(tensors) if "language_model" in name and ".mlp." in name
+            ],
+            "6 missing: model.language_model.layers.0.mlp.down_proj.weight, ",
+        ),
         (lambda tensors: tensors.update({f"{QUERY}s": tensors[QUERY] + 0}), f"1 unexpected: {QUERY}s"),
-        (lambda tensors: tensors.update({QUERY: tensors[QUERY][:8] + 0}), f"1 of another shape: {QUERY} 8x64 instead of 256x64"),
+        (
+            lambda tensors: tensors.update({QUERY: tensors[QUERY][:8] + 0}),
+            f"1 of another shape: {QUERY} 8x64 instead of 256x64",
+        ),
     ],
     ids=["missing", "many missing", "unexpected", "another shape"],
 )
@@ -79,8 +95,15 @@ def test_tensors_that_are_not_those_of_the_model_are_named_in_one_line(
 
 def test_what_neither_side_has_a_place_for_is_passed_over(driver: Driver, whole: Path, tmp_path: Path) -> None:
     """Published checkpoints may have a table of Gemma 3n's, and an audio tower that the configuration does not name."""
-    names = ("model.embed_vision.embedding.weight", "model.audio_tower.layers.0.norm_out.weight", "model.embed_audio.embedding_projection.weight")
-    load(driver, changed(whole, tmp_path / "published", lambda tensors: tensors.update({name: torch.ones(4) for name in names})))
+    names = (
+        "model.embed_vision.embedding.weight",
+        "model.audio_tower.layers.0.norm_out.weight",
+        "model.embed_audio.embedding_projection.weight",
+    )
+    load(
+        driver,
+        changed(whole, tmp_path / "published", lambda tensors: tensors.update({name: torch.ones(4) for name in names})),
+    )
 
 
 def test_after_a_load_that_failed_nothing_is_loaded(driver: Driver, whole: Path, tmp_path: Path) -> None:
@@ -107,7 +130,7 @@ def test_a_capture_says_what_it_was_made_from(driver: Driver, whole: Path, tmp_p
     assert captures[0].checkpoint != captures[1].checkpoint
     weights = [one.weights for one in captures]
     assert [name for name in weights[0] if weights[0][name] != weights[1][name]] == [VALUE]
-    with pytest.raises(DriverFailure, match="was asked for, and .*other eager float32 is loaded"):
+    with pytest.raises(DriverFailure, match=r"was asked for, and .*other eager float32 is loaded"):
         run(driver, whole, tmp_path / "never")
 
 

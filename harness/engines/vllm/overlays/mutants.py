@@ -25,7 +25,9 @@ def _ranges(name: str, sentence: str, change, source: str = "", **more) -> Overl
     return Overlay(name, "mutant", sentence, BUILD, change_ranges(change), source, **more)
 
 
-def _kernel(name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more) -> Overlay:
+def _kernel(
+    name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more
+) -> Overlay:
     changes = (f"v1.attention.ops.{module}.{function}",)
     return Overlay(name, "mutant", sentence, changes, change_kernel(function, old, new), source, **more)
 
@@ -70,7 +72,10 @@ def _flash_without_window(worker, ledger: Ledger) -> None:
     from vllm.v1.attention.backends import flash_attn
 
     original = flash_attn._make_mm_prefix_mask_mod
-    without = lambda *ranges, sliding_window=0, **text: original(*ranges, sliding_window=sliding_window)
+
+    def without(*ranges, sliding_window=0, **text):
+        return original(*ranges, sliding_window=sliding_window)
+
     ledger.set(flash_attn, "_make_mm_prefix_mask_mod", without)
 
 
@@ -104,7 +109,9 @@ def _keys_without_images(worker, ledger: Ledger) -> None:
 def _whole_placeholder(worker, ledger: Ledger) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
-    whole = lambda self: [(self.offset, self.offset + self.length - 1)]
+    def whole(self):
+        return [(self.offset, self.offset + self.length - 1)]
+
     ledger.set(PlaceholderRange, "extract_embeds_range", whole)
 
 
@@ -159,10 +166,10 @@ MUTANTS = [
     _ranges("range-start-plus-one", "the first soft token is outside its range", _each(lambda s, e: (s + 1, e))),
     _ranges("range-start-minus-one", "the range begins at boi", _each(lambda s, e: (max(s - 1, 0), e))),
     _ranges("range-end-plus-one", "the range ends at eoi", _each(lambda s, e: (s, e + 1))),
-    _ranges("ranges-shifted-by-context", "ranges are shifted by the tokens computed before the chunk", _shift_by_context, "vllm #47332",
-            needs=Needs.CHUNKS),
-    _ranges("ranges-of-another-request", "each request gets the ranges of the next in the batch", _of_the_next_request, "sglang-jax #1023",
-            needs=Needs.BATCH),
+    _ranges("ranges-shifted-by-context", "ranges are shifted by the tokens computed before the chunk", _shift_by_context,
+            "vllm #47332", needs=Needs.CHUNKS),
+    _ranges("ranges-of-another-request", "each request gets the ranges of the next in the batch", _of_the_next_request,
+            "sglang-jax #1023", needs=Needs.BATCH),
     _ranges("only-the-first-image", "later images have no range", lambda i, r, b: r[:1], "vllm #20543"),
     _ranges("only-the-last-image", "earlier images have no range", lambda i, r, b: r[-1:], "vllm #20543"),
     _ranges("images-merged", "one range from the first image to the last", _merged),

@@ -48,5 +48,5 @@ class Overlay:
 
     def check(self, release: str) -> None:
         """Raise OverlayRefused if this release is none that the overlay fits."""
-        if not SpecifierSet(self.releases).contains(release.split("+")[0], prereleases=True):
+        if not SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True):
             raise OverlayRefused(f"overlay {self.name}: fits vLLM {self.releases}, this is {release}")

@@ -27,7 +27,10 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     if not getattr(model_of(worker), "mm_prefix_clamp_sliding_window", False):
         raise OverlayRefused("this release's model does not clamp in the kernel, so its ranges must stay guarded")
     original = default.compute_mm_prefix_ranges
-    unguarded = lambda *features, sliding_window=None, **more: original(*features, **more)
+
+    def unguarded(*features, sliding_window=None, **more):
+        return original(*features, **more)
+
     ledger.set(default, "compute_mm_prefix_ranges", unguarded)
 
 

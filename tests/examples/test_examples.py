@@ -1,0 +1,69 @@
+"""The examples run as their first lines say, and show what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.drivers.process import ROOT
+from harness.report.bundle import read_results
+from harness.verification.catalogue import load
+
+EXAMPLES = ROOT / "examples"
+
+
+def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "COLUMNS": "200", **environment}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=ROOT, env=variables, timeout=500
+    )
+
+
+def test_a_property_of_ones_own_holds() -> None:
+    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/own_strategy.py")
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
+
+
+def test_the_commands_find_a_catalogue_of_ones_own() -> None:
+    catalogue = load(str(EXAMPLES / "my_cases"))
+    cpu, cuda = (catalogue.entries(platform, sys.executable) for platform in ("cpu", "cuda"))
+    assert {case.name for case, _ in cpu} == {case.name for case in catalogue.cases}
+    for entries, platform in ((cpu, "cpu"), (cuda, "cuda")):
+        for _, setting in entries:
+            setting.engine.check_platform(platform)
+    (declared,) = catalogue.declared
+    assert [declared.holds(setting, "0.32.0") for setting in (Setting.of(runner="v1"), Setting.of(runner="v2"))] == [
+        False,
+        True,
+    ]
+
+
+def test_a_report_is_made_of_a_catalogue_of_ones_own(tmp_path: Path) -> None:
+    """The answers are pretended; finding the cases, running them all and reporting are not."""
+    words = ["report", "--cases", str(EXAMPLES / "my_cases"), "--out", str(tmp_path / "mine")]
+    done = python("-m", "tests.cli.pretended", "0", *words)
+    assert done.returncode == 0, done.stderr
+    found = [(result.case, result.setting["runner"]) for result in read_results(tmp_path / "mine" / "results.json")]
+    assert found == [(case, runner) for runner in ("v1", "v2") for case in ("two-pictures", "long-picture")]
+
+
+@pytest.mark.engine
+def test_one_case_is_verified_and_told() -> None:
+    done = python("examples/run_case.py")
+    assert done.returncode == Verdict.DIVERGED.exit_code, done.stderr
+    assert "layer 0, sliding_attention: reference clamp, serving drop" in done.stdout
+    assert "layer 1, full_attention: reference causal, serving causal" in done.stdout
+
+
+@pytest.mark.engine
+def test_a_mutant_of_ones_own_is_planted_and_seen() -> None:
+    done = python("examples/own_mutant.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    right, planted = (done.stdout.index(f": {verdict}: ") for verdict in ("PASS", "DIVERGED"))
+    assert right < planted and "image 2" in done.stdout[planted:]
