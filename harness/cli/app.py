@@ -9,7 +9,7 @@ from rich.text import Text
 
 from harness.cli import bench, doctor, environments, matrix, mutants, nightly, options, report, show, soak
 from harness.cli import run as one
-from harness.cli.console import Console
+from harness.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.text import visible
 

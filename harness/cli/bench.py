@@ -20,11 +20,11 @@ from rich.table import Table
 
 from harness.campaigns.bench import layout_of, stream
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
+from harness.console import Console
 from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure, UsageError

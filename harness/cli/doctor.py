@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from harness.cli import options
-from harness.cli.console import Console
+from harness.console import Console
 
 if TYPE_CHECKING:
     from harness.verification.trials import Examined

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from harness.cli import options
 from harness.cli.command import Bounds, Command
-from harness.cli.console import Console
+from harness.console import Console
 from harness.errors import UsageError
 from harness.verification import environments
 from harness.verification.environments import store

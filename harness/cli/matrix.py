@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.files import atomic, jsonl
 from harness.prompts.layout import Layout

@@ -16,7 +16,6 @@ from rich.text import Text
 
 from harness.campaigns.mutation import Kill, hunt, lost, told
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
@@ -24,6 +23,7 @@ from harness.cli.weights import weights as change_each
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import DriverFailure, UsageError

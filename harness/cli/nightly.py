@@ -17,8 +17,8 @@ import typer
 
 from harness.campaigns.nightly import READERS, Part, ended
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
+from harness.console import Console
 from harness.drivers import safe_path
 from harness.drivers.process import ROOT
 from harness.drivers.signals import Ended, unheeded

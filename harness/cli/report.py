@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.console import Console, progress_bar
 from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.console import Console, progress_bar
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.report import parts

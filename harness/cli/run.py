@@ -14,11 +14,11 @@ import typer
 
 from harness.cli import options
 from harness.cli.asked import asked
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.families.gemma4.given import asks_hub
 from harness.prompts.case import IMAGE

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import Console
 from harness.compare.failure import LETTERS
+from harness.console import Console
 from harness.errors import UsageError
 from harness.families.gemma4.presets import PRESETS
 from harness.masks.policies import POLICIES

@@ -13,12 +13,12 @@ import typer
 
 from harness.campaigns.soak import BLOCK, block, identity, key_of, shares, summary, unanswered
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure
 from harness.files import atomic, jsonl

@@ -10,9 +10,9 @@ import typer
 
 from harness.campaigns.weights import Change, Survey, kept, survey
 from harness.cli import options
-from harness.cli.console import Console
 from harness.cli.finish import finishing
 from harness.compare.setting import Setting
+from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.files import atomic, jsonl
 from harness.prompts.layout import Layout

@@ -40,7 +40,7 @@ def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
     return result(case=case.name, setting=setting)
 
 
-def hunt(session, name: str, spec, base, examples: int) -> Iterator[tuple[Kill, list[CaseResult]]]:
+def hunt(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[Kill, list[CaseResult]]]:
     if name == DIES:
         os.kill(os.getpid(), signal.SIGKILL)
     wait()

@@ -106,7 +106,7 @@ def test_an_interpreter_without_transformers_is_named(bare_python: str) -> None:
 
 def test_what_is_not_an_interpreter_is_named() -> None:
     done = harness("run", "--layout", "t3", "--serving-python", "/no/such/python")
-    assert_one_line(done, 3, "/no/such/python", "not a Python interpreter")
+    assert_one_line(done, 2, "serving", "/no/such/python", "an interpreter that has vllm")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from rich.table import Table
 
 import harness
-from harness.cli import app, console
+from harness.cli import app
+from harness import console
 
 AWKWARD = [
     "pip install -e .[cpu]",

@@ -37,7 +37,20 @@ def test_ends(ends_badly): pass
 
 def code_of(folder: Path, *words: str, text: str = TESTS) -> int:
     (folder / "test_here.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-o", "harness_exit_codes=true", "-q", *words, "test_here.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "harness_exit_codes=true",
+        "-q",
+        *words,
+        "test_here.py",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120).returncode
 

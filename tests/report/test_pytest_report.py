@@ -45,7 +45,7 @@ def begun(folder: Path, *words: str, seconds: float = 0.0) -> subprocess.Popen:
         "--confcutdir",
         str(ROOT),
     ]
-    command += ["-p", "conftest", "-p", "no:cacheprovider", "-q", str(tests), "--report", str(folder), *words]
+    command += ["-p", "conftest", "-p", "no:cacheprovider", "-q", str(tests), "--harness-report", str(folder), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS": str(seconds)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=interruptible, **pipes)

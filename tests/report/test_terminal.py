@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import RenderableType
 
-from harness.cli.console import Console
 from harness.compare.result import CaseResult
+from harness.console import Console
 from harness.report.terminal import LOG_LINES, case_panel, reproduce_line, summary_table
 from tests.report.results import LINK, failed, one_of_each, result
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.panel import Panel
 from rich.table import Table
 
-from harness.cli.console import Console
+from harness.console import Console
 from harness.files import atomic, jsonl
 from harness.report import markdown
 from harness.report.bundle import write_report

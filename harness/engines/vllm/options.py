@@ -76,7 +76,7 @@ class EngineOptions:
     def check_platform(self, platform: str) -> None:
         """Raise UsageError if ``platform`` (cpu or cuda) cannot run this."""
         known = backend(self.backend)
-        if platform not in known.platforms:
+        if platform not in known.platforms or (platform == "cpu" and self.backend != known.name):
             names = ", ".join(attention_backends.on(platform))
             raise UsageError("backend", self.backend, f"on this machine ({platform}) one of {names}")
         if platform != "cpu":

@@ -62,6 +62,6 @@ def side(text: str, field: str) -> Release | Source | str:
         UsageError: as `Release.parse`, or it is none of them.
     """
     named = Release.parse(text, field) or Source.found(text, field)
-    if named is None and (os.path.isdir(text) or (os.sep not in text and shutil.which(text) is None)):
+    if named is None and (os.path.isdir(text) if os.path.lexists(text) else shutil.which(text) is None):
         raise UsageError(field, text, ALLOWED[field])
     return named or text

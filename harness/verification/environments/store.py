@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from packaging.version import Version
-from rich.console import Console
+from rich.text import Text
 
+from harness.console import Console
 from harness.errors import EnvironmentFailure, UsageError
 from harness.verification.environments import uv
 from harness.verification.environments.recipes import bases, recipe
@@ -262,6 +263,6 @@ def _telling(release: Release, say: Callable[[str], None] | None) -> Iterator[Ca
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        console.print(f"making the environment of {release}", soft_wrap=True)
-    with console.status(f"making the environment of {release}") as status:
-        yield lambda line: status.update(f"making the environment of {release}: {line}")
+        console.print(f"making the environment of {release}")
+    with console.working(f"making the environment of {release}") as status:
+        yield lambda line: status.update(Text(f"making the environment of {release}: {line}"))
