@@ -58,9 +58,7 @@ def asked(
     own = _length(chosen, spec, image)
     beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
     if known:
-        from cases.catalogue import DECLARED
-
-        declared = DECLARED
+        declared = list(load(cases).declared)
     return Asked(chosen, spec, declared, (own, *beside) if own else ())
 
 

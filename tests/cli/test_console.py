@@ -10,8 +10,8 @@ import pytest
 from rich.table import Table
 
 import harness
-from harness.cli import app
 from harness import console
+from harness.cli import app
 
 AWKWARD = [
     "pip install -e .[cpu]",
