@@ -76,7 +76,7 @@ def mutants(
         if only:
             raise UsageError("only", only[0], "not with --weights, which changes every tensor")
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
-        change_each(folder, spec, setting, change, epsilons, serving_python, reference_python, limits, format)
+        change_each(folder, spec, setting, change, epsilons, serving_python, reference_python, limits, format, cases)
     names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
     for name in only or ():
         if name not in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -15,11 +16,14 @@ from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.files import atomic, jsonl
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.report.folder import claimed
 from harness.report.terminal import tight_table
 from harness.verification import usage
+from harness.verification.catalogue import load
+from harness.verification.interpreters import platform_of
 from harness.verification.session import Session
 
 FAINTEST = 10
@@ -36,11 +40,13 @@ def weights(
     reference_python: str,
     timeouts: Timeouts,
     format: options.Format,
+    cases: str,
 ) -> None:
     """Change every tensor and say which were not seen. Exit code 1 if one was not, 3 if an engine failed."""
     setting = base.with_(runner="v1")
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
+    asked = [case for case, _ in load(cases).entries(platform_of(serving_python), serving_python)]
     lines, whole = out / f"weights-{spec.name}.jsonl", out / f"weights-{spec.name}.json"
     kinds = ("tensor", "computed", "epsilon")[: 3 if epsilons else 2]
     console = Console(stderr=True)
@@ -74,16 +80,14 @@ def weights(
             kept(),
             Session(serving_python=serving_python, reference_python=reference_python, timeouts=timeouts) as session,
         ):
-            found.append(survey(session, spec, setting, layouts_for(spec), by, done, kinds=kinds))
+            found.append(survey(session, spec, setting, layouts_for(spec, asked), by, done, kinds=kinds))
     raise typer.Exit(found[0].exit_code)
 
 
-def layouts_for(spec: ModelSpec) -> list[Layout]:
-    """The catalogue's layouts that a model can be given, in the order in which they are tried: those with most kinds of tokens
+def layouts_for(spec: ModelSpec, cases: Iterable[Case]) -> list[Layout]:
+    """The layouts of ``cases`` that a model can be given, in the order in which they are tried: those with most kinds of tokens
     first."""
-    from cases.catalogue import CASES
-
-    layouts = dict.fromkeys(Layout.parse(case.layout) for case in CASES if case.layout)
+    layouts = dict.fromkeys(Layout.parse(case.layout) for case in cases if case.layout)
     able = (layout for layout in layouts if spec.audio or "audio" not in layout.kinds)
     return sorted(able, key=lambda layout: (-len(set(layout.kinds)), len(layout)))
 

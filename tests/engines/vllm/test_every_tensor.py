@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cases.catalogue import ON_CPU
 from harness.campaigns.weights import Survey, kept, survey
 from harness.cli.weights import layouts_for
 from harness.compare.setting import Setting
@@ -13,7 +14,7 @@ from harness.verification.session import Session
 pytestmark = pytest.mark.engine
 
 SPEC = preset("tiny")
-LAYOUTS = layouts_for(SPEC)[:2]
+LAYOUTS = layouts_for(SPEC, ON_CPU)[:2]
 EACH = (
     "language_model.model.layers.0.self_attn.qkv_proj.weight[2]",
     "language_model.model.layers.1.layer_scalar",
