@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def facets(table: pd.DataFrame) -> dict[str, list[str]]:
     return {**varying, "differs in": [*sorted(types), _NO_DIFFERENCE]} if types else varying
 
 
-def _facets_of(row: dict[str, Any]) -> str:
+def _facets_of(row: Mapping[Any, Any]) -> str:
     types = row["differing_types"].split(", ") if row["differing_types"] else [_NO_DIFFERENCE]
     return json.dumps({**{name: [row[name]] for name in _FACETS}, "differs in": types})
 
