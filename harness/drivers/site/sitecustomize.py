@@ -1,9 +1,10 @@
 """Runs at the start of every driver process and of every child that it starts.
 
-Two things are put right before they are imported, each only where it is needed:
-torchvision built for CUDA beside a CPU torch, and Triton's interpreter as vLLM's CPU driver.
+Two things are put right before they are imported, each only where it is needed: torchvision built for CUDA beside a CPU torch,
+and Triton's interpreter as vLLM's CPU driver. Then the `sitecustomize` that this one stands before runs, if there is one.
 """
 
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -46,3 +47,17 @@ _actions = {"torchvision": _torchvision_operators}
 if os.environ.get("TRITON_INTERPRET") == "1":
     _actions["vllm"] = _triton_interpreter
 sys.meta_path.insert(0, _Before(_actions))
+
+
+def _next():
+    """The user's own `sitecustomize`, as it would run without this one."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    places = [place for place in sys.path if os.path.abspath(place) != here]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", places)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if "_harness_site" not in sys.modules:  # another copy of this file may be the next one
+    sys.modules["_harness_site"] = sys.modules["sitecustomize"]
+    _next()

@@ -136,12 +136,6 @@ def slot_mapping(name: str, attn_metadata):
     return mapping[name] if isinstance(mapping, dict) else attn_metadata.slot_mapping
 
 
-def kv_cache_of(layer):
-    """A layer's KV cache: a tensor since 0.17, before that a list with one tensor a virtual engine."""
-    cache = layer.kv_cache
-    return cache[0] if isinstance(cache, (list, tuple)) else cache
-
-
 def declared_ranges(attn_metadata, request_index: int) -> list[list[int]] | None:
     """The image ranges that a layer's metadata carries for one request, under any of the names used.
 

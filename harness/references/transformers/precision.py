@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
@@ -21,20 +23,18 @@ def tf32() -> Iterator[None]:
 
 @contextmanager
 def kept(dtype: torch.dtype) -> Iterator[None]:
-    """Keep a float64 model in float64: modules that compute in float32 at least call `Tensor.float()`.
-
-    That is so in every thread of the process: what means float32 meanwhile says `to(torch.float32)`.
-    """
+    """Keep a float64 model in float64, in this thread: modules that compute in float32 at least call `Tensor.float()`."""
     if dtype != torch.float64:
         yield
         return
-    original = torch.Tensor.float
-
-    def widen(tensor, **kwargs):
-        return original(tensor, **kwargs) if tensor.dtype in (torch.float32, torch.bfloat16) else tensor.double()
-
-    torch.Tensor.float = widen
-    try:
+    with _Widened():
         yield
-    finally:
-        torch.Tensor.float = original
+
+
+class _Widened(TorchFunctionMode):
+    """Lets `Tensor.float()` give float64 for what is neither float32 nor bfloat16. A mode holds for the thread that enters it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float and args[0].dtype not in (torch.float32, torch.bfloat16):
+            return args[0].double()
+        return func(*args, **(kwargs or {}))
