@@ -18,6 +18,7 @@ from harness.report.text import number
 from harness.text import plain, uncoloured
 
 LOG_LINES = 20
+SIDES = {"both": "either side", "reference": "the reference's side", "serving": "the serving side"}
 
 
 def tight_table(*headings: str, title: str | None = None, caption: Text | None = None) -> Table:
@@ -106,9 +107,13 @@ def _layers(result: CaseResult) -> Table:
 
 def _logits(logits: LogitsResult) -> Text:
     words = "within" if logits.within else "above"
+    lost = "".join(
+        f"; no number on {SIDES[side]} at {len(positions)} positions, the first is {positions[0]}"
+        for side, positions in logits.not_finite.items()
+    )
     return Text(
         f"logits  max abs difference {number(logits.max_abs_diff)} at position {logits.position_of_max}, "
         f"{words} the bound: at worst {number(logits.ratio)} times the noise floor, {FACTOR:g} allowed; "
-        f"KL max {number(logits.kl_max)}; top-1 agreement {logits.top1_agreement:.1%}",
+        f"KL max {number(logits.kl_max)}; top-1 agreement {logits.top1_agreement:.1%}{lost}",
         style="" if logits.within else "bold red",
     )

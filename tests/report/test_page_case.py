@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from math import nan
+from math import inf, nan
 
 import pytest
 
@@ -126,9 +126,15 @@ def test_hostile_text_is_only_text(opened: Callable) -> None:
 
 
 def test_values_that_are_not_finite_are_named(opened: Callable) -> None:
-    case = opened([result(case="not-finite", noise=nan)]).open("not-finite")
+    case = opened([result(case="not-finite", shift=-inf)]).open("not-finite")
     assert "Largest absolute difference not finite at position 0" in case.text
     assert "at worst not finite times the noise floor" in case.text
+    assert "No number on the serving side at 31 of 31 positions, the first is 0." in case.text
+
+
+def test_a_reference_without_numbers_is_not_shown_as_no_difference(opened: Callable) -> None:
+    case = opened([result(case="both", noise=nan)]).open("both")
+    assert "No number on either side at 31 of 31 positions, the first is 0." in case.text
 
 
 def overlap(a: dict, b: dict) -> bool:

@@ -1,4 +1,4 @@
-"""`pytest --report DIR` removes nothing that it did not write, and reports what ran however the run ends."""
+"""`pytest --harness-report DIR` removes nothing that it did not write, and reports what ran however the run ends."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from math import inf, nan
 
 import pytest
 from rich.console import RenderableType
@@ -60,3 +61,9 @@ def test_a_narrow_terminal_cuts_nothing_off(width: int) -> None:
     assert "…" not in shown(summary_table(EACH), width)
     for one in EACH:
         assert "…" not in shown(case_panel(one), width)
+
+
+@pytest.mark.parametrize(("noise", "shift", "side"), [(nan, 0.0, "either side"), (1e-6, -inf, "the serving side")])
+def test_positions_without_numbers_are_told(noise: float, shift: float, side: str) -> None:
+    panel = shown(case_panel(result(noise=noise, shift=shift)))
+    assert f"no number on {side} at 31 positions, the first is 0" in panel

@@ -81,12 +81,16 @@ report.cases = (() => {
       groups.map((group) => pictures(group, tokens, group === first || differs(group[0]))));
   };
 
+  const SIDES = { both: "either side", reference: "the reference's side", serving: "the serving side" };
+
   const logitsPart = (logits, tokens) => {
     const at = tokens[logits.position_of_max]?.name ?? "?";
     const plot = element("div", { class: "plot", role: "img", "aria-label": `Logits by position; the largest difference is at position ${logits.position_of_max}, ${at}` });
     const part = section("Logits",
       element("p", {}, `Largest absolute difference ${measurement(logits.max_abs_diff)} at position ${logits.position_of_max} = ${at}; `,
         element("strong", {}, logits.within ? "within" : "above"), ` the bound: at worst ${measurement(logits.ratio)} times the noise floor (position ${logits.position_of_worst}).`,
+        ...Object.entries(logits.not_finite).map(([side, positions]) =>
+          ` No number on ${SIDES[side]} at ${positions.length} of ${tokens.length} positions, the first is ${positions[0]}.`),
         ` KL mean ${measurement(logits.kl_mean)}, largest ${measurement(logits.kl_max)} nats. Top-1 agreement ${(100 * logits.top1_agreement).toFixed(1)} %.`),
       plot);
     return { part, draw: () => report.logits.show(plot, logits, tokens) };
