@@ -65,5 +65,5 @@ def test_a_narrow_terminal_cuts_nothing_off(width: int) -> None:
 
 @pytest.mark.parametrize(("noise", "shift", "side"), [(nan, 0.0, "either side"), (1e-6, -inf, "the serving side")])
 def test_positions_without_numbers_are_told(noise: float, shift: float, side: str) -> None:
-    panel = shown(case_panel(result(noise=noise, shift=shift)))
+    panel = shown(case_panel(result(noise=noise, shift=shift)), width=400)
     assert f"no number on {side} at 31 positions, the first is 0" in panel
