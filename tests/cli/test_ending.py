@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.cli import app, ending, show
 from harness.drivers.process import ROOT
+from harness.drivers.signals import ASKED
 
 SHOW = ["show", "--layout", "t3 i5 t4 i12 t3"]
 BY_MODULE = [sys.executable, "-m", "harness"]
@@ -32,7 +34,18 @@ def command(
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path) -> Callable[[str], tuple]:
+def handlers() -> Iterator[None]:
+    """What a command that ended here ignores is heeded again: later tests' children would inherit it."""
+    before = {number: signal.getsignal(number) for number in ASKED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def ended(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path, handlers: None
+) -> Callable[[str], tuple]:
     """A function that runs a command that does ``statement``: exit code, standard output and error."""
 
     def run(statement: str, **names: object) -> tuple[int, str, str]:
