@@ -51,8 +51,8 @@ sys.meta_path.insert(0, _Before(_actions))
 
 def _next():
     """The user's own `sitecustomize`, as it would run without this one."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    places = [place for place in sys.path if os.path.abspath(place) != here]
+    here = os.path.normpath(os.path.dirname(__file__))
+    places = [place for place in sys.path if os.path.isabs(place) and os.path.normpath(place) != here]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", places)
     if spec is not None and spec.loader is not None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
