@@ -26,7 +26,7 @@ from harness.files import jsonl
 from harness.report import parts
 from harness.verification.interpreters import inspect
 from tests.cli.driven import MODULE
-from tests.drivers.processes import interruptible, lives, within
+from tests.drivers.processes import interruptible, marked, within
 
 pytestmark = [
     pytest.mark.slow,
@@ -100,8 +100,8 @@ def trial(seed: int, place: Path) -> Found:
         known = len(ledger.read_text().splitlines())
         hit = command.poll() is None and struck(command, how, mark, drawn)
         found.code = command.wait(timeout=300)
-    within(10, lambda: not alive(mark))
-    found.orphans = [said(pid) for pid in alive(mark)]
+    within(10, lambda: not marked(MARK, mark))
+    found.orphans = [said(pid) for pid in marked(MARK, mark)]
     text = (place / "err").read_text()
     found.wrong = wrong_end(found.code, how, hit, text)
     if name in ("report", "mutants", "soak", "bench"):
@@ -110,7 +110,7 @@ def trial(seed: int, place: Path) -> Found:
         again = begun(0, ledger, name, out, temporary, mark, subprocess.DEVNULL)
         if (code := again.wait(timeout=300)) != 0:
             found.wrong += f" the next run ended with {code}"
-        within(10, lambda: not alive(mark))
+        within(10, lambda: not marked(MARK, mark))
     else:
         again = [sys.executable, "-c", "from harness.verification.workplace import Workplace; Workplace().close()"]
         subprocess.run(
@@ -140,8 +140,8 @@ def begun(seconds: float, ledger: Path, name: str, out: Path, temporary: Path, m
 
 def struck(command: subprocess.Popen, how: str, mark: str, drawn: random.Random) -> bool:
     """Do it; whether there was something to do it to."""
-    drivers = [pid for pid in alive(mark) if MODULE in said(pid) and os.getsid(pid) == pid]
-    workers = [pid for pid in alive(mark) if "multiprocessing.spawn" in said(pid)]
+    drivers = [pid for pid in marked(MARK, mark) if MODULE in said(pid) and os.getsid(pid) == pid]
+    workers = [pid for pid in marked(MARK, mark) if "multiprocessing.spawn" in said(pid)]
     if how in ("a driver", "a worker"):
         victims = drivers if how == "a driver" else workers
         if victims:
@@ -182,20 +182,6 @@ def kept_of(name: str, out: Path) -> int:
         return len([line for line in jsonl.read(out / "layouts.jsonl") if "index" in line])
     file, key = ("bench.json", "rows") if name == "bench" else ("results.json", "results")
     return len(journal) or (len(json.loads((out / file).read_text())[key]) if (out / file).exists() else 0)
-
-
-def alive(mark: str) -> list[int]:
-    """The living processes of a trial."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and lives(int(entry.name)):
-            try:
-                environment = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if f"{MARK}={mark}".encode() in environment:
-                found.append(int(entry.name))
-    return found
 
 
 def said(pid: int) -> str:

@@ -19,7 +19,7 @@ from harness.drivers.process import ROOT
 from harness.files import jsonl
 from harness.report import parts
 from harness.verification.interpreters import inspect
-from tests.drivers.processes import interruptible, lives, within
+from tests.drivers.processes import interruptible, marked, within
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,22 +31,6 @@ TRIES = int(os.environ.get("RANDOM_ENDS", "100"))
 COMMANDS = [["report"], ["mutants"], ["soak", "--layouts", "40"], ["bench"]]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 MARK = "HARNESS_RANDOM_END"
-
-
-def marked(mark: str) -> list[int]:
-    """The living processes with this mark in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and f"{MARK}={mark}".encode() in (entry / "environ").read_bytes()
-                and lives(int(entry.name))
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def heeds(pid: int) -> bool:
@@ -89,7 +73,7 @@ def one_end(out: Path, choice: random.Random) -> list[str]:
     process = subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=interruptible, **pipes)
     assert within(60, lambda: heeds(process.pid))
     time.sleep(moment)
-    workers = [pid for pid in marked(mark) if pid != process.pid] if of_worker else []
+    workers = [pid for pid in marked(MARK, mark) if pid != process.pid] if of_worker else []
     victim = choice.choice(workers) if workers else process.pid
     with suppress(ProcessLookupError):
         os.kill(victim, how)
@@ -103,8 +87,8 @@ def one_end(out: Path, choice: random.Random) -> list[str]:
         wrong.append(f"{tale}a traceback: {err[-2000:]}")
     if said(words[0], err) > kept(words[0], out):
         wrong.append(f"{tale}{said(words[0], err)} answers were announced, {kept(words[0], out)} are kept")
-    if not within(10, lambda: not marked(mark)):
-        wrong.append(f"{tale}processes are left: {marked(mark)}")
+    if not within(10, lambda: not marked(MARK, mark)):
+        wrong.append(f"{tale}processes are left: {marked(MARK, mark)}")
     return wrong
 
 

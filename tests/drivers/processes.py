@@ -47,6 +47,20 @@ def in_group(group: int) -> list[int]:
     return members
 
 
+def marked(name: str, value: str) -> list[int]:
+    """The living processes that were started with this variable in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and lives(int(entry.name)):
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if f"{name}={value}".encode() in environment:
+                found.append(int(entry.name))
+    return found
+
+
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
     """Whether ``holds`` comes true in that time."""
     end = time.monotonic() + seconds
