@@ -15,6 +15,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.families.gemma4.presets import preset
 from harness.prompts.case import Case
+from harness.verification.reference_pool import reference_model
 from harness.verification.session import Session
 from harness.verification.verify import verify
 from tests.drivers.processes import in_group, within
@@ -66,7 +67,7 @@ def test_a_serving_process_that_is_killed_is_an_error_of_that_case_alone(session
 
 def test_a_reference_that_died_between_two_cases_is_started_anew(session: Session) -> None:
     before = verify(session, SHORT, V1)
-    reference = session.references.ready(session.checkpoint(preset("tiny")), V1, in_turn=False)
+    reference = session.references.ready(reference_model(session.checkpoint(preset("tiny")), V1), in_turn=False)
     os.kill(reference.process.pid, signal.SIGKILL)
     assert within(5, lambda: not reference.alive)
     session.forget_references()

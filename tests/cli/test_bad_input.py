@@ -16,7 +16,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
     assert done.err.count("\n") == 1 and done.err.startswith("error: ")
     for words in said:
         assert words in done.err
-    assert done.seconds < 5
+    assert done.seconds < 10  # an engine takes longer to start
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_setting_of_the_head_that_differs_is_the_cause_where_logits_do(
 ) -> None:
     layout = Layout.parse("t9")
     caps = {"reference": 30.0, "serving": 20.0}
-    pair = [
+    reference, serving = [
         with_facts(
             write(
                 tmp_path / side,
@@ -60,7 +60,7 @@ def test_a_setting_of_the_head_that_differs_is_the_cause_where_logits_do(
         )
         for side, cap in caps.items()
     ]
-    found = judged(*pair, layout)
+    found = judged(reference, serving, layout)
     assert found.verdict is verdict
     assert ("the soft cap of serving's logits is 20.0, the reference's 30.0" in found.diagnosis) == (
         verdict is Verdict.DIVERGED

@@ -28,11 +28,11 @@ def with_facts(capture: Capture, **facts: object) -> Capture:
 def result(folder: Path, theirs: dict, ours: dict, serving: str = "clamp") -> CaseResult:
     layout = Layout.parse(TEXT)
     sides = {"reference": ("clamp", theirs), "serving": (serving, ours)}
-    pair = [
+    reference, serving = [
         with_facts(write(folder / side, layout, masks_of(policy, layout), side=side), **facts)
         for side, (policy, facts) in sides.items()
     ]
-    return judged(*pair, layout)
+    return judged(reference, serving, layout)
 
 
 def loaded(weights: dict, checkpoint: str = "a" * 64) -> dict:

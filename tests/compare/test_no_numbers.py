@@ -97,9 +97,9 @@ def test_a_floor_as_large_as_the_logits_is_no_rounding(tmp_path: Path, seed: int
 
 def test_such_a_floor_lets_nothing_pass(tmp_path: Path) -> None:
     layout = Layout.parse(TEXT)
-    pair = [
+    reference, serving = [
         write(tmp_path / side, layout, masks_of("clamp", layout), side=side, error=4.0)
         for side in ("reference", "serving")
     ]
-    found = judged(*pair, layout)
+    found = judged(reference, serving, layout)
     assert found.verdict is Verdict.ERROR and "the noise floor cannot be rounding" in found.diagnosis

@@ -71,14 +71,14 @@ def test_a_declared_split_that_is_gone_is_fixed(tmp_path: Path) -> None:
 
 def test_another_declaration_does_not_cover_keys_too_many(tmp_path: Path) -> None:
     drop = Declared("drop", "https://example.org/1", "a reason")
-    pair = [
+    reference, serving = [
         write(tmp_path / side, LAYOUT, masks_of(policy, LAYOUT), side=side, **seen)
         for side, policy, seen in (
             ("reference", "clamp", {}),
             ("serving", "drop", {"surplus": counting(slice(5, 6), 1)}),
         )
     ]
-    result = judged(*pair, LAYOUT, drop)
+    result = judged(reference, serving, LAYOUT, drop)
     assert result.verdict is Verdict.DIVERGED and "not the declared divergence" in result.diagnosis
 
 

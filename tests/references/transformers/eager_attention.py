@@ -1,6 +1,6 @@
 """Prints how far transformers' eager attention is from itself by rows, and from the unrounded one.
 
-``python -m tests.drivers.eager_attention``
+``python -m tests.references.transformers.eager_attention``
 """
 
 from __future__ import annotations

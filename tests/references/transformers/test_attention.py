@@ -11,6 +11,6 @@ FLOAT32 = 1e-6
 
 
 def test_eager_attention_by_rows_and_unrounded_is_eager_attention() -> None:
-    far = json.loads(printed("tests.drivers.eager_attention"))
+    far = json.loads(printed("tests.references.transformers.eager_attention"))
     assert far["by rows"] < FLOAT64
     assert FLOAT64 < far["unrounded"] < FLOAT32
