@@ -6,7 +6,16 @@ from difflib import get_close_matches
 from typing import Any
 
 from harness.compare.setting import Setting
-from harness.engines.vllm.arguments import COMPILED, FIELD, MAY_BE_GIVEN, MODALITIES, MOST_SEATS, value
+from harness.engines.vllm.arguments import (
+    COMPILED,
+    FIELD,
+    GENERATION,
+    MAY_BE_GIVEN,
+    MODALITIES,
+    MOST_SEATS,
+    check_generation,
+    value,
+)
 from harness.engines.vllm.release import Release
 from harness.errors import UsageError
 from harness.families.gemma4 import pictures
@@ -44,6 +53,8 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
             raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {pictures.MOST}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
+        if name == GENERATION:
+            check_generation(values[name])
     _check_capacity(values, setting, spec, tokens)
 
 

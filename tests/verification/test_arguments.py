@@ -71,6 +71,36 @@ def test_limits_are_numbers_of_what_a_prompt_has(value: str) -> None:
         check(f"limit_mm_per_prompt={value}")
 
 
+@pytest.mark.parametrize("value", ["auto", "vllm", '"auto"'])
+def test_what_is_done_after_the_model_may_be_given(value: str) -> None:
+    check(f"generation_config={value}")
+
+
+def test_a_generation_config_is_a_folder_that_has_one(tmp_path, monkeypatch) -> None:
+    (tmp_path / "of").mkdir()
+    (tmp_path / "of/generation_config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    check("generation_config=of")
+    assert engine_arguments.read("generation_config=of")[1] == str(tmp_path / "of")
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", b"\xff", "[" * 100_000])
+def test_a_folder_without_a_generation_config_that_can_be_read_is_refused(tmp_path, content) -> None:
+    if content is not None:
+        file = tmp_path / "generation_config.json"
+        file.write_bytes(content) if isinstance(content, bytes) else file.write_text(content)
+    with pytest.raises(
+        UsageError, match=r"serving-arg: 'generation_config=.* is not allowed; .*generation_config\.json"
+    ):
+        check(f"generation_config={tmp_path}")
+
+
+@pytest.mark.parametrize("value", ["3", "none/such", "google/gemma-4-31B-it"])
+def test_what_is_no_folder_is_no_generation_config(value: str) -> None:
+    with pytest.raises(UsageError, match="serving-arg: "):
+        check(f"generation_config={value}")
+
+
 def test_every_other_argument_of_the_release_is_refused() -> None:
     others = set(release_of(sys.executable).arguments) - set(engine_arguments.MAY_BE_GIVEN)
     assert len(others) > 100

@@ -1,12 +1,14 @@
 """Which engine arguments may be given beside those that the harness sets, and what their values must be.
 
 The reference is told of nothing that is given here. So what may be given is what schedules, stores and executes requests
-and does not change what is to be computed: of anything else a difference would be blamed on vLLM.
+and does not change what is to be computed: of anything else a difference would be blamed on vLLM. What is done to logits
+after the model may be given too, since a difference there has a sentence of its own (`harness.compare.head`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 
 from harness.errors import UsageError
@@ -68,17 +70,23 @@ EXECUTED = (
 )
 COMPILED = ("compilation_config", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level")
 """Arguments that mean something where the engine compiles."""
+GENERATION = "generation_config"
+"""What is done to logits after the model: `GENERATION_OF` or a folder."""
+GENERATION_OF = ("auto", "vllm")
+GENERATION_FILE = "generation_config.json"
 MODALITIES = ("image", "video", "audio")
-MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED)
+MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""
 
 
 def read(text: str) -> tuple[str, str]:
-    """(name, value) of NAME=VALUE; raises UsageError if it is none."""
+    """(name, value) of NAME=VALUE, a folder as an absolute path; raises UsageError if it is none."""
     name, equals, value = text.partition("=")
     if not equals or not value or not name.isidentifier():
         raise UsageError(FIELD, text, "NAME=VALUE with the name of an argument of vllm.LLM, as in Python, and a value")
+    if name == GENERATION and value not in GENERATION_OF and os.path.isdir(value):
+        return name, os.path.abspath(value)
     return name, value
 
 
@@ -101,3 +109,20 @@ def value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def check_generation(where: str) -> None:
+    """Raise UsageError where vLLM would take no `GENERATION_FILE` from here, or one that it cannot read."""
+    if where in GENERATION_OF:
+        return
+    given = f"{GENERATION}={where}"
+    path = os.path.join(where, GENERATION_FILE)
+    if not os.path.isfile(path):
+        raise UsageError(FIELD, given, f"{', '.join(GENERATION_OF)}, or a folder with a {GENERATION_FILE}")
+    try:
+        with open(path, encoding="utf-8") as file:
+            read = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(FIELD, given, f"its {GENERATION_FILE} cannot be read: {error}") from None
+    if not isinstance(read, dict):
+        raise UsageError(FIELD, given, f"its {GENERATION_FILE} has to hold an object of settings")
