@@ -8,8 +8,8 @@ after the model may be given too, since a difference there has a sentence of its
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.errors import UsageError
 
@@ -85,8 +85,8 @@ def read(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not value or not name.isidentifier():
         raise UsageError(FIELD, text, "NAME=VALUE with the name of an argument of vllm.LLM, as in Python, and a value")
-    if name == GENERATION and value not in GENERATION_OF and os.path.isdir(value):
-        return name, os.path.abspath(value)
+    if name == GENERATION and value not in GENERATION_OF and Path(value).is_dir():
+        return name, str(Path(value).absolute())
     return name, value
 
 
@@ -116,12 +116,11 @@ def check_generation(where: str) -> None:
     if where in GENERATION_OF:
         return
     given = f"{GENERATION}={where}"
-    path = os.path.join(where, GENERATION_FILE)
-    if not os.path.isfile(path):
+    path = Path(where) / GENERATION_FILE
+    if not path.is_file():
         raise UsageError(FIELD, given, f"{', '.join(GENERATION_OF)}, or a folder with a {GENERATION_FILE}")
     try:
-        with open(path, encoding="utf-8") as file:
-            read = json.load(file)
+        read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(FIELD, given, f"its {GENERATION_FILE} cannot be read: {error}") from None
     if not isinstance(read, dict):
