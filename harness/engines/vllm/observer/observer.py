@@ -1,0 +1,165 @@
+"""One worker's observations, from the start of a request to the file of its capture.
+
+Beside each real attention call the same implementation is called again (`harness.engines.vllm.observer.probing`). The real call
+and the real cache are untouched, so what the engine computes does not change.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.captures import write
+from harness.captures.facts import ATTENTION_VALUES
+from harness.drivers.stopwatch import Stopwatch
+from harness.engines.vllm import releases
+from harness.engines.vllm.head import Head
+from harness.engines.vllm.observer import hooks
+from harness.engines.vllm.observer.probing import Call, Probed, Prober
+from harness.engines.vllm.observer.rows import Batch
+from harness.engines.vllm.observer.stacks import Pieces
+from harness.masks import probe
+
+
+class Observer:
+    """One worker's observations. ``rank`` of several observes its own KV heads."""
+
+    def __init__(self, worker) -> None:
+        self.runner = worker.model_runner
+        self.rank = worker.rank
+        self.model = releases.model_of(worker)
+        self.head = Head(self.model)
+        self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
+        self.prober = Prober()
+        self.order: list[str] = []
+        self.positions: Any = None
+        self.collected = 0
+        self.saving: dict[int, list[Future]] = {}
+        self.behind = ThreadPoolExecutor(1)
+        self.layers = hooks.attention_layers(self.runner)
+        self.begin({}, 0, [], {})
+        for name, layer in self.layers.items():
+            hooks.after_attention(name, layer, self._attended)
+        releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
+        hooks.around_model(self.model, self._before, self._after)
+        hooks.after_decoder_layers(
+            self.model, self._observes, lambda index, hidden: self._keep(f"hidden.{index}", hidden)
+        )
+
+    def begin(self, requests: dict[str, int], longest: int, layers: list[int], logits_at: dict[str, list[int]]) -> None:
+        """Observe ``requests`` (name: prompt tokens) until `collect`; no prompt has more than ``longest`` tokens.
+
+        ``layers`` are those whose masks are observed, or none for all; ``logits_at`` has the positions of each request's
+        logits.
+        """
+        self.requests = requests
+        self.longest = longest
+        self.chosen = layers
+        self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
+        self.probed = Probed()
+        self.pieces = Pieces()
+        self.ranges: dict[str, dict[str, list | None]] = {name: {} for name in requests}
+        self.steps: dict[str, list[list[int]]] = {name: [] for name in requests}
+        """By request the first and last position of each step."""
+        self.step: Batch | None = None
+        self.head.begin()
+        self.probing = Stopwatch(self.runner.device)
+
+    def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
+        """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
+        the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
+        self.collected += 1
+        saving = self.saving[self.collected] = []
+        observed = [index for index in sorted(map(hooks.index_of, self.layers)) if self._observes(index)]
+        answer: dict = {
+            "rank": self.rank,
+            "probing": self.probing.seconds(),
+            "failure": self.probed.keep_surplus(self.pieces),
+            "stacks": {},
+        }
+        for directory, names in () if answer["failure"] else stacks.items():
+            tokens = self.requests[names[0]]
+            tensors, missing = self.pieces.stacked(names, tokens, self.logits_at[names[0]], f"mask.{observed[0]}")
+            tensors = write.to_host(tensors)()
+            for key in filter(lambda key: key.startswith("mask."), tensors):
+                try:
+                    tensors[key] = probe.cut(tensors[key], tokens)
+                except probe.ProbeError as error:
+                    answer["failure"] = answer["failure"] or f"serving, layer {key.removeprefix('mask.')}: {error}"
+            save = write.save if ranks == 1 else write.save_part
+            name = "capture" if ranks == 1 else f"rank{self.rank}"
+            saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
+            answer["stacks"][directory] = {"missing": missing}
+        types = {hooks.index_of(name): layer for name, layer in self.layers.items()}
+        answer["layers"] = [{"index": index, "type": _type(types[index])} for index in observed]
+        answer |= {"ranges": self.ranges, "steps": self.steps, "collected": self.collected, "logits": self.head.facts()}
+        self.begin({}, 0, [], {})
+        return answer
+
+    def saved(self, collected: int) -> None:
+        """Wait until everything of one call of `collect` is on disk."""
+        for future in self.saving.pop(collected):
+            future.result()
+
+    def _observes(self, index: int) -> bool:
+        return bool(self.requests) and (not self.chosen or index in self.chosen)
+
+    def _before(self, positions: torch.Tensor) -> None:
+        if self.requests:
+            self.positions = positions.detach().clone()
+            self.step = None
+            self.order = releases.batch_order(self.runner) or self.order
+
+    def _after(self, hidden: torch.Tensor) -> None:
+        if not self.requests:
+            return
+        kept = self._batch().at(self.logits_at)
+        logits = self.head.logits(hidden[kept.index.to(hidden.device)]) if len(kept) else None
+        if logits is not None:
+            self.pieces.keep("logits", kept.owners, logits)
+
+    def _attended(self, index: int, call: Call) -> None:
+        if self._observes(index):
+            with self.probing.on():
+                self._observe(index, call)
+
+    def _observe(self, index: int, call: Call) -> None:
+        batch = self._batch()
+        if not len(batch):
+            return
+        self._keep(f"attention.{index}", call.output.view(len(call.output), -1), ATTENTION_VALUES)
+        whole = not self.caching and batch.whole(self.requests)
+        recovered = self.prober.probe(call, self.positions, batch.index, self.longest, whole=whole)
+        self.probed.add(index, batch.owners, recovered)
+        self.pieces.keep(f"mask.{index}", batch.owners, recovered.mask.transpose(0, 1))
+        for rows in batch.requests:
+            self.ranges[rows.name][str(index)] = releases.declared_ranges(call.metadata, rows.place)
+
+    def _batch(self) -> Batch:
+        """The rows of this step that belong to observed prompts."""
+        if self.step is None:
+            self.step = self._found()
+            for rows in self.step.requests:
+                self.steps[rows.name].append([int(rows.positions[0]), int(rows.positions[-1])])
+        return self.step
+
+    def _found(self) -> Batch:
+        metadata = next((m for m in map(releases.layer_metadata, self.layers) if m is not None), None)
+        if metadata is None:
+            return Batch.of([], [0], self.positions, self.requests)
+        names = [releases.request_name(req_id, self.requests) for req_id in self.order]
+        return Batch.of(names, metadata.query_start_loc.tolist(), self.positions, self.requests)
+
+    def _keep(self, key: str, values: torch.Tensor, most: float = float("inf")) -> None:
+        """Remember the rows of ``values`` (tokens, channels), of prompts that have at most ``most`` values."""
+        small = {name for name, tokens in self.requests.items() if tokens * values.shape[-1] <= most}
+        batch = self._batch().only(small)
+        if len(batch):
+            self.pieces.keep(key, batch.owners, values[batch.index])
+
+
+def _type(layer: Any) -> str:
+    return "sliding_attention" if getattr(layer, "sliding_window", None) else "full_attention"

@@ -1,0 +1,105 @@
+"""A layer's attention called once more, on a shadow of the KV cache that holds position codes (`harness.masks.probe`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.engines.vllm import releases
+from harness.engines.vllm.observer.rows import Owners
+from harness.engines.vllm.observer.stacks import Pieces
+from harness.masks import probe
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer's attention: ``forward`` is what the implementation does itself, the rest what it was called with."""
+
+    layer_name: str
+    forward: Callable
+    layer: Any
+    query: torch.Tensor
+    key: torch.Tensor
+    kv_cache: torch.Tensor
+    metadata: Any
+    output: torch.Tensor
+
+
+class Prober:
+    """Probes calls; its shadows live as long as the caches that they stand beside."""
+
+    def __init__(self) -> None:
+        self._shadows: dict[tuple, torch.Tensor] = {}
+
+    def probe(
+        self, call: Call, positions: torch.Tensor, index: torch.Tensor, longest: int, *, whole: bool
+    ) -> probe.Recovered:
+        """The mask of the rows ``index`` of a call over the keys of prompts of at most ``longest`` tokens; ``positions`` are
+        those of the batch's tokens. A call that is ``whole`` needs no codes of steps before it, and leaves none.
+
+        The implementation writes position codes into a shadow of the cache and reads them with query 0, with the metadata, slot
+        mapping and block table that serve the requests. The real cache is untouched.
+        """
+        layer, impl = call.layer, call.layer.impl
+        tokens, kv_heads, channels = len(call.query), impl.num_kv_heads, kv_cache_channels(layer)
+        dtype, device = call.query.dtype, call.query.device
+        blank_query = torch.zeros_like(call.query)
+        blank_key = torch.zeros(tokens, kv_heads, channels, dtype=dtype, device=device)
+        shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
+        decoder = probe.Decoder()
+        for number in range(probe.passes_for(longest, channels)):
+            shadow = self._shadow(call.kv_cache, 0 if whole else number)
+            values = probe.codes(positions[:tokens], channels, number, dtype)[:, None]
+            values = values.expand(tokens, kv_heads, channels).contiguous()
+            if hasattr(impl, "do_kv_cache_update") and not shares:
+                slots = releases.slot_mapping(call.layer_name, call.metadata)
+                impl.do_kv_cache_update(layer, blank_key, values, shadow, slots)
+            probed = torch.zeros_like(call.output)
+            call.forward(layer, blank_query, blank_key, values, shadow, call.metadata, output=probed)
+            seen = probed.view(tokens, impl.num_heads, channels)
+            decoder.add(seen if len(seen) == len(index) else seen[index])
+        return decoder.recovered(kv_heads)
+
+    def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
+        """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request
+        needs the codes of a pass, one for each pass."""
+        key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
+        if key not in self._shadows:
+            shadow = torch.empty_strided(
+                kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device
+            )
+            self._shadows[key] = shadow.zero_()
+        return self._shadows[key]
+
+
+def kv_cache_channels(layer: Any) -> int:
+    """The head size of a layer's values."""
+    return getattr(layer, "head_size_v", None) or layer.head_size
+
+
+class Probed:
+    """What the probes of each layer recovered, step by step, with the owners of their rows."""
+
+    def __init__(self) -> None:
+        self._by_layer: dict[int, list[tuple[Owners, probe.Recovered]]] = {}
+
+    def add(self, layer: int, owners: Owners, recovered: probe.Recovered) -> None:
+        self._by_layer.setdefault(layer, []).append((owners, recovered))
+
+    def keep_surplus(self, pieces: Pieces) -> str | None:
+        """Keep what rows count beside their masks; what a probe could not explain. It is asked when all steps are over, so
+        that no layer waits for its kernels."""
+        for layer, steps in self._by_layer.items():
+            try:
+                found = [recovered.surplus() for _, recovered in steps]
+            except probe.ProbeError as error:
+                return f"serving, layer {layer}: {error}"
+            if all(surplus is None for surplus in found):
+                continue
+            for (owners, recovered), surplus in zip(steps, found, strict=True):
+                none = recovered.count.new_zeros(recovered.apart.shape)
+                pieces.keep(f"surplus.{layer}", owners, none if surplus is None else surplus.transpose(0, 1))
+        return None

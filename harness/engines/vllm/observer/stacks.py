@@ -1,0 +1,83 @@
+"""What the steps saw of requests, put together over positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from harness.engines.vllm.observer.rows import Owners
+
+BY_GROUP = ("mask.", "surplus.")
+"""Tensors that have the KV head groups as the first dimension of a request."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one step saw of some rows: ``values`` has them along its first dimension, in the order of ``owners``."""
+
+    owners: Owners
+    values: torch.Tensor
+
+
+class Pieces:
+    """What the steps saw, by the names that a capture gives it (`harness.captures.read`)."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, list[Piece]] = {}
+
+    def keep(self, key: str, owners: Owners, values: torch.Tensor) -> None:
+        """Remember ``values`` (rows, ...), whose rows are those of ``owners``."""
+        self._by_key.setdefault(key, []).append(Piece(owners, values))
+
+    def stacked(
+        self, names: list[str], tokens: int, logits_at: torch.Tensor, seen: str
+    ) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """The tensors of the requests ``names``, which have ``tokens`` each, stacked, and the keys of those that some step did
+        not see. Which positions were computed at all is read from the key ``seen``; logits are wanted of the positions
+        ``logits_at``."""
+        known: dict[tuple, torch.Tensor] = {}
+
+        def places(pieces: list[Piece]) -> torch.Tensor:
+            key = tuple(id(piece.owners) for piece in pieces)
+            if key not in known:
+                known[key] = _places(pieces, names, tokens)
+            return known[key]
+
+        observed = places(self._by_key.get(seen, [])) >= 0
+        tensors = {"observed": observed.to(torch.uint8)}
+        missing = [] if observed.any(dim=1).all() else ["every layer's mask"]
+        for key, pieces in self._by_key.items():
+            at = logits_at if key == "logits" else torch.arange(tokens)
+            found = places(pieces)[:, at]
+            if not (found >= 0).any():
+                continue
+            if not torch.equal(found >= 0, observed[:, at]):
+                missing.append(key)
+                continue
+            stack = _taken(pieces, found)
+            tensors[key] = stack.transpose(1, 2) if key.startswith(BY_GROUP) else stack
+        return tensors, missing
+
+
+def _taken(pieces: list[Piece], places: torch.Tensor) -> torch.Tensor:
+    """The values at ``places`` in the pieces one after another; 0 where a place is -1."""
+    values = pieces[0].values if len(pieces) == 1 else torch.cat([piece.values for piece in pieces])
+    stack = values[places.clamp(min=0).to(values.device)]
+    if (places < 0).any():
+        stack[(places < 0).to(values.device)] = 0
+    return stack
+
+
+def _places(pieces: list[Piece], names: list[str], tokens: int) -> torch.Tensor:
+    """Where the rows of each request and position lie in the pieces one after another, (requests, tokens); -1 where
+    none does: what came from the prefix cache was not computed. Of rows that were computed twice the last ones count."""
+    places = torch.full((len(names), tokens), -1)
+    wanted = {name: index for index, name in enumerate(names)}
+    offset = 0
+    for piece in pieces:
+        for name, positions in piece.owners:
+            if name in wanted:
+                places[wanted[name], positions] = torch.arange(offset, offset + len(positions))
+            offset += len(positions)
+    return places
