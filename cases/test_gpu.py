@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cases import gpu
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import PRESETS
+from harness.families.registry import PRESETS
 from harness.prompts import strategies
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout

@@ -9,8 +9,7 @@ from harness.campaigns.mutation import CHUNK, unsplit
 from harness.captures.read import Capture
 from harness.compare.logits import FACTOR
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import PRESETS
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import PRESETS, prompt_for
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import PRESETS
+from harness.families.registry import PRESETS
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from harness.errors import DriverFailure as DriverFailure
     from harness.errors import EnvironmentFailure as EnvironmentFailure
     from harness.errors import UsageError as UsageError
-    from harness.families.gemma4.presets import PRESETS as PRESETS
-    from harness.families.gemma4.presets import preset as preset
+    from harness.families.registry import PRESETS as PRESETS
+    from harness.families.registry import preset as preset
     from harness.masks.policies import POLICIES as POLICIES
     from harness.masks.policies import Policy as Policy
     from harness.prompts import strategies as strategies
@@ -57,7 +57,7 @@ _HOMES = {
     "harness.engines.vllm.overlays": ["OVERLAYS"],
     "harness.engines.vllm.overlays.overlay": ["Overlay"],
     "harness.errors": ["DriverFailure", "EnvironmentFailure", "UsageError"],
-    "harness.families.gemma4.presets": ["PRESETS", "preset"],
+    "harness.families.registry": ["PRESETS", "preset"],
     "harness.masks.policies": ["POLICIES", "Policy"],
     "harness.prompts": ["strategies"],
     "harness.prompts.case": ["Case"],

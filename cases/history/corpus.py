@@ -15,7 +15,7 @@ from cases.history.observed import LOGITS, NOTHING, Shown, Wrong
 from harness.campaigns.mutation import CHUNK, NO_VIDEO, SMALLEST_CHUNK
 from harness.compare.setting import Setting
 from harness.compare.surplus import cut
-from harness.families.gemma4.presets import PRESETS
+from harness.families.registry import PRESETS
 from harness.prompts.model_spec import ModelSpec
 
 TINY = PRESETS["tiny"]

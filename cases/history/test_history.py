@@ -13,7 +13,7 @@ from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt
 from harness.report.parts import Recorder

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.pipeline import in_flight, verify_stream

@@ -19,7 +19,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure, EnvironmentFailure, FailureKind, UsageError
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec

@@ -18,7 +18,7 @@ from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4.presets import causal
+from harness.families.registry import causal
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec

@@ -193,7 +193,7 @@ def _restored(
 
 
 def _logits(session: Session, spec: ModelSpec, setting: Setting, layouts: Sequence[Layout]) -> np.ndarray | None:
-    from harness.families.gemma4.prompts import prompt_for
+    from harness.families.registry import prompt_for
 
     if not layouts:
         return None

@@ -23,7 +23,7 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a side was made from: a hash of the ``checkpoint`` (`harness.families.gemma4.content`), what it holds of each tensor in
+    """What a side was made from: a hash of the ``checkpoint`` (`harness.families.content`), what it holds of each tensor in
     the serving dtype, by the checkpoint's names, and the tensors that have values that are no numbers (looked for by the
     reference only)."""
 

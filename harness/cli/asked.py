@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.families.gemma4 import given, pictures, wording
-from harness.families.gemma4.prompts import prompt_for
-from harness.prompts.case import DEFAULT_PICTURE_TEXT, IMAGE, Case
+from harness.families import given, pictures
+from harness.families.base import Family
+from harness.families.limits import PICTURES
+from harness.families.registry import family_of, prompt_for
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import mates
@@ -47,11 +49,11 @@ def asked(
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
-        EnvironmentFailure: as `harness.families.gemma4.given.model`.
+        EnvironmentFailure: as `harness.families.given.model`.
     """
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
-    chosen = replace(chosen, seed=seed)
     spec = given.model(chosen.model)
+    chosen = _worded(replace(chosen, seed=seed), family_of(spec))
     if spec.source and chosen.layout:
         raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
     spec = spec if window is None else spec.with_(window=window)
@@ -82,9 +84,22 @@ def _chosen(
         return Case("run", "a picture", model=model, picture=_size(picture)), []
     if layout is not None:
         return Case("run", layout, layout=str(Layout.parse(layout)), model=model), []
-    text = text if text is not None else " ".join([*[IMAGE] * len(image), "What is shown here ?"])
-    wording.check(text, len(image))
-    return Case("run", text, model=model, images=tuple(os.path.abspath(path) for path in image), text=text), []
+    return Case("run", text or "", model=model, images=tuple(os.path.abspath(path) for path in image), text=text), []
+
+
+def _worded(case: Case, family: Family) -> Case:
+    """A case whose pictures have a text that stands around them.
+
+    Raises:
+        UsageError: it is none that the family's processors take.
+    """
+    if case.layout or case.picture:
+        return case
+    text = case.text
+    if text is None:
+        text = " ".join([*[family.image_word] * len(case.images), "What is shown here ?"])
+    family.check_text(text, len(case.images))
+    return replace(case, title=case.title or text, text=text)
 
 
 def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declared]]:
@@ -114,13 +129,14 @@ def _length(case: Case, spec: ModelSpec, image: list[str]) -> int | None:
     """
     if case.layout:
         return len(prompt_for(Layout.parse(case.layout), spec).token_ids)
-    if len(image) > pictures.MOST:
-        raise UsageError("image", f"{len(image)} images", f"at most {pictures.MOST} in a prompt")
+    if len(image) > PICTURES:
+        raise UsageError("image", f"{len(image)} images", f"at most {PICTURES} in a prompt")
     named = [("image", path, pictures.size_of(path)) for path in image]
     named += [("picture", "{}x{}".format(*case.picture), case.picture)] if case.picture else []
-    cut = given.pictures(spec)
+    family = family_of(spec)
+    cut = family.pictures(spec)
     if cut is None:
         return None
-    soft = [pictures.soft_tokens(field, name, size, cut) for field, name, size in named]
-    text = case.text if case.text is not None else DEFAULT_PICTURE_TEXT
-    return None if spec.source else wording.tokens(text, soft, spec)
+    soft = [family.soft_tokens(field, name, size, cut) for field, name, size in named]
+    text = case.text if case.text is not None else family.picture_text
+    return None if spec.source else family.text_tokens(text, soft, spec)

@@ -28,8 +28,7 @@ from harness.console import Console
 from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure, UsageError
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
 from harness.report import parts

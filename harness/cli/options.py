@@ -14,7 +14,7 @@ from harness.cli.command import Bounds, Command
 from harness.drivers import timeouts
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
 from harness.references.options import ATTENTION

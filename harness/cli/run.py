@@ -20,7 +20,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
-from harness.families.gemma4.given import asks_hub
+from harness.families.given import asks_hub
 from harness.prompts.case import IMAGE
 from harness.report.folder import claimed
 from harness.verification.catalogue import OWN

@@ -12,7 +12,7 @@ from rich.text import Text
 from harness.compare.failure import LETTERS
 from harness.console import Console
 from harness.errors import UsageError
-from harness.families.gemma4.presets import PRESETS
+from harness.families.registry import PRESETS
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 

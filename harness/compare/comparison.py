@@ -20,7 +20,7 @@ from harness.compare.result import CaseResult, Failure, LayerResult, LogitsResul
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import FailureKind
-from harness.masks import followed
+from harness.families.registry import family_of
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -183,6 +183,9 @@ class _Both:
             surplus=surplus.runs(self.serving.surplus(index)),
         )
 
+    def _intended(self, kind: str) -> str:
+        return family_of(self.spec).policy(kind, self.spec.bidirectional)
+
     @cached_property
     def steps(self) -> surplus.Steps:
         return surplus.Steps(self.serving.prompt.steps, self.serving.tokens)
@@ -293,7 +296,7 @@ class _Both:
         """The side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both"."""
         found = set()
         for layer, difference in compared:
-            meant = followed.intended("sliding" if layer.window is not None else "full", self.spec.bidirectional)
+            meant = self._intended("sliding" if layer.window is not None else "full")
             wanted = _masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
             for side in ("reference", "serving") if layer.differs else ():
                 if not all(np.array_equal(wanted, group[self.rows]) for group in getattr(difference, side)):
@@ -319,10 +322,10 @@ class _Both:
             if not difference.equal:
                 served = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
                 referred = list(self._explanations(difference.reference[difference.group], sliding))
-                meant = followed.intended(kind, self.spec.bidirectional)
+                meant = self._intended(kind)
                 if meant not in referred:
                     release = self.reference.facts.versions["transformers"]
-                    said = (kind, indices, difference, referred, meant, release)
+                    said = (family_of(self.spec), kind, indices, difference, referred, meant, release)
                     words.append(diagnosis.of_the_reference(*said, served=meant in served))
                 if meant not in served or meant in referred:
                     words.append(

@@ -10,7 +10,8 @@ from harness.compare import surplus
 from harness.compare.masks import Difference
 from harness.compare.setting import Setting
 from harness.engines.vllm.attention_backends import vllm_name
-from harness.masks import followed, policies
+from harness.families.base import Family
+from harness.masks import policies
 from harness.prompts.layout import Layout
 
 AUDIO = ", of audio too"
@@ -51,6 +52,7 @@ def _layers(kind: str, layers: list[int]) -> str:
 
 
 def of_the_reference(
+    family: Family,
     kind: str,
     layers: list[int],
     difference: Difference,
@@ -65,7 +67,7 @@ def of_the_reference(
     follows = f"follows `{names[0]}`" if names else "is explained by no known policy"
     missing, extra = difference.counts
     other = f"serving applies the intended `{intended}`" if served else f"the intended policy is `{intended}`"
-    known = next((text for name in names for text in [followed.known(transformers, kind, name)] if text), "")
+    known = next((text for name in names for text in [family.known(transformers, kind, name)] if text), "")
     counts = f"serving: {missing} pairs missing, {extra} extra"
     return f"{_layers(kind, layers)}: the reference {follows}, {other} ({counts}){known and '; '}{known}"
 

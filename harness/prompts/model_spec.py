@@ -1,4 +1,4 @@
-"""The shape of a synthetic Gemma 4 checkpoint."""
+"""The shape of a synthetic checkpoint of a model family."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from harness.errors import UsageError
 
 BUILD = 5
-"""Counts the changes to `harness.families.gemma4.build` and `harness.families.gemma4.draw` that change what they write."""
+"""Counts the changes to the builders of `harness.families` that change what they write."""
 
 LayerType = Literal["sliding_attention", "full_attention"]
 LAYER_TYPES: dict[str, LayerType] = {"s": "sliding_attention", "f": "full_attention"}
@@ -20,11 +20,12 @@ LAYER_TYPES: dict[str, LayerType] = {"s": "sliding_attention", "f": "full_attent
 class ModelSpec:
     """What a checkpoint is made from; equal specs give equal checkpoints.
 
-    ``layers`` has one letter a layer, ``s`` sliding and ``f`` full attention; transformers forces
-    the last to be full. Sizes are in channels, ``window`` and ``max_length`` in tokens.
+    ``layers`` has one letter a layer, ``s`` sliding and ``f`` full attention; where ``ends_full`` the last must be full, as
+    transformers makes it in Gemma 4. Sizes are in channels, ``window`` and ``max_length`` in tokens.
     ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
     experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`. ``standardize`` is the vision tower's flag of that
     name, ``clipped`` is `use_clipped_linears` of all towers.
+    ``family`` is the name of one of `harness.families.registry.FAMILIES`.
     ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
     """
 
@@ -52,12 +53,15 @@ class ModelSpec:
     clipped: bool = False
     max_length: int = 512
     source: str = ""
+    family: str = "gemma4"
+    ends_full: bool = True
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise UsageError("window", self.window, "a window is at least 1 token")
-        if not self.layers or set(self.layers) - set(LAYER_TYPES) or self.layers[-1] != "f":
-            raise UsageError("layers", self.layers, "letters s (sliding) and f (full), the last one f")
+        ends = ", the last one f" if self.ends_full else ""
+        if not self.layers or set(self.layers) - set(LAYER_TYPES) or (ends and self.layers[-1] != "f"):
+            raise UsageError("layers", self.layers, f"letters s (sliding) and f (full){ends}")
         for heads, kv_heads in ((self.heads, self.kv_heads), (self.heads, self.global_kv_heads)):
             if kv_heads < 1 or heads % kv_heads:
                 raise UsageError("heads", heads, f"the query heads must be a multiple of the {kv_heads} KV heads")

@@ -18,8 +18,7 @@ from harness.engines.vllm.arguments import (
 )
 from harness.engines.vllm.release import Release
 from harness.errors import UsageError
-from harness.families.gemma4 import pictures
-from harness.families.gemma4.given import LONGEST
+from harness.families.limits import LONGEST, PICTURES
 from harness.prompts.model_spec import ModelSpec
 
 
@@ -50,7 +49,7 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
         if not argument.admits(values[name]):
             raise UsageError(FIELD, given, f"vLLM {version} takes {argument.allowed}")
         if name == "limit_mm_per_prompt" and not _are_limits(values[name]):
-            raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {pictures.MOST}")
+            raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {PICTURES}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
         if name == GENERATION:
@@ -59,7 +58,7 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
 
 
 def _are_limits(values: dict) -> bool:
-    return all(name in MODALITIES and type(most) is int and 0 <= most <= pictures.MOST for name, most in values.items())
+    return all(name in MODALITIES and type(most) is int and 0 <= most <= PICTURES for name, most in values.items())
 
 
 def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt

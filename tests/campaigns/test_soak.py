@@ -11,7 +11,7 @@ import pytest
 from harness.campaigns import soak
 from harness.cli.soak import _answered, _missing
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 
 SPEC, BASE = preset("tiny"), Setting()
 THIS = sys.executable

@@ -11,7 +11,7 @@ from PIL import Image
 
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.verification.session import Session
 from harness.verification.verify import verify

@@ -14,7 +14,7 @@ from harness.compare.comparison import judge
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.drivers.messages import Build, Built, ReferenceModel, Request, RunEngine, RunReference
-from harness.families.gemma4.presets import PRESETS
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import PRESETS, prompt_for
 from harness.files import typed
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt

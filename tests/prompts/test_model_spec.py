@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.families.gemma4.presets import PRESETS, preset
+from harness.families.registry import PRESETS, preset
 from harness.prompts.model_spec import ModelSpec
 
 

@@ -15,7 +15,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.engines.vllm.options import MODES
 from harness.errors import FailureKind
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 

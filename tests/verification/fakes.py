@@ -38,7 +38,7 @@ from harness.drivers.messages import (
 )
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.prompt import Prompt
 

@@ -11,7 +11,7 @@ from harness.compare.setting import Setting
 from harness.engines.vllm import arguments as engine_arguments
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.verification import arguments
 
 SPEC = preset("tiny")

@@ -7,7 +7,7 @@ import pytest
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification.pipeline import verify_stream

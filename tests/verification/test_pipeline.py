@@ -14,8 +14,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import FailureKind
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification.pipeline import verify_stream

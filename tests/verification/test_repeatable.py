@@ -8,8 +8,7 @@ import pytest
 
 from harness.captures.read import Capture
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.verification.session import Session
 

@@ -16,7 +16,7 @@ from PIL import Image
 from cases.catalogue import DECLARED
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
-from harness.families.gemma4.presets import causal, preset
+from harness.families.registry import causal, preset
 from harness.prompts import strategies
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout

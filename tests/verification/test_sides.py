@@ -7,7 +7,7 @@ import pytest
 
 from harness.compare.setting import Setting
 from harness.errors import EnvironmentFailure
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.verification.environments import uv
 from harness.verification.interpreters import inspect, platform_of

@@ -13,7 +13,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.messages import Build, LayOverlays, LoadEngine, LoadReference, Request, RunEngine, RunReference
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
 from harness.verification.engine_pool import ENGINES_ALIVE
 from harness.verification.pipeline import in_flight, verify_stream

@@ -49,9 +49,10 @@ from harness.drivers.messages import (
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
-from harness.families.gemma4 import inputs
-from harness.families.gemma4.content import content
-from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL
+from harness.families.base import ServingSide
+from harness.families.content import content
+from harness.families.decoded import read
+from harness.families.registry import of_type
 from harness.masks.probe import ProbeError
 from harness.prompts.prompt import Prompt
 
@@ -69,8 +70,8 @@ class Engine:
         """Of the pictures of each prompt that is a text."""
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
-        self.patches = 0
-        """To which number of patches the images of the prompts that are served are filled up."""
+        self.together: Sequence[Prompt] = ()
+        """The prompts whose images a release takes as one tensor."""
         self.engine = EngineFacts()
         self.salt: str | None = None
         """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
@@ -85,6 +86,7 @@ class Engine:
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
             **request.arguments,
         )
+        self.family = _family(self.llm.llm_engine.model_config.hf_config)
         self.observe = request.observe
         self.dtype = getattr(torch, request.arguments["dtype"])
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
@@ -137,15 +139,16 @@ class Engine:
         return Done()
 
     def serve_plainly(self, request: ServePlainly) -> ServedPlainly:
-        self.patches = releases.image_patches(request.prompts)
+        self.together = request.prompts if releases.stacks_images() else ()
         return ServedPlainly(self._served(self._named(request.prompts)))
 
     def run(self, request: RunEngine) -> Captured | channel.Later[Captured]:
         """Serve prompts and capture them."""
-        self.patches = releases.image_patches([*request.prompts, *request.mates, *request.after])
+        every = (*request.prompts, *request.mates, *request.after)
+        self.together = every if releases.stacks_images() else ()
         ready = self._named(request.prompts)
         self.made = {
-            name: tuple(self.pictures[picture] for picture, *_ in releases.pictures(entry))
+            name: tuple(self.pictures[picture] for picture, _ in releases.pictures(entry, self.family.picture_fields))
             for (name, entry), prompt in zip(ready.items(), request.prompts, strict=True)
             if prompt.text is not None
         }
@@ -260,55 +263,29 @@ class Engine:
                 f"-{self.salt}" if self.salt else ""
             )
             hashes.setdefault(item.modality, []).append(known_as)
-        return releases.engine_input(list(prompt.token_ids), _kwargs(prompt, self.patches), hashes, places, self.salt)
+        return releases.engine_input(
+            list(prompt.token_ids), self.family.items(prompt, self.together), hashes, places, self.salt
+        )
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""
-        from harness.families.gemma4.decoded import read
-
         request: dict = {"prompt": prompt.text}
         if prompt.images:
             request["multi_modal_data"] = {"image": [*map(read, prompt.images)]}
         request |= {"cache_salt": self.salt} if self.salt else {}
         rendered = releases.processed(self.llm, request)
-        for name, pixels, positions in releases.pictures(rendered):
-            if pixels is not None:
-                self.pictures[name] = pictures.processed([pixels], [positions], self.dtype)[0]
+        for name, tensors in releases.pictures(rendered, self.family.picture_fields):
+            if tensors is not None:
+                patches, places = self.family.pictures(tensors)
+                self.pictures[name] = pictures.processed([patches], [places], self.dtype)[0]
         return rendered
 
 
-def _kwargs(prompt: Prompt, patches: int):
-    """The items as vLLM's own Gemma 4 processor would hand them over (`gemma4_mm.py`, `_get_mm_fields_config`), which
-    pads every frame of a video to the same number of patches (docs/findings/vllm-video-batch-padding.md); images are
-    filled up to ``patches`` of them."""
-    from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
-
-    data: dict = {}
-    fields: dict = {}
-    images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
-    if images:
-        data["pixel_values"] = [inputs.padded([pixels[0]], 0, patches)[0] for pixels, _ in images]
-        data["pixel_position_ids"] = [inputs.padded([positions[0]], -1, patches)[0] for _, positions in images]
-        fields.update({name: MultiModalFieldConfig.batched("image") for name in ("pixel_values", "pixel_position_ids")})
-    videos = [item for item in prompt.items if item.modality == "video"]
-    if videos:
-        drawn = [inputs.vision(item) for item in videos]
-        counts = torch.tensor([item.frames for item in videos])
-        most = FRAME_SOFT_TOKENS * POOL**2
-        data["pixel_values_videos"] = inputs.padded([frame for pixels, _ in drawn for frame in pixels], 0, most)
-        data["pixel_position_ids_videos"] = inputs.padded([frame for _, places in drawn for frame in places], -1, most)
-        data["video_frame_counts"] = counts
-        for name in ("pixel_values_videos", "pixel_position_ids_videos"):
-            fields[name] = MultiModalFieldConfig.flat_from_sizes("video", counts)
-        fields["video_frame_counts"] = MultiModalFieldConfig.batched("video", keep_on_cpu=True)
-    clips = [inputs.audio(item) for item in prompt.items if item.modality == "audio"]
-    if clips:
-        data["input_features_padded"] = [features for features, _ in clips]
-        data["input_features_mask"] = [mask for _, mask in clips]
-        fields.update(
-            {name: MultiModalFieldConfig.batched("audio") for name in ("input_features_padded", "input_features_mask")}
-        )
-    return MultiModalKwargsItems.from_hf_inputs(data, fields)
+def _family(config: Any) -> ServingSide:
+    family = of_type(config.model_type)
+    if family is None:
+        raise RuntimeError(f"no family has models of the type {config.model_type!r}")
+    return family.serving_side()
 
 
 def handlers(engine: Engine) -> dict[type[Request], channel.Handler]:

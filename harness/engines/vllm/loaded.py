@@ -15,14 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from harness.drivers import checksum
+from harness.families.registry import of_type
 
-PREFIXES = {
-    "language_model.model.": "model.language_model.",
-    "language_model.lm_head.": "lm_head.",
-    **{f"{name}.": f"model.{name}." for name in ("vision_tower", "embed_vision", "audio_tower", "embed_audio")},
-}
-OLDER = {".moe.experts.": ".experts.", ".moe.per_expert_scale": ".router.per_expert_scale"}
-"""Places of 0.25, whose experts are in a module of their own."""
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _FUSED_EXPERTS = re.compile(r"experts(\.routed_experts)?\.(w13|w2)_weight\Z")
 _ATTENTION = re.compile(r"layers\.(\d+)\.self_attn\.")
@@ -93,27 +87,19 @@ def _sum(copies: Iterable[set]) -> int | None:
 
 def pieces(model) -> Iterator[Piece]:
     """Everything that a checkpoint may fill: parameters and buffers that are saved."""
+    family = of_type(model.config.model_type)
+    called = family.serving_side().name_of if family else str
     same = _of_keys_and_values(model)
     for path, module in model.named_modules():
         saved = {name: buffer for name, buffer in module.named_buffers(recurse=False) if _is_saved(module, name)}
         for name, tensor in (*module.named_parameters(recurse=False), *saved.items()):
-            for piece in _apart(_called(f"{path}.{name}"), module, tensor):
+            for piece in _apart(called(f"{path}.{name}"), module, tensor):
                 yield Piece(same(piece.name), piece.values, piece.starts)
 
 
 def _is_saved(module, name: str) -> bool:
     """Attention's scales of a quantized cache, which begin with an underscore, are vLLM's own."""
     return name not in module._non_persistent_buffers_set and not name.startswith("_")
-
-
-def _called(name: str) -> str:
-    """The checkpoint's name of a parameter."""
-    for older, newer in OLDER.items():
-        name = name.replace(older, newer)
-    for ours, theirs in PREFIXES.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
 
 
 def _of_keys_and_values(model) -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""Which attention back ends the installed release offers for a Gemma 4 on this GPU, by asking the release.
+"""Which attention back ends the installed release offers for a model on this GPU, by asking the release.
 
 ``python -m harness.engines.vllm.offers PRESET`` prints JSON: by dtype a list, most preferred first, of
 {"backend", "reasons"}, where no reason means that it serves. It asks what the engine itself asks: the platform's
@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import sys
 
-from harness.families.gemma4.build import build
-from harness.families.gemma4.cache import cache_directory
-from harness.families.gemma4.presets import preset
+from harness.families.cache import cache_directory
+from harness.families.registry import build, preset
 from harness.prompts.model_spec import ModelSpec
 
 DTYPES = ("bfloat16", "float32")

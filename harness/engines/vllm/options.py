@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from harness.engines.vllm import arguments, attention_backends
 from harness.engines.vllm.attention_backends import backend
 from harness.errors import UsageError
+from harness.families.registry import family_of
 from harness.options import check_choices, option
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.scenario import Scenario
@@ -129,7 +130,7 @@ class EngineOptions:
             "max_model_len": spec.max_length,
             "enforce_eager": self.mode == "eager",
             "enable_prefix_caching": scenario.prefix_caching,
-            "limit_mm_per_prompt": {"image": 64, "video": 8, **({"audio": 8} if spec.audio else {})},
+            "limit_mm_per_prompt": family_of(spec).limits(spec),
             "skip_mm_profiling": True,
             "block_size": self.block_size,
             "num_gpu_blocks_override": 16 * spec.max_length // self.block_size,

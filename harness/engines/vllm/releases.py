@@ -5,12 +5,12 @@ The rest of the serving driver speaks to vLLM only through names that every rele
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 
 from packaging.version import Version
 
 from harness.engines.vllm.attention_backends import backend, serving_with
-from harness.families.gemma4.prompts import POOL
 
 
 def version() -> str:
@@ -151,16 +151,10 @@ def declared_ranges(attn_metadata, request_index: int) -> list[list[int]] | None
     return [pair for pair in tensor[request_index].tolist() if pair[0] < pair[1]]
 
 
-def image_patches(prompts) -> int:
-    """To how many patches the images of ``prompts``, which are served together, must be filled up; 0 for none.
-
-    Up to 0.21 the model takes the images of a step as one tensor (`gemma4_mm.py`, `_process_image_input`).
-    """
-    if Version(version()) >= Version("0.22"):
-        return 0
-    return max(
-        (item.soft * POOL**2 for prompt in prompts for item in prompt.items if item.modality == "image"), default=0
-    )
+def stacks_images() -> bool:
+    """Whether the model takes the images of a step as one tensor, so that those that are served together must be filled up to one
+    size: up to 0.21 (`gemma4_mm.py`, `_process_image_input`)."""
+    return Version(version()) < Version("0.22")
 
 
 def engine_input(token_ids, kwargs_items, hashes, placeholders, salt: str | None):
@@ -192,13 +186,12 @@ def processed(llm, request: dict):
     return rendered
 
 
-def pictures(rendered: dict) -> list[tuple]:
-    """Of each picture of a processed prompt vLLM's hash, the pixels (patches, values) and their places (patches, 2); None for
-    what the processor's cache knows already."""
+def pictures(rendered: dict, fields: Sequence[str]) -> list[tuple]:
+    """Of each picture of a processed prompt vLLM's hash and its tensors of these ``fields``; None for what the processor's cache
+    knows already."""
     hashes = (rendered.get("mm_hashes") or {}).get("image", ())
     items = (rendered.get("mm_kwargs") or {}).get("image", [None] * len(hashes))
-    names = ("pixel_values", "pixel_position_ids")
     return [
-        (content, *(item[name].data if item is not None else None for name in names))
+        (content, None if item is None else [item[name].data for name in fields])
         for content, item in zip(hashes, items, strict=True)
     ]

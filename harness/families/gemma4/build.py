@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
-from harness.families.gemma4.cache import kept
+from harness.families.cache import built
 from harness.families.gemma4.draw import draw, shared
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND, SPECIAL
@@ -19,16 +19,7 @@ from harness.prompts.model_spec import ModelSpec
 def build(spec: ModelSpec, cache: Path) -> Path:
     """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there: by this code, with this
     transformers."""
-    import transformers
-
-    name = f"{spec.name}-{spec.key}-{_code()}-transformers-{transformers.__version__}"
-    return kept(cache, name, lambda directory: _write(spec, directory))
-
-
-def _code() -> str:
-    """What the files that decide a checkpoint's content are, in short: a change of them makes another checkpoint."""
-    content = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(content).hexdigest()[:8]
+    return built(spec, cache, Path(__file__).parent, partial(_write, spec))
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:

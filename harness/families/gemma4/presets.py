@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import partial
 
 from harness.errors import UsageError
+from harness.families.base import CAUSAL
 from harness.prompts.model_spec import ModelSpec
 
 _PATTERN = "sssssf"
-CAUSAL = "-causal"
 _whole = partial(ModelSpec, standardize=True, clipped=True)
 
 PRESETS = {

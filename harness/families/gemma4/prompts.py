@@ -7,11 +7,10 @@ tower pools to exactly n tokens.
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 
 from harness.errors import UsageError
+from harness.families.drawn import check_length, prompt_of
 from harness.families.gemma4.tokens import FIRST_WORD, ID_OF_KIND
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -32,28 +31,12 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
         UsageError: the layout is longer than the model, has audio and the model no audio tower, or a frame of
             more than `FRAME_SOFT_TOKENS`.
     """
-    if len(layout) > spec.max_length - 1:
-        raise UsageError(
-            field,
-            str(layout),
-            f"it has {len(layout)} tokens; the model {spec.name} takes at most {spec.max_length - 1}",
-        )
+    check_length(layout, spec, field)
     if "audio" in layout.kinds and not spec.audio:
         raise UsageError(field, str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
     if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
         raise UsageError(field, str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
-    words = np.random.default_rng([seed, 1]).integers(FIRST_WORD, spec.vocab, size=len(layout))
-    texts = iter(words.tolist())
-    token_ids = [ID_OF_KIND[token.kind] if token.kind in ID_OF_KIND else next(texts) for token in layout.tokens]
-    items: list[Item] = []
-    for index, segment in enumerate(layout.segments):
-        if segment.form == "t":
-            continue
-        positions = [token.position for token in layout.tokens if token.segment == index]
-        embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
-        content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
-        items.append(Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content))
-    return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))
+    return prompt_of(layout, ID_OF_KIND, (FIRST_WORD, spec.vocab), seed)
 
 
 def patches(item: Item) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import ModuleType
 
 import torch
+
+from harness.families.base import ReferenceSide
 
 SCORES = 1 << 27
 """Scores that eager attention holds at a time; half a GiB in float32."""
@@ -14,43 +17,37 @@ OTHER = {"eager": "sdpa", "sdpa": "eager", "flex_attention": "eager"}
 """The implementation that gives the noise floor its second sample, where one is asked for."""
 
 
-def function(implementation: str) -> Callable:
-    """What transformers calls for this implementation."""
+def function(modeling: ModuleType, implementation: str) -> Callable:
+    """What transformers calls for this implementation in the module ``modeling`` of a model."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.gemma4 import modeling_gemma4
 
-    return (
-        modeling_gemma4.eager_attention_forward
-        if implementation == "eager"
-        else ALL_ATTENTION_FUNCTIONS[implementation]
-    )
+    return modeling.eager_attention_forward if implementation == "eager" else ALL_ATTENTION_FUNCTIONS[implementation]
 
 
 @contextmanager
-def replaced(implementation: str, other: Callable) -> Iterator[None]:
+def replaced(modeling: ModuleType, implementation: str, other: Callable) -> Iterator[None]:
     """Let transformers call another function for this implementation."""
-    before = function(implementation)
-    _put(implementation, other)
+    before = function(modeling, implementation)
+    _put(modeling, implementation, other)
     try:
         yield
     finally:
-        _put(implementation, before)
+        _put(modeling, implementation, before)
 
 
-def _put(implementation: str, called: Callable) -> None:
+def _put(modeling: ModuleType, implementation: str, called: Callable) -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.gemma4 import modeling_gemma4
 
     if implementation == "eager":
-        modeling_gemma4.eager_attention_forward = called
+        modeling.eager_attention_forward = called  # type: ignore[attr-defined]
     else:
         ALL_ATTENTION_FUNCTIONS[implementation] = called
 
 
-def by_rows() -> AbstractContextManager[None]:
+def by_rows(modeling: ModuleType) -> AbstractContextManager[None]:
     """Let eager attention take some queries of a long prompt at a time, so that it never holds a score for every pair and
     head. A row of scores does not depend on the others, so what it computes stays the same."""
-    return replaced("eager", partial(_by_rows, function("eager")))
+    return replaced(modeling, "eager", partial(_by_rows, function(modeling, "eager")))
 
 
 def _by_rows(eager: Callable, module, query, key, value, attention_mask, **kwargs):
@@ -67,33 +64,25 @@ def _by_rows(eager: Callable, module, query, key, value, attention_mask, **kwarg
 
 
 @contextmanager
-def implemented(model, name: str) -> Iterator[None]:
+def implemented(family: ReferenceSide, model, name: str) -> Iterator[None]:
     """Let the model attend with another of transformers' implementations."""
     before = model.config._attn_implementation
-    _implement(model, name)
+    _implement(family, model, name)
     try:
         yield
     finally:
-        _implement(model, before)
+        _implement(family, model, before)
 
 
-def _implement(model, name: str) -> None:
+def _implement(family: ReferenceSide, model, name: str) -> None:
     model.set_attn_implementation(name)
-    hear_rightly(model)
+    family.prepare(model)
 
 
-def hear_rightly(model) -> None:
-    """Let the audio tower, if there is one, make its masks for sdpa whatever the rest of the model attends with: those of eager
-    attention are additive, and the tower takes what is not 0 for allowed (docs/findings/transformers-audio-eager-mask.md)."""
-    tower = getattr(model.model, "audio_tower", None)
-    if tower is not None:
-        tower.config._attn_implementation = "sdpa"
-
-
-def unrounded() -> AbstractContextManager[None]:
+def unrounded(modeling: ModuleType) -> AbstractContextManager[None]:
     """Let a model whose implementation is eager apply the masks of eager attention by `scaled_dot_product_attention`.
 
     That is for the truth: eager attention rounds its weights to float32 in whatever precision the model is
-    (`modeling_gemma4.py`, `eager_attention_forward`), and holds a score for every pair and head.
+    (`eager_attention_forward`), and holds a score for every pair and head.
     """
-    return replaced("eager", function("sdpa"))
+    return replaced(modeling, "eager", function(modeling, "sdpa"))

@@ -1,4 +1,4 @@
-"""The reference driver: transformers' Gemma 4, with the mask of every attention call recovered by probing.
+"""The reference driver: transformers' models, with the mask of every attention call recovered by probing.
 
 Run as ``PYTHON -m harness.references.transformers.driver READ_FD WRITE_FD``.
 """
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 
 import torch
@@ -21,8 +20,8 @@ from harness.captures.selection import chosen
 from harness.drivers import channel
 from harness.drivers.messages import Build, Built, Captured, Done, LoadReference, Request, RunReference, Stored
 from harness.drivers.stopwatch import Stopwatch
-from harness.families.gemma4 import decoded, inputs
-from harness.families.gemma4.build import build
+from harness.families import decoded
+from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
 from harness.references.transformers import attention, precision, routing
@@ -81,25 +80,25 @@ class Reference:
         rows = chosen(asked.positions, tokens)
         at = torch.tensor(rows, device=loaded.device)
         whole = Stopwatch(loaded.device)
-        with whole.on(), attention.by_rows():
+        with whole.on(), attention.by_rows(loaded.family.modeling):
             with (
-                _observed(loaded.model, loaded.of.attention, asked.layers) as observed,
+                _observed(loaded, asked.layers) as observed,
                 routing.recorded(loaded.routers) as rounded,
             ):
-                tensors = {"logits": _forward(loaded.model, arguments, at)}
+                tensors = {"logits": _forward(loaded, loaded.model, arguments, at)}
             if asked.samples > 1:
-                with attention.implemented(loaded.model, attention.OTHER[loaded.of.attention]):
-                    tensors["again.logits"] = _forward(loaded.model, arguments, at)
-            with precision.kept(loaded.truth.dtype), attention.unrounded():
+                with attention.implemented(loaded.family, loaded.model, attention.OTHER[loaded.of.attention]):
+                    tensors["again.logits"] = _forward(loaded, loaded.model, arguments, at)
+            with precision.kept(loaded.truth.dtype), attention.unrounded(loaded.family.modeling):
                 with routing.recorded(loaded.routers_of_truth) as exact:
-                    truth = _forward(loaded.truth, arguments, at)
+                    truth = _forward(loaded, loaded.truth, arguments, at)
                 tensors["truth.logits"] = truth.to(torch.float32)
                 if exact:
                     with routing.swapped(loaded.routers_of_truth, exact, rounded):
-                        tensors["routed.logits"] = _forward(loaded.truth, arguments, at).to(torch.float32)
+                        tensors["routed.logits"] = _forward(loaded, loaded.truth, arguments, at).to(torch.float32)
             if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
                 with precision.tf32():
-                    tensors["tf32.logits"] = _forward(loaded.model, arguments, at)
+                    tensors["tf32.logits"] = _forward(loaded, loaded.model, arguments, at)
         kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = seen["mask"].mask
@@ -109,7 +108,7 @@ class Reference:
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
             kept.append(LayerFacts(index, seen["type"]))
-        tensors |= {name: arguments[name] for name in ("input_ids", "mm_token_type_ids")}
+        tensors |= {"input_ids": arguments["input_ids"], "types": arguments[loaded.family.types]}
         masks = {index: seen["mask"] for index, seen in observed.layers.items()}
         tensors["doubtful"] = torch.stack([recovered.doubtful for recovered in masks.values()])
         arrived = write.to_host(tensors)
@@ -118,7 +117,7 @@ class Reference:
             host = arrived()
             for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
                 host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
-            each = zip(host.pop("input_ids").tolist(), host.pop("mm_token_type_ids").tolist(), strict=True)
+            each = zip(host.pop("input_ids").tolist(), host.pop("types").tolist(), strict=True)
             own = [PromptFacts(tuple(ids), tuple(types), pictures=made) for ids, types in each]
             probing = observed.probing.seconds()
             seconds = {
@@ -147,26 +146,7 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
 def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
     if prompts[0].text is not None:
         return _processed(loaded, prompts[0])
-    arguments = {
-        "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
-        "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),
-    }
-    items = [item for prompt in prompts for item in prompt.items]
-    images = [inputs.vision(item) for item in items if item.modality == "image"]
-    if images:
-        arguments["pixel_values"] = inputs.padded([pixels[0] for pixels, _ in images], 0)
-        arguments["image_position_ids"] = inputs.padded([positions[0] for _, positions in images], -1)
-    videos = [inputs.vision(item) for item in items if item.modality == "video"]
-    if videos:
-        frames = [frame for pixels, _ in videos for frame in pixels]
-        positions = [frame for _, places in videos for frame in places]
-        arguments["pixel_values_videos"] = inputs.padded(frames, 0)
-        arguments["video_position_ids"] = inputs.padded(positions, -1)
-        arguments["num_frames_per_video"] = torch.tensor([len(pixels) for pixels, _ in videos])
-    clips = [inputs.audio(item) for item in items if item.modality == "audio"]
-    if clips:
-        arguments["input_features"] = inputs.padded([features for features, _ in clips], 0)
-        arguments["input_features_mask"] = inputs.padded([mask for _, mask in clips], False)
+    arguments = loaded.family.arguments(prompts)
     return {name: tensor.to(loaded.device) for name, tensor in arguments.items()}
 
 
@@ -184,31 +164,14 @@ def _pictures(loaded: Loaded, prompt: Prompt, arguments: dict) -> tuple[PictureF
     """What the processor made of the pictures of a text."""
     if prompt.text is None:
         return None
-    pixels, positions = (arguments.get(name, ()) for name in ("pixel_values", "image_position_ids"))
-    return pictures.processed(pixels, positions, loaded.dtype)
+    return pictures.processed(*loaded.family.pictures(arguments), loaded.dtype)
 
 
-def _forward(model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
-    """Logits (prompts, rows, V) at the positions ``rows``, on the model's device. Videos are encoded first, as `generate`
-    does: 5.19.0's forward requires the frame counts and does not pass them on (docs/findings/transformers-video-forward.md)."""
+def _forward(loaded: Loaded, model, arguments: dict, rows: torch.Tensor) -> torch.Tensor:
+    """Logits (prompts, rows, V) of one of the loaded models at the positions ``rows``, on its device."""
     dtype = model.dtype
     given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()}
-    counts = given.pop("num_frames_per_video", None)
-    if counts is not None and "num_frames_per_video" not in signature(model.model.get_video_features).parameters:
-        # Until 5.16 the frames of all videos are encoded one after another, whatever video they are of.
-        given["pixel_values_videos"] = given["pixel_values_videos"][None]
-        given["video_position_ids"] = given["video_position_ids"][None]
-    elif counts is not None:
-        videos = {"num_frames_per_video": counts, "return_dict": True}
-        videos["video_position_ids"] = given.pop("video_position_ids")
-        features = model.model.get_video_features(given.pop("pixel_values_videos"), **videos)
-        given["mm_encoder_outputs"] = {"video": features}
-        if "pixel_values" in given:
-            images = (given.pop("pixel_values"), given.pop("image_position_ids"))
-            given["mm_encoder_outputs"]["image"] = model.model.get_image_features(*images, return_dict=True)
-    # Without a cache 5.5 gives layers that share keys and values ones of their own (docs/findings/transformers-shared-kv-cache.md).
-    shares = bool(model.config.text_config.num_kv_shared_layers)
-    return model(**given, use_cache=shares, logits_to_keep=rows).logits
+    return loaded.family.forward(model, given, rows)
 
 
 class _Observed:
@@ -219,16 +182,15 @@ class _Observed:
 
 
 @contextmanager
-def _observed(model, implementation: str, layers: Sequence[int]):
+def _observed(loaded: Loaded, layers: Sequence[int]):
     """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
-    from transformers.models.gemma4 import modeling_gemma4
-
-    original = attention.function(implementation)
+    model, family, implementation = loaded.model, loaded.family, loaded.of.attention
+    original = attention.function(family.modeling, implementation)
     observed = _Observed(model.device)
 
     def attend(module, query, key, value, attention_mask, **kwargs):
         result = original(module, query, key, value, attention_mask, **kwargs)
-        if isinstance(module, modeling_gemma4.Gemma4TextAttention) and (not layers or module.layer_idx in layers):
+        if isinstance(module, family.attention) and (not layers or module.layer_idx in layers):
             with observed.probing.on():
                 observed.layers[module.layer_idx] = {
                     "type": module.layer_type,
@@ -240,7 +202,7 @@ def _observed(model, implementation: str, layers: Sequence[int]):
                 }
         return result
 
-    decoder_layers = [m for m in model.modules() if isinstance(m, modeling_gemma4.Gemma4TextDecoderLayer)]
+    decoder_layers: list[torch.nn.Module] = [m for m in model.modules() if isinstance(m, family.decoder_layer)]
     hooks = []
     for index, layer in enumerate(decoder_layers):
         if layers and index not in layers:
@@ -251,7 +213,7 @@ def _observed(model, implementation: str, layers: Sequence[int]):
 
         hooks.append(layer.register_forward_hook(keep))
     try:
-        with attention.replaced(implementation, attend):
+        with attention.replaced(family.modeling, implementation, attend):
             yield observed
     finally:
         for hook in hooks:

@@ -12,16 +12,13 @@ from harness.captures.facts import AfterModel, Facts, HeadFacts, Held
 from harness.drivers import checksum
 from harness.drivers.messages import ReferenceModel
 from harness.errors import CheckpointError
-from harness.families.gemma4.content import content
-from harness.references.transformers import attention, routing
+from harness.families.base import ReferenceSide
+from harness.families.content import content
+from harness.families.registry import of_type
+from harness.references.transformers import routing
 from harness.text import listed
 
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
-VESTIGES = ("embed_vision.embedding.", "embed_audio.embedding.")
-"""Tensors that published checkpoints have from Gemma 3n and neither side has a place for
-(vLLM `gemma4_mm.py`, `load_weights`)."""
-OF_CONFIG = {"vision_config": ("vision_tower.", "embed_vision."), "audio_config": ("audio_tower.", "embed_audio.")}
-"""What neither side builds where the configuration lacks it."""
 PROCESSORS = {
     "begin_suppress_tokens": None, "bad_words_ids": None, "sequence_bias": None, "forced_bos_token_id": None,
     "forced_eos_token_id": None, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0,
@@ -36,6 +33,7 @@ class Loaded:
     """What was asked for, ``of``, and the ``facts`` that are the same in all its captures."""
 
     of: ReferenceModel
+    family: ReferenceSide
     dtype: torch.dtype
     device: torch.device
     model: torch.nn.Module
@@ -49,14 +47,16 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     """Load a checkpoint twice.
 
     Raises:
+        RuntimeError: its config.json names a model of no family.
         CheckpointError: tensors are missing, unexpected or of another shape, or the two models do not hold the same.
     """
     import transformers
 
     checkpoint = of.checkpoint
     on, own = torch.device(device), getattr(torch, of.dtype)
-    model = _model(checkpoint, own, on, of.attention)
-    truth = _model(checkpoint, TRUTH[of.dtype], on, "eager", experts_implementation="eager")
+    family = _family(checkpoint)
+    model = _model(family, checkpoint, own, on, of.attention)
+    truth = _model(family, checkpoint, TRUTH[of.dtype], on, "eager", experts_implementation="eager")
     weights, not_finite = _weights(model, own), _not_finite(model)
     for name, rounded in _weights(truth, own).items():
         if rounded != weights.get(name) and name not in not_finite:  # a signalling NaN is another one after rounding
@@ -72,16 +72,29 @@ def load(of: ReferenceModel, device: str) -> Loaded:
         head=HeadFacts(text.final_logit_softcapping, 1.0, text.vocab_size),
         special={name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
     )
-    routers = routing.routers(model), routing.routers(truth)
-    return Loaded(of, own, on, model, truth, *routers, of_all)
+    routers = routing.routers(model, family.router), routing.routers(truth, family.router)
+    return Loaded(of, family, own, on, model, truth, *routers, of_all)
+
+
+def _family(checkpoint: str) -> ReferenceSide:
+    from transformers import PreTrainedConfig
+
+    config, _ = PreTrainedConfig.get_config_dict(checkpoint)
+    family = of_type(str(config.get("model_type")))
+    if family is None:
+        raise RuntimeError(f"{checkpoint}: no family has models of the type {config.get('model_type')!r}")
+    return family.reference_side()
 
 
 def _model(
-    checkpoint: str, dtype: torch.dtype, device: torch.device, implementation: str, **more: str
+    family: ReferenceSide,
+    checkpoint: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    implementation: str,
+    **more: str,
 ) -> torch.nn.Module:
-    from transformers import Gemma4ForConditionalGeneration
-
-    model, info = Gemma4ForConditionalGeneration.from_pretrained(
+    model, info = family.model.from_pretrained(  # type: ignore[attr-defined]
         checkpoint,
         dtype=dtype,
         attn_implementation=implementation,
@@ -91,21 +104,20 @@ def _model(
         trust_remote_code=False,
         **more,
     )
-    check_keys(checkpoint, info, model.config)
-    attention.hear_rightly(model)
+    check_keys(family, checkpoint, info, model.config)
+    family.prepare(model)
     return model.to(device, dtype).eval()
 
 
-def check_keys(checkpoint: str, info: dict, config: object) -> None:
+def check_keys(family: ReferenceSide, checkpoint: str, info: dict, config: object) -> None:
     """Refuse a checkpoint that is not exactly what the model needs, by transformers' loading info.
 
     Raises:
         CheckpointError: keys are missing, unexpected or mismatched; one line names them.
     """
-    absent = [
-        prefix for name, prefixes in OF_CONFIG.items() if getattr(config, name, None) is None for prefix in prefixes
-    ]
-    passed_over = tuple(f"model.{prefix}" for prefix in (*VESTIGES, *absent))
+    parts = family.of_config.items()
+    absent = [prefix for name, prefixes in parts if getattr(config, name, None) is None for prefix in prefixes]
+    passed_over = tuple(f"model.{prefix}" for prefix in (*family.passed_over, *absent))
     wrong = {
         "missing": sorted(info["missing_keys"]),
         "unexpected": sorted(key for key in info["unexpected_keys"] if not key.startswith(passed_over)),

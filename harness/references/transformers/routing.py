@@ -17,11 +17,9 @@ REACH = 6.0
 of a normal distribution, whose median is 0.67 of one."""
 
 
-def routers(model) -> list:
-    """The routers of a model, in the order of its layers; none in a dense one."""
-    from transformers.models.gemma4 import modeling_gemma4
-
-    return [module for module in model.modules() if isinstance(module, modeling_gemma4.Gemma4TextRouter)]
+def routers(model, kind: type | None) -> list:
+    """The routers of a model, which are of this ``kind``, in the order of its layers; none in a dense one."""
+    return [module for module in model.modules() if isinstance(module, kind)] if kind else []
 
 
 @contextmanager

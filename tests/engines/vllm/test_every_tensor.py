@@ -8,7 +8,7 @@ from cases.catalogue import ON_CPU
 from harness.campaigns.weights import Survey, kept, survey
 from harness.cli.weights import layouts_for
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.verification.session import Session
 
 pytestmark = pytest.mark.engine

@@ -9,8 +9,7 @@ import pytest
 from harness.compare.setting import Setting
 from harness.drivers.messages import LoadEngine
 from harness.drivers.process import Driver
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.verification.session import Session
 from tests.engines.vllm.raw_logits import TOKENS, Generate, Generated

@@ -8,7 +8,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.layout import Layout
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch

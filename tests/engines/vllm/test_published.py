@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.verification.session import Session
 from tests.cli.command import harness
 

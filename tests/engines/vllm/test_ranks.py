@@ -8,7 +8,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4.presets import preset
+from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.verification.session import Session
 from harness.verification.verify import verify

@@ -15,8 +15,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.messages import LoadEngine, RunEngine
 from harness.drivers.process import Driver
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification.session import Pair, Session

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families.gemma4 import given
+from harness.families import given
 
 TEXT = {
     "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2, "hidden_size": 64,

@@ -16,8 +16,7 @@ from harness.compare.setting import Setting
 from harness.drivers.messages import Build, LoadReference, RunReference
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, FailureKind
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.verification.reference_pool import reference_model
 

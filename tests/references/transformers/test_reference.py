@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.strategies import layouts
 from harness.references.transformers.driver import PAIRS_TOGETHER, together

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from harness.compare import logits
 from harness.compare.setting import Setting
-from harness.families.gemma4.presets import preset
-from harness.families.gemma4.prompts import prompt_for
+from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.references.transformers.routing import _moved, _swapped
 from harness.verification.session import Session

@@ -18,9 +18,9 @@ def picture(path: Path | str) -> Image.Image:
     reduced to the 8 that they begin with.
 
     Raises:
-        UsageError: as `harness.families.gemma4.pictures.size_of`.
+        UsageError: as `harness.families.pictures.size_of`.
     """
-    from harness.families.gemma4.pictures import FORMATS, size_of
+    from harness.families.pictures import FORMATS, size_of
 
     size_of(Path(path))
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.families.gemma4.config import json_of
+from harness.families.reading import json_of
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from harness.errors import UsageError
-from harness.families.gemma4 import decoded
-from harness.families.gemma4.pictures import FORMATS
+from harness.families import decoded
+from harness.families.pictures import FORMATS
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 CORNERS = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.families.gemma4 import content as home
-from harness.families.gemma4.content import content
+from harness.families import content as home
+from harness.families.content import content
 
 
 @pytest.fixture

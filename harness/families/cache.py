@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness.prompts.model_spec import ModelSpec
+
 MANIFEST = "manifest.json"
 """The file of an entry that is written last: by name the size and the SHA-256 of each other one."""
 
@@ -18,6 +20,16 @@ MANIFEST = "manifest.json"
 def cache_directory() -> Path:
     """Where checkpoints are kept between runs: `HARNESS_CACHE`, or `.cache/checkpoints` in the working directory."""
     return Path(os.environ.get("HARNESS_CACHE", ".cache/checkpoints")).absolute()
+
+
+def built(spec: ModelSpec, cache: Path, code: Path, write: Callable[[Path], None]) -> Path:
+    """The checkpoint of ``spec``, written by ``write(directory)`` unless it is in ``cache``. The Python files in the folder
+    ``code`` decide its content: a change of them makes another checkpoint, and so does another transformers."""
+    import transformers
+
+    content = b"".join(path.read_bytes() for path in sorted(code.glob("*.py")))
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return kept(cache, f"{spec.name}-{spec.key}-{digest}-transformers-{transformers.__version__}", write)
 
 
 def kept(cache: Path, name: str, write: Callable[[Path], None]) -> Path:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from harness.drivers.process import ROOT
-from harness.families.gemma4.cache import MANIFEST, kept, whole
+from harness.families.cache import MANIFEST, kept, whole
 from tests.drivers.processes import within
 
 FILES = {"config.json": "{}", "model.safetensors": "weights", "more/tokenizer.json": "words"}
 KILLED = """
 import sys, time
 from pathlib import Path
-from harness.families.gemma4.cache import kept
+from harness.families.cache import kept
 def write(directory):
     (directory / "model.safetensors").write_text("half")
     print("writing", flush=True)

@@ -1,0 +1,190 @@
+"""What a model family is to the rest of the harness. The first is Gemma 4 (`harness.families.gemma4`), the second Gemma 3.
+
+A family has three faces. `Family` is asked in the harness's own process, which has neither transformers nor vLLM;
+`ReferenceSide` in the process of the reference, `ServingSide` in that of the engine and its workers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from packaging.specifiers import SpecifierSet
+
+from harness.errors import UsageError
+from harness.prompts.case import DEFAULT_PICTURE_TEXT, IMAGE
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A ``policy`` that layers of a ``kind`` ("sliding", "full") followed in ``releases`` (PEP 440) of transformers, where another
+    one is intended."""
+
+    kind: str
+    policy: str
+    releases: str
+    sentence: str
+
+
+class Family(ABC):
+    """What the harness asks of a family before anything is loaded."""
+
+    name: ClassVar[str]
+    """The name of its folder, and `ModelSpec.family`."""
+    title: ClassVar[str]
+    """Its name for people."""
+    model_type: ClassVar[str]
+    """What `config.json` calls it."""
+    model_class: ClassVar[str]
+    """Its class of transformers."""
+    image_word: ClassVar[str]
+    """What stands for a picture in a text that goes through both processors."""
+    presets: ClassVar[Mapping[str, ModelSpec]]
+    intended: ClassVar[Mapping[str, str]]
+    """The policy that layers of a kind ("sliding", "full") are meant to follow where images are bidirectional."""
+    followed: ClassVar[tuple[Followed, ...]] = ()
+    """What releases of transformers did instead."""
+
+    @abstractmethod
+    def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:
+        """The prompt of a layout; raises UsageError, which calls the layout ``field``, where the model does not take it."""
+
+    @abstractmethod
+    def causal(self, spec: ModelSpec) -> ModelSpec:
+        """The same model with images that are causal; raises UsageError where the family has none."""
+
+    @abstractmethod
+    def limits(self, spec: ModelSpec) -> dict[str, int]:
+        """How many items of each modality a request may have; modalities that the model does not take are left out."""
+
+    @abstractmethod
+    def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
+        """What the config.json of a checkpoint that exists already says; raises UsageError where it is damaged."""
+
+    @abstractmethod
+    def pictures(self, spec: ModelSpec) -> Any:
+        """How the image processor cuts pictures, for `soft_tokens`; None where it does not say. Raises UsageError."""
+
+    @abstractmethod
+    def soft_tokens(self, field: str, name: str, size: tuple[int, int], cut: Any) -> int:
+        """How many soft tokens a picture of this ``size`` (width, height) becomes; raises UsageError, which calls it ``field``
+        ``name``, where the processor refuses it."""
+
+    @abstractmethod
+    def check_text(self, text: str, images: int) -> None:
+        """Raise UsageError for a text that the processors would not take with this many pictures."""
+
+    @abstractmethod
+    def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
+        """How many tokens a preset's processor makes of a text with pictures of ``soft`` tokens; raises UsageError for too many."""
+
+    @abstractmethod
+    def build(self, spec: ModelSpec, cache: Path) -> Path:
+        """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there. Imports transformers."""
+
+    @abstractmethod
+    def reference_side(self) -> ReferenceSide:
+        """Imports transformers."""
+
+    @abstractmethod
+    def serving_side(self) -> ServingSide:
+        """Imports torch."""
+
+    def preset(self, name: str) -> ModelSpec | None:
+        """The preset of this name, or the causal twin of one."""
+        if name in self.presets:
+            return self.presets[name]
+        whole = name.removesuffix(CAUSAL)
+        if whole == name or whole not in self.presets:
+            return None
+        try:
+            return self.causal(self.presets[whole])
+        except UsageError:
+            return None
+
+    @property
+    def picture_text(self) -> str:
+        """The text of a drawn picture, of words that presets have."""
+        return DEFAULT_PICTURE_TEXT.replace(IMAGE, self.image_word)
+
+    def policy(self, kind: str, bidirectional: str | None) -> str:
+        """The policy that layers of a ``kind`` are meant to follow, under the spec's ``bidirectional``."""
+        return self.intended[kind] if bidirectional == "vision" else "causal"
+
+    def known(self, release: str, kind: str, policy: str) -> str:
+        """What is known of layers of this ``kind`` that follow ``policy`` in a ``release`` of transformers, if anything is."""
+        for one in self.followed:
+            holds = (one.kind, one.policy) == (kind, policy)
+            if holds and SpecifierSet(one.releases).contains(release, prereleases=True):
+                return one.sentence
+        return ""
+
+
+CAUSAL = "-causal"
+"""What the name of a preset's twin ends with whose images are causal."""
+
+
+class ReferenceSide(ABC):
+    """What the driver of transformers asks of a family."""
+
+    modeling: ModuleType
+    """transformers' module of the model, whose `eager_attention_forward` is replaced."""
+    model: type
+    attention: type
+    """The class of the text's attention layers."""
+    decoder_layer: type
+    router: type | None = None
+    """The class of the routers of experts, whose `proj` gives the scores."""
+    types: str
+    """The argument that has the token types."""
+    passed_over: tuple[str, ...] = ()
+    """Prefixes of tensors that published checkpoints have and neither side has a place for."""
+    of_config: Mapping[str, tuple[str, ...]] = {}
+    """By a part of the configuration the prefixes of the tensors that neither side builds where it is lacking."""
+
+    @abstractmethod
+    def arguments(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """The model's arguments for prompts of one length; of several prompts, all items are images."""
+
+    @abstractmethod
+    def forward(self, model: Any, arguments: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        """Logits (prompts, rows, V) at the positions ``rows``; floating arguments have the model's dtype already."""
+
+    @abstractmethod
+    def pictures(self, arguments: dict[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        """Of each picture that a processor made the patches (patches, values) and their places (patches, 2), negative where
+        there is none."""
+
+    @abstractmethod
+    def prepare(self, model: Any) -> None:
+        """Called whenever a model was loaded or attends in another way from now on."""
+
+
+class ServingSide(ABC):
+    """What the driver of vLLM and its workers ask of a family."""
+
+    picture_fields: tuple[str, ...]
+    """The names of the tensors that vLLM's processor makes of a picture."""
+
+    @abstractmethod
+    def items(self, prompt: Prompt, together: Sequence[Prompt]) -> Any:
+        """The prompt's items as vLLM's own processor would hand them over (`MultiModalKwargsItems`). ``together`` are the prompts
+        whose images a release takes as one tensor; empty where it does not."""
+
+    @abstractmethod
+    def pictures(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches and places, as `ReferenceSide.pictures` gives them, of the ``picture_fields`` of one picture."""
+
+    @abstractmethod
+    def name_of(self, name: str) -> str:
+        """The checkpoint's name of a parameter of vLLM's model."""

@@ -1,0 +1,39 @@
+"""From a layout to token ids and items, as every family has them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Item, Prompt
+
+
+def check_length(layout: Layout, spec: ModelSpec, field: str) -> None:
+    """Raise UsageError for a layout that is longer than the model takes, with room for one more token."""
+    if len(layout) > spec.max_length - 1:
+        raise UsageError(
+            field,
+            str(layout),
+            f"it has {len(layout)} tokens; the model {spec.name} takes at most {spec.max_length - 1}",
+        )
+
+
+def prompt_of(layout: Layout, ids: Mapping[str, int], words: tuple[int, int], seed: int) -> Prompt:
+    """The prompt of a layout: ``ids`` are those of tokens by their kinds, text is drawn from ``words`` (first, end)."""
+    drawn = np.random.default_rng([seed, 1]).integers(*words, size=len(layout))
+    texts = iter(drawn.tolist())
+    token_ids = [ids[token.kind] if token.kind in ids else next(texts) for token in layout.tokens]
+    items: list[Item] = []
+    for index, segment in enumerate(layout.segments):
+        if segment.form == "t":
+            continue
+        positions = [token.position for token in layout.tokens if token.segment == index]
+        embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
+        content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
+        items.append(Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content))
+    return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))

@@ -1,0 +1,81 @@
+"""Gemma 4 as a family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.families.base import Family, Followed, ReferenceSide, ServingSide
+from harness.families.gemma4 import presets, prompts, wording
+from harness.families.limits import PICTURES
+from harness.prompts.case import IMAGE
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
+
+
+class Gemma4(Family):
+    """Images are bidirectional on sliding layers, within the window, where the configuration asks for it."""
+
+    name = "gemma4"
+    title = "Gemma 4"
+    model_type = "gemma4"
+    model_class = "Gemma4ForConditionalGeneration"
+    image_word = IMAGE
+    presets = presets.PRESETS
+    intended = {"sliding": "clamp", "full": "causal"}  # noqa: RUF012  nobody writes to it
+    followed = (
+        Followed(
+            "sliding",
+            "unclamped",
+            ">=5.5,<5.13",
+            "known of transformers from 5.5.0, the first with Gemma 4, until 5.13.0 (PR #46850)",
+        ),
+        Followed("full", "everywhere", ">=5.9,<5.13", "known of transformers from 5.9.0 until 5.13.0 (PR #46850)"),
+    )
+
+    def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:
+        return prompts.prompt_for(layout, spec, seed, field)
+
+    def causal(self, spec: ModelSpec) -> ModelSpec:
+        return presets.causal(spec)
+
+    def limits(self, spec: ModelSpec) -> dict[str, int]:
+        return {"image": PICTURES, "video": 8, **({"audio": 8} if spec.audio else {})}
+
+    def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
+        from harness.families.gemma4 import given
+
+        return given.spec_of(name, config, source)
+
+    def pictures(self, spec: ModelSpec) -> Any:
+        from harness.families.gemma4 import given
+
+        return given.pictures(spec)
+
+    def soft_tokens(self, field: str, name: str, size: tuple[int, int], cut: Any) -> int:
+        from harness.families.gemma4 import pictures
+
+        return pictures.soft_tokens(field, name, size, cut)
+
+    def check_text(self, text: str, images: int) -> None:
+        wording.check(text, images)
+
+    def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
+        return wording.tokens(text, soft, spec)
+
+    def build(self, spec: ModelSpec, cache: Path) -> Path:
+        from harness.families.gemma4.build import build
+
+        return build(spec, cache)
+
+    def reference_side(self) -> ReferenceSide:
+        from harness.families.gemma4.reference import Reference
+
+        return Reference()
+
+    def serving_side(self) -> ServingSide:
+        from harness.families.gemma4.serving import Serving
+
+        return Serving()

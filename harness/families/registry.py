@@ -1,0 +1,80 @@
+"""The model families there are: a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from harness.errors import UsageError
+from harness.families.base import Family
+from harness.families.gemma4.family import Gemma4
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        Gemma4(),
+    )
+}  # fmt: skip
+"""By name."""
+PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
+    {name: spec for family in FAMILIES.values() for name, spec in family.presets.items()}
+)
+"""By name, in the order in which `harness show --models` lists them."""
+
+
+def family_of(spec: ModelSpec) -> Family:
+    """The family of a spec.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    return named(spec.family)
+
+
+def named(name: str) -> Family:
+    """The family of this name; raises as `family_of`."""
+    if name not in FAMILIES:
+        raise UsageError("family", name, f"one of {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def of_type(model_type: str) -> Family | None:
+    """The family whose checkpoints have this `model_type` in their config.json."""
+    return next((family for family in FAMILIES.values() if family.model_type == model_type), None)
+
+
+def preset(name: str) -> ModelSpec:
+    """The preset of this name; each whose family knows causal images has a twin, with ``-causal`` at the end of its name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = next(filter(None, (family.preset(name) for family in FAMILIES.values())), None)
+    if found is None:
+        raise UsageError("model", name, f"one of {', '.join(PRESETS)}")
+    return found
+
+
+def causal(spec: ModelSpec) -> ModelSpec:
+    """A spec whose images are causal; raises UsageError where its family has none."""
+    return family_of(spec).causal(spec)
+
+
+def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "layout") -> Prompt:
+    """The prompt of a layout, which an error calls ``field``; the same arguments give the same prompt, and two seeds other words
+    and pictures.
+
+    Raises:
+        UsageError: the model does not take the layout.
+    """
+    return family_of(spec).prompt_for(layout, spec, seed, field)
+
+
+def build(spec: ModelSpec, cache: Path) -> Path:
+    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there: by its family's code, with this
+    transformers."""
+    return family_of(spec).build(spec, cache)
