@@ -55,8 +55,8 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     checkpoint = of.checkpoint
     on, own = torch.device(device), getattr(torch, of.dtype)
     family = _family(checkpoint)
-    model = _model(family, checkpoint, own, on, of.attention)
-    truth = _model(family, checkpoint, TRUTH[of.dtype], on, "eager", experts_implementation="eager")
+    model = _model(checkpoint, own, on, of.attention, family)
+    truth = _model(checkpoint, TRUTH[of.dtype], on, "eager", family, experts_implementation="eager")
     weights, not_finite = _weights(model, own), _not_finite(model)
     for name, rounded in _weights(truth, own).items():
         if rounded != weights.get(name) and name not in not_finite:  # a signalling NaN is another one after rounding
@@ -87,11 +87,11 @@ def _family(checkpoint: str) -> ReferenceSide:
 
 
 def _model(
-    family: ReferenceSide,
     checkpoint: str,
     dtype: torch.dtype,
     device: torch.device,
     implementation: str,
+    family: ReferenceSide,
     **more: str,
 ) -> torch.nn.Module:
     model, info = family.model.from_pretrained(  # type: ignore[attr-defined]

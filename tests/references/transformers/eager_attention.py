@@ -32,9 +32,9 @@ def main() -> None:
     rows = {}
     for scores in (1, 7 * PROMPTS * HEADS * TOKENS, TOKENS**2 * PROMPTS * HEADS):
         attention.SCORES = scores
-        with attention.by_rows():
+        with attention.by_rows(modeling_gemma4):
             rows[scores] = (attend() - whole).abs().max().item()
-    with attention.unrounded():
+    with attention.unrounded(modeling_gemma4):
         unrounded = (attend() - whole).abs().max().item()
     assert torch.equal(attend(), whole), "something is still in place"
     print(json.dumps({"by rows": max(rows.values()), "unrounded": unrounded}))
