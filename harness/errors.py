@@ -20,6 +20,8 @@ class FailureKind(StrEnum):
     """An overlay does not fit this engine."""
     PROBE = "probe"
     """A mask could not be recovered from what the kernel gave."""
+    UNSUPPORTED = "unsupported"
+    """A prompt that a reference has no way to compute."""
     INCOMPARABLE = "incomparable"
     """Both sides answered, but there is nothing to judge serving by."""
     UNFORESEEN = "unforeseen"
@@ -34,7 +36,7 @@ class FailureKind(StrEnum):
     @property
     def leaves_driver_whole(self) -> bool:
         """Whether the driver that failed goes on as it was."""
-        return self in (FailureKind.USAGE, FailureKind.REFUSED, FailureKind.PROBE)
+        return self in (FailureKind.USAGE, FailureKind.REFUSED, FailureKind.PROBE, FailureKind.UNSUPPORTED)
 
 
 def kind_of(error: BaseException) -> FailureKind:
@@ -71,6 +73,12 @@ class CheckpointError(RuntimeError):
     """A checkpoint whose tensors are not those of its model: nothing that is computed from it means anything."""
 
     kind: ClassVar = FailureKind.CHECKPOINT
+
+
+class UnsupportedPrompt(RuntimeError):
+    """A prompt that a reference would silently take for another one, or has no room for; one line says why."""
+
+    kind: ClassVar = FailureKind.UNSUPPORTED
 
 
 class OverlayRefused(RuntimeError):

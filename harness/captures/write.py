@@ -1,16 +1,15 @@
-"""Writing captures, as `harness.captures.read` describes them."""
+"""Writing captures out of torch tensors, as `harness.captures.read` describes them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.captures.facts import SCHEMA, Facts, PromptFacts
-from harness.files import typed
+from harness.captures import stack
+from harness.captures.facts import Facts, PromptFacts
 
 PINNED = 1 << 28
 """Bytes of the largest tensor that is copied from a GPU through page-locked memory."""
@@ -41,25 +40,12 @@ def to_host(tensors: Tensors) -> Callable[[], Tensors]:
 
 def save(path: Path, tensors: Tensors) -> None:
     """Write the CPU torch tensors of a stack to a file, whole or not at all."""
-    halves: list[str] = []
-    groups: dict[str, int] = {}
-    stored: Tensors = {}
-    for name, tensor in sorted(tensors.items()):
-        if tensor.dtype == torch.bfloat16:
-            halves.append(name)
-            kept = tensor.view(torch.uint16)
-        elif tensor.dtype == torch.float64:
-            kept = tensor.to(torch.float32)
-        elif name.startswith("mask.") and tensor.shape[1] > 1 and torch.equal(tensor, tensor[:, :1].expand_as(tensor)):
-            groups[name] = tensor.shape[1]
-            kept = tensor[:, :1]
-        else:
-            kept = tensor
-        stored[name] = kept.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    save_file(stored, beside, metadata={"stored": json.dumps({"bfloat16": halves, "kv_head_groups": groups})})
-    beside.replace(path)
+    halves = [name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16]
+    arrays = {
+        name: (tensor.contiguous().view(torch.uint16) if name in halves else tensor).numpy()
+        for name, tensor in tensors.items()
+    }
+    stack.save(path, arrays, halves)
 
 
 def save_part(path: Path, tensors: Tensors) -> None:
@@ -91,11 +77,4 @@ def join(directory: Path, ranks: int) -> None:
 def write(directory: Path, tensors: Tensors, facts: Facts, prompts: Sequence[PromptFacts]) -> None:
     """Write a stack of captures; ``tensors`` are on the CPU."""
     save(directory / "capture.safetensors", tensors)
-    write_facts(directory, facts, prompts)
-
-
-def write_facts(directory: Path, facts: Facts, prompts: Sequence[PromptFacts]) -> None:
-    """Write `capture.json`; it comes last and marks a stack whole."""
-    beside = directory / "capture.json.part"
-    beside.write_text(typed.dumps({"schema": SCHEMA, "prompts": list(prompts), **vars(facts)}, sort_keys=True))
-    beside.replace(directory / "capture.json")
+    stack.write_facts(directory, facts, prompts)

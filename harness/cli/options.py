@@ -91,7 +91,8 @@ ReferencePython = Annotated[
         "--reference",
         "--reference-source",
         "--reference-python",
-        help="what is compared with: a release, transformers==5.19.0, a source tree of it, or an interpreter that has it",
+        help="what is compared with: transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an "
+        "interpreter that has one",
         callback=_attention_too,
     ),
 ]

@@ -24,6 +24,7 @@ from harness.families.registry import family_of
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.references import adapter
 from harness.text import listed
 
 FLOOR = ("logits", "again.logits")
@@ -324,8 +325,8 @@ class _Both:
                 referred = list(self._explanations(difference.reference[difference.group], sliding))
                 meant = self._intended(kind)
                 if meant not in referred:
-                    release = self.reference.facts.versions["transformers"]
-                    said = (family_of(self.spec), kind, indices, difference, referred, meant, release)
+                    made_by = adapter.made_by(self.reference.facts.versions)
+                    said = (family_of(self.spec), kind, indices, difference, referred, meant, made_by)
                     words.append(diagnosis.of_the_reference(*said, served=meant in served))
                 if meant not in served or meant in referred:
                     words.append(

@@ -58,16 +58,16 @@ def of_the_reference(
     difference: Difference,
     names: list[str],
     intended: str,
-    transformers: str,
+    reference: tuple[str, str],
     *,
     served: bool,
 ) -> str:
-    """One sentence on a reference whose layers do not follow the policy that is ``intended``, with what is known of this
-    release of ``transformers``; ``names`` are the policies that explain its mask. ``served``: serving follows the intended one."""
+    """One sentence on a ``reference`` (name, release) whose layers do not follow the policy that is ``intended``, with what is
+    known of it; ``names`` are the policies that explain its mask. ``served``: serving follows the intended one."""
     follows = f"follows `{names[0]}`" if names else "is explained by no known policy"
     missing, extra = difference.counts
     other = f"serving applies the intended `{intended}`" if served else f"the intended policy is `{intended}`"
-    known = next((text for name in names for text in [family.known(transformers, kind, name)] if text), "")
+    known = next((text for name in names for text in [family.known(*reference, kind, name)] if text), "")
     counts = f"serving: {missing} pairs missing, {extra} extra"
     return f"{_layers(kind, layers)}: the reference {follows}, {other} ({counts}){known and '; '}{known}"
 

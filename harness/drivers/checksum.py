@@ -2,18 +2,22 @@
 
 It is the sum over all elements, modulo 2^64, of the element's bits times one odd pseudo-random number for each of its
 indices. A change of one element always changes it; any other change, an exchange of rows for instance, but for a chance
-of about 2^-60. It is computed where the tensor lies: on a GPU at the speed of its memory.
+of about 2^-60. It is computed where the tensor lies: on a GPU at the speed of its memory. `of_bits` is the same for an
+interpreter without torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+if TYPE_CHECKING:
+    import torch
+
+BITS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 AT_ONCE = 1 << 22
 """Elements that are widened to 64 bits at the same time."""
 
@@ -21,6 +25,8 @@ AT_ONCE = 1 << 22
 def of(tensor: torch.Tensor, dtype: torch.dtype, starts: Sequence[int] = ()) -> int:
     """The checksum of ``tensor`` in ``dtype``, a piece whose first element stands at the indices ``starts`` of the whole
     (0 in each dimension if none are given)."""
+    import torch
+
     tensor = tensor.detach().reshape(tensor.shape or (1,))
     starts = starts or [0] * tensor.ndim
     factors = [
@@ -33,11 +39,20 @@ def of(tensor: torch.Tensor, dtype: torch.dtype, starts: Sequence[int] = ()) -> 
     rows = max(1, AT_ONCE // tensor[0].numel())
     for first in range(0, len(tensor), rows):
         some = tensor[first : first + rows].to(dtype).contiguous()
-        values = some.view(BITS[some.element_size()]).to(torch.int64)
+        values = some.view(getattr(torch, BITS[some.element_size()])).to(torch.int64)
         for factor in reversed(factors[1:]):
             values = (values * factor).sum(dim=-1)
         total += (values * factors[0][first : first + rows]).sum()
     return total.item() % (1 << 64)
+
+
+def of_bits(array: np.ndarray) -> int:
+    """The checksum of a whole NumPy array, by the bits of its elements: those of another dtype are what `of` takes in that."""
+    array = np.ascontiguousarray(array.reshape(array.shape or (1,)))
+    values = array.view(BITS[array.itemsize]).astype(np.int64)
+    for dim, size in reversed(list(enumerate(array.shape))):
+        values = (values * _numbers(dim, size)).sum(axis=-1, dtype=np.int64)
+    return int(values) % (1 << 64)
 
 
 def added(sums: Iterable[int]) -> int:
@@ -46,6 +61,8 @@ def added(sums: Iterable[int]) -> int:
 
 
 def _factors(dim: int, start: int, size: int, device: torch.device) -> torch.Tensor:
+    import torch
+
     return torch.from_numpy(_numbers(dim, start + size)[start:].copy()).to(device)
 
 

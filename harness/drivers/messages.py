@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
+from harness.captures.facts import AfterModel, PictureFacts
 from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
@@ -112,9 +113,43 @@ class LoadReference(Request[Done]):
 
 
 @dataclass(frozen=True)
+class PreparedPrompt:
+    """A prompt as transformers' processor and towers give it to the text model: its tokens and their types, the ``pictures`` of a
+    text, and a ``file`` of safetensors with the embeddings of its soft tokens in the order of the prompt, ``soft`` in the dtype
+    of the model (bfloat16 as bits in uint16) and ``truth.soft`` one precision up, (soft tokens, hidden size) each."""
+
+    token_ids: tuple[int, ...]
+    token_types: tuple[int, ...]
+    pictures: tuple[PictureFacts, ...] | None
+    file: Path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One for each prompt, in their order; ``after`` is what generation does to logits after the model, ``special`` the token
+    ids of boi, eoi and image, as transformers reads them from the checkpoint, which has this ``content``."""
+
+    prompts: tuple[PreparedPrompt, ...]
+    after: AfterModel
+    special: dict[str, int]
+    content: str
+
+
+@dataclass(frozen=True)
+class Prepare(Request[Prepared]):
+    """Prepare ``prompts`` for a reference that has no towers or no processor for them, in files below ``out``. ``model`` is what
+    must be loaded."""
+
+    model: ReferenceModel
+    prompts: tuple[Prompt, ...]
+    out: Path
+
+
+@dataclass(frozen=True)
 class RunReference(Request[Captured]):
     """Capture ``prompts`` into stacks below ``out``: the masks of ``layers`` and the logits at ``positions``, or of all
-    where there are none, with 1 or 2 ``samples`` of the noise floor. ``model`` is what must be loaded."""
+    where there are none, with 1 or 2 ``samples`` of the noise floor. ``model`` is what must be loaded. What another driver
+    ``prepared`` of them is given to a reference that needs it."""
 
     model: ReferenceModel
     prompts: tuple[Prompt, ...]
@@ -122,6 +157,7 @@ class RunReference(Request[Captured]):
     layers: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     samples: int = 1
+    prepared: Prepared | None = None
 
 
 # The serving driver.

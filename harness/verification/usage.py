@@ -11,7 +11,7 @@ from harness.engines.vllm.release import release_of
 from harness.errors import OverlayRefused, UsageError
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import arguments
-from harness.verification.interpreters import check_reference, check_usage, inspect, platform_of
+from harness.verification.interpreters import check_usage, inspect, platform_of, reference_of
 
 FLEX_WRITER = "reshape_and_cache_flash"
 TOGETHER = 64
@@ -26,7 +26,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
         UsageError: some value is not allowed.
         EnvironmentFailure: an interpreter lacks what its side needs.
     """
-    check_reference(reference_python)
+    reference_of(reference_python).check(setting.reference.reference, setting.engine.dtype)
     check_usage(setting, python)
     platform, version = platform_of(python), version_of(python)
     if platform == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.captures import stack
 from harness.captures import write as writing
 from harness.captures.facts import SCHEMA, AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
 from harness.captures.read import Capture
@@ -99,7 +100,7 @@ def test_the_parts_of_ranks_are_joined_by_kv_head_group_and_channel(tmp_path: Pa
         }
         writing.save_part(tmp_path / f"rank{rank}.safetensors", part)
     writing.join(tmp_path, 2)
-    writing.write_facts(tmp_path, FACTS, [OWN] * 3)
+    stack.write_facts(tmp_path, FACTS, [OWN] * 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["capture.json", "capture.safetensors"]
     for place in range(3):
         for name, tensor in whole.items():
@@ -172,3 +173,23 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "capture.json").write_text(json.dumps({**facts, "schema": 99}))
     with pytest.raises(ValueError, match=f"schema 99, this harness reads {SCHEMA}"):
         _ = Capture(tmp_path).facts
+
+
+def test_a_stack_that_numpy_writes_is_read_as_one_that_torch_writes(tmp_path: Path) -> None:
+    """Also the bits of bfloat16, and masks whose groups are equal."""
+    tensors = {
+        "logits": torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16),
+        "truth.logits": torch.randn(1, 5, 3, dtype=torch.float64),
+        "mask.0": torch.tensor([[[[128], [192], [224], [240], [248]]] * 2], dtype=torch.uint8),
+    }
+    writing.write(tmp_path / "torch", tensors, FACTS, [OWN])
+    arrays = {name: t.numpy() for name, t in tensors.items() if name != "logits"}
+    arrays["logits"] = tensors["logits"].view(torch.uint16).numpy()
+    stack.write(tmp_path / "numpy", arrays, FACTS, [OWN], ["logits"])
+    theirs, ours = (Capture(tmp_path / name).tensors for name in ("torch", "numpy"))
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[name], tensor)
+    assert (tmp_path / "torch" / "capture.safetensors").read_bytes() == (
+        tmp_path / "numpy" / "capture.safetensors"
+    ).read_bytes()

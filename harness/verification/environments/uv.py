@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.errors import EnvironmentFailure, UsageError
+from harness.references.adapter import REFERENCES
 from harness.verification.environments.recipes import Recipe, base_python
 
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu/"
@@ -34,6 +35,8 @@ UNREACHED = (
     "network was disabled",
 )
 MISSING = "there is no version of"
+NO_PYTHON = "python-build-standalone"
+"""Where uv downloads an interpreter from that this machine does not have."""
 
 Say = Callable[[str], None]
 
@@ -110,13 +113,18 @@ def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited
 
 def _failure(recipe: Recipe, said: list[str]) -> Exception:
     wanted = recipe.requirements[0]
+    if any(NO_PYTHON in line for line in said):
+        return EnvironmentFailure(
+            f"{wanted}: its environment cannot be made, there is no Python {recipe.python} here and none could be downloaded"
+        )
     if any(sign in line for line in said for sign in UNREACHED):
         return EnvironmentFailure(
             f"{wanted}: its environment cannot be made, no package index is in reach ({_last(said)})"
         )
     why = next((line for line in said if MISSING in line and wanted in line), None)
     if why:
-        field = "reference" if wanted.startswith("transformers") else "serving"
+        of_references = tuple(one.distribution for one in REFERENCES.values())
+        field = "reference" if wanted.startswith(of_references) else "serving"
         return UsageError(field, wanted, "the package indexes of this machine have no such release")
     return EnvironmentFailure(f"{wanted}: its environment cannot be made: {_last(said)}")
 

@@ -1,0 +1,80 @@
+"""The reference implementations that there are, each as the harness knows it before it runs.
+
+A reference answers `LoadReference` and `RunReference` (`harness.drivers.messages`) in a driver of its own, run by an interpreter
+that has its distribution. One that ``prepares`` also builds checkpoints (`Build`) and gives the tokens and soft tokens of
+prompts to those that do not (`Prepare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+from harness.references.options import ATTENTION
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference by its ``name`` on the command line. ``distribution`` is what an interpreter must have, ``newest`` the newest
+    release of it that was tried. ``attention`` and ``dtypes`` are what it can be asked for; ``versions`` names in captures the
+    distributions that decide what it computes."""
+
+    name: str
+    distribution: str
+    newest: str
+    driver: str
+    attention: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    versions: Mapping[str, str]
+    prepares: bool
+
+    def check(self, attention: str, dtype: str) -> None:
+        """Raise UsageError for what this reference does not have."""
+        if attention not in self.attention:
+            raise UsageError(
+                "reference-attention", attention, f"{' or '.join(self.attention)} with the reference {self.name}"
+            )
+        if dtype not in self.dtypes:
+            raise UsageError("dtype", dtype, f"{' or '.join(self.dtypes)} with the reference {self.name}")
+
+
+TRANSFORMERS = Reference(
+    "transformers",
+    distribution="transformers",
+    newest="5.24.0",
+    driver="harness.references.transformers.driver",
+    attention=ATTENTION,
+    dtypes=("float32", "bfloat16", "float16"),
+    versions={"transformers": "transformers", "reference torch": "torch"},
+    prepares=True,
+)
+OFFICIAL = Reference(
+    "official",
+    distribution="gemma",
+    newest="4.0.1",
+    driver="harness.references.official.driver",
+    attention=("eager",),
+    dtypes=("float32", "bfloat16"),
+    versions={"gemma": "gemma", "jax": "jax"},
+    prepares=False,
+)
+REFERENCES = {one.name: one for one in (TRANSFORMERS, OFFICIAL)}
+"""By name; where an interpreter has several, it runs the first."""
+
+
+def installed(distributions: Mapping[str, str | None]) -> Reference | None:
+    """The reference that an interpreter with these distributions (by name their versions) runs."""
+    return next((one for one in REFERENCES.values() if distributions.get(one.distribution)), None)
+
+
+def made_by(versions: Mapping[str, str]) -> tuple[str, str]:
+    """The name and release of the reference whose capture has these versions.
+
+    Raises:
+        ValueError: it is none that is known.
+    """
+    for one in REFERENCES.values():
+        if one.distribution in versions:
+            return one.name, versions[one.distribution]
+    raise ValueError(f"no known reference has the versions {', '.join(versions)}")
