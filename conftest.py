@@ -16,7 +16,7 @@ import pytest
 from cases import gpu
 from harness.errors import EnvironmentFailure
 from harness.pytest_plugin import serving_python, worker_of
-from harness.report.parts import Recorder
+from harness.report.journal import Recorder
 from harness.verification.interpreters import inspect
 from harness.verification.offers import offered
 from harness.verification.session import Session

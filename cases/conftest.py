@@ -10,7 +10,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.report.parts import Recorder
+from harness.report.journal import Recorder
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 

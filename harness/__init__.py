@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from harness.prompts.model_spec import ModelSpec as ModelSpec
     from harness.prompts.scenario import Scenario as Scenario
     from harness.references.options import ReferenceOptions as ReferenceOptions
-    from harness.report.bundle import read_results as read_results
-    from harness.report.bundle import write_report as write_report
+    from harness.report.files import read_results as read_results
+    from harness.report.files import write_report as write_report
     from harness.verification.catalogue import Catalogue as Catalogue
     from harness.verification.session import Session as Session
     from harness.verification.verify import verify as verify
@@ -65,7 +65,7 @@ _HOMES = {
     "harness.prompts.model_spec": ["ModelSpec"],
     "harness.prompts.scenario": ["Scenario"],
     "harness.references.options": ["ReferenceOptions"],
-    "harness.report.bundle": ["read_results", "write_report"],
+    "harness.report.files": ["read_results", "write_report"],
     "harness.verification.catalogue": ["Catalogue"],
     "harness.verification.session": ["Session"],
     "harness.verification.verify": ["verify", "verify_all", "verify_batch"],

@@ -23,7 +23,7 @@ from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
-from harness.report.parts import Recorder
+from harness.report.journal import Recorder
 from harness.report.pytest_run import Reporting
 from harness.verification import environments, gpus
 from harness.verification.interpreters import platform_of

@@ -16,7 +16,7 @@ from harness.compare.verdict import Verdict
 from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt
-from harness.report.parts import Recorder
+from harness.report.journal import Recorder
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 

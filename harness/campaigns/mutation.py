@@ -1,16 +1,17 @@
-"""Hunting a planted fault with generated layouts, and shrinking what caught it."""
+"""The search for generated layouts that catch a planted fault, and for the smallest of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
+from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
@@ -33,8 +34,8 @@ NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where a mutant is let loose: a setting that is right without it, and layouts for it.
+class SearchSpace:
+    """Where a mutant is searched for: a setting that is right without it, and layouts for it.
 
     ``declared`` is what the setting's own divergence is, so that only the mutant's counts.
     """
@@ -45,38 +46,9 @@ class Ground:
     declared: tuple[Declared, ...] = ()
 
 
-@dataclass(frozen=True)
-class Kill:
-    """The end of a hunt: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
-
-    ``logits_alone`` says that in some layout of the hunt the logits were out of bounds, so that they alone would have
-    caught it too. ``refused`` is what the release has against the overlay: then nothing was hunted. ``error`` is of a driver
-    that failed: then the hunt ended there.
-    """
-
-    mutant: str
-    sentence: str
-    setting: str
-    caught_by: str | None
-    examples: int
-    layouts: list[str]
-    diagnosis: str
-    equivalent: str
-    seconds: float
-    logits_alone: bool = False
-    refused: str = ""
-    error: Failure | None = None
-
-    @property
-    def right(self) -> bool:
-        """Caught, or argued to be equivalent and not caught."""
-        return not self.error and (bool(self.refused) or (self.caught_by is None) == bool(self.equivalent))
-
-    def to_dict(self) -> dict:
-        return {**asdict(self), "right": self.right}
-
-
-def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], platform: str) -> Ground:
+def search_space(
+    mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], platform: str
+) -> SearchSpace:
     """The setting and layouts for a mutant on ``platform`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
     the V2 runner's own divergence."""
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
@@ -85,20 +57,20 @@ def ground(mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Decla
     match OVERLAYS[mutant].needs:
         case Needs.RANGE_GUARD:
             anywhere = tuple(Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop")
-            return Ground(base.with_(runner="v2"), one, spec, anywhere)
+            return SearchSpace(base.with_(runner="v2"), one, spec, anywhere)
         case Needs.CHUNKS:
             chunk = max(2 * spec.window, SMALLEST_CHUNK[platform])
             borders = strategies.Borders(chunk=chunk)
             images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
             whole = images.filter(lambda layout: unsplit(layout, chunk))
             chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
-            return Ground(chunked, whole.map(lambda layout: [layout]), spec)
+            return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec)
         case Needs.BATCH:
-            return Ground(v1, strategies.batches(near, 3), spec)
+            return SearchSpace(v1, strategies.batches(near, 3), spec)
         case Needs.NO_FLAG:
-            return Ground(v1, one, causal(spec))
+            return SearchSpace(v1, one, causal(spec))
         case Needs.NOTHING:
-            return Ground(v1, one, spec)
+            return SearchSpace(v1, one, spec)
 
 
 def unsplit(layout: Layout, chunk: int) -> bool:
@@ -106,31 +78,31 @@ def unsplit(layout: Layout, chunk: int) -> bool:
     return all(span.start // chunk == span.end // chunk for span in layout.spans)
 
 
-def hunt(
+def search(
     session: Session, mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], examples: int
-) -> tuple[Kill, list[CaseResult]]:
+) -> tuple[MutantOutcome, list[CaseResult]]:
     """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
 
-    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the hunt.
+    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the search.
     """
     start = time.perf_counter()
-    place = ground(mutant, spec, base, declared, session.platform)
-    setting = place.setting.with_(overlays=(mutant,))
+    space = search_space(mutant, spec, base, declared, session.platform)
+    setting = space.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
-    counter = _Counter(session, setting, place.spec, place.declared)
+    counter = _Counter(session, setting, space.spec, space.declared)
     refused, error = "", None
     try:
-        session.engine(place.spec, place.setting)
-        refused = _refusal(session, setting, place.spec)
+        session.engine(space.spec, space.setting)
+        refused = _refusal(session, setting, space.spec)
         if not refused:
-            _find(place.layouts, counter, examples)
+            _find(space.layouts, counter, examples)
     except DriverFailure as failure:
         error = Failure.of(failure)
     wrong = next((result for result in counter.smallest if not result.verdict.as_expected), None)
-    kill = Kill(
+    outcome = MutantOutcome(
         mutant=mutant,
         sentence=overlay.sentence,
-        setting=place.setting.label,
+        setting=space.setting.label,
         caught_by=_how(wrong) if wrong else None,
         examples=counter.first or counter.count,
         layouts=[result.layout for result in counter.smallest] if wrong else [],
@@ -141,25 +113,28 @@ def hunt(
         refused=refused,
         error=error,
     )
-    return kill, counter.smallest
+    return outcome, counter.smallest
 
 
-def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: ModelSpec) -> list[CaseResult]:
-    """What a report says of a hunt: the results of the layouts that caught the mutant, which is as it should be unless it is
+def told(outcome: MutantOutcome, smallest: Iterable[CaseResult], setting: Setting, spec: ModelSpec) -> list[CaseResult]:
+    """What a report says of a search: the results of the layouts that caught the mutant, which is as it should be unless it is
     argued to be equivalent; of any other end one result, which has no layers."""
-    if kill.caught_by and not kill.error:
-        end = Verdict.CAUGHT if kill.right else None
+    if outcome.caught_by and not outcome.error:
+        end = Verdict.CAUGHT if outcome.right else None
         return [r if r.verdict.as_expected else replace(r, verdict=end or r.verdict) for r in smallest]
-    if kill.error:
-        verdict, why = Verdict.ERROR, f"no answer: {kill.error.message}"
-    elif kill.right:
-        verdict, why = Verdict.KNOWN, f"refused: {kill.refused}" if kill.refused else f"equivalent: {kill.equivalent}"
+    if outcome.error:
+        verdict, why = Verdict.ERROR, f"no answer: {outcome.error.message}"
+    elif outcome.right:
+        verdict, why = (
+            Verdict.KNOWN,
+            f"refused: {outcome.refused}" if outcome.refused else f"equivalent: {outcome.equivalent}",
+        )
     else:
-        verdict, why = Verdict.SURVIVED, f"not seen in {kill.examples} examples"
+        verdict, why = Verdict.SURVIVED, f"not seen in {outcome.examples} examples"
     return [
         CaseResult(
-            case=kill.mutant,
-            title=kill.sentence,
+            case=outcome.mutant,
+            title=outcome.sentence,
             layout="",
             verdict=verdict,
             diagnosis=why,
@@ -167,21 +142,21 @@ def told(kill: Kill, smallest: Iterable[CaseResult], setting: Setting, spec: Mod
             layers=[],
             logits=None,
             first_diverging_layer=None,
-            setting={**setting.to_dict(), "label": kill.setting or setting.label},
+            setting={**setting.to_dict(), "label": outcome.setting or setting.label},
             model=spec.to_dict(),
             versions={},
-            seconds={"hunt": kill.seconds},
-            reproduce=f"harness mutants --only {kill.mutant} --model {spec.name} --window {spec.window} "
+            seconds={"search": outcome.seconds},
+            reproduce=f"harness mutants --only {outcome.mutant} --model {spec.name} --window {spec.window} "
             f"--backend {setting.engine.backend} --dtype {setting.engine.dtype}",
-            error=kill.error,
+            error=outcome.error,
         )
     ]
 
 
-def lost(mutant: str, setting: Setting, failure: DriverFailure) -> Kill:
-    """The end of a hunt whose process died."""
+def lost(mutant: str, setting: Setting, failure: DriverFailure) -> MutantOutcome:
+    """The outcome where the process that searched died."""
     overlay = OVERLAYS[mutant]
-    return Kill(
+    return MutantOutcome(
         mutant, overlay.sentence, setting.label, None, 0, [], "", overlay.equivalent, 0.0, error=Failure.of(failure)
     )
 

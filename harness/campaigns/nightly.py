@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as ET
 
+from harness.campaigns import mutation_matrix
 from harness.compare.verdict import Verdict
 from harness.text import plain
 
@@ -111,41 +112,41 @@ def catalogue(text: str) -> list[Check]:
 
 
 def mutants(text: str) -> list[Check]:
-    """The hunts in a kill-matrix.json. A mutant that is caught is as it should be, though its results diverge."""
+    """The outcomes in a mutation-matrix.json. A mutant that is caught is as it should be, though its results diverge."""
     return [
         Check(
-            kill["mutant"],
-            _end(kill),
+            outcome["mutant"],
+            _end(outcome),
             "\n".join(
                 [
-                    kill["sentence"],
-                    kill["diagnosis"],
-                    *_failure(kill),
-                    *(f"layout: {layout}" for layout in kill["layouts"]),
+                    outcome["sentence"],
+                    outcome["diagnosis"],
+                    *_failure(outcome),
+                    *(f"layout: {layout}" for layout in outcome["layouts"]),
                 ]
             ),
         )
-        for kill in json.loads(text)
+        for outcome in mutation_matrix.read(text)
     ]
 
 
-def _failure(kill: dict) -> list[str]:
-    return [f"ERROR: {kill['error']['message']}", kill["error"]["log"]] if kill["error"] else []
+def _failure(outcome: dict) -> list[str]:
+    return [f"ERROR: {outcome['error']['message']}", outcome["error"]["log"]] if outcome["error"] else []
 
 
-def _end(kill: dict) -> str:
-    if kill["error"]:
+def _end(outcome: dict) -> str:
+    if outcome["error"]:
         return "ERROR"
-    if not kill["right"]:
-        return NOT_EQUIVALENT if kill["caught_by"] else "SURVIVED"
-    if kill["refused"]:
+    if not outcome["right"]:
+        return NOT_EQUIVALENT if outcome["caught_by"] else "SURVIVED"
+    if outcome["refused"]:
         return "REFUSED"
-    return "CAUGHT" if kill["caught_by"] else "EQUIVALENT"
+    return "CAUGHT" if outcome["caught_by"] else "EQUIVALENT"
 
 
 READERS: dict[str, tuple[str, Callable[[str], list[Check]]]] = {
     "properties": ("tests.xml", properties),
     "catalogue": ("results.json", catalogue),
-    "mutants": ("kill-matrix.json", mutants),
+    "mutants": (mutation_matrix.FILE, mutants),
 }
 """For each part, in their order, the file that says what it found."""

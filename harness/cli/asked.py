@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.families import given, pictures
+from harness.families import checkpoint, pictures
 from harness.families.base import Family
 from harness.families.limits import PICTURES
 from harness.families.registry import family_of, prompt_for
@@ -49,10 +49,10 @@ def asked(
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
-        EnvironmentFailure: as `harness.families.given.model`.
+        EnvironmentFailure: as `harness.families.checkpoint.model`.
     """
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
-    spec = given.model(chosen.model)
+    spec = checkpoint.model(chosen.model)
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
     if spec.source and chosen.layout:
         raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")

@@ -31,7 +31,7 @@ from harness.errors import DriverFailure, UsageError
 from harness.families.registry import preset, prompt_for
 from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
-from harness.report import parts
+from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 
@@ -88,10 +88,10 @@ def bench(
         found = {"command": command, "model": model, "setting": setting.label, "part": part, "rows": rows}
         if rows:
             atomic.write_text(out / "bench.json", json.dumps(found, indent=1))
-        parts.end(out)
+        journal.end(out)
 
     with claimed("out", out):
-        recorder = parts.begin("out", out, command)
+        recorder = journal.begin("out", out, command)
         with finishing(say, write):
             with Session(
                 reference_python=reference_python, serving_python=serving_python, timeouts=timeouts

@@ -53,7 +53,7 @@ def matrix(
 ) -> None:
     """Run every pair of releases and show who masks how. Exit code 1 if a pair diverges, 3 if all that is wrong are errors."""
     from harness.campaigns.matrix import LAYOUTS, REFERENCES, SERVING, Plan, Table, run
-    from harness.report.bundle import write_report
+    from harness.report.files import write_report
     from harness.verification import environments
 
     spec = options.preset_with(model, None)

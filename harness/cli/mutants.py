@@ -1,4 +1,4 @@
-"""`harness mutants`: plants each fault and hunts it with generated layouts."""
+"""`harness mutants`: plants each fault and searches for generated layouts that catch it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from harness.campaigns.mutation import Kill, hunt, lost, told
+from harness.campaigns import mutation_matrix
+from harness.campaigns.mutation import lost, search, told
+from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.cli import options
 from harness.cli.finish import finishing
 from harness.cli.parallel import JOBS, in_parallel
@@ -29,9 +31,9 @@ from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import DriverFailure, UsageError
 from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec
-from harness.report import parts
-from harness.report.bundle import write_report
+from harness.report import journal
 from harness.report.extent import Extent
+from harness.report.files import write_report
 from harness.report.folder import claimed
 from harness.report.terminal import tight_table
 from harness.verification.catalogue import OWN, load
@@ -66,7 +68,7 @@ def mutants(
     *,
     setting: Setting,
 ) -> None:
-    """Hunt every mutant with generated layouts and print the kill matrix. Exit code 1 if one survives, 3 if an engine failed.
+    """Search for each mutant with generated layouts and print the matrix. Exit code 1 if one survives, 3 if an engine failed.
 
     With --weights: change each tensor of serving a little and say which no layout of the catalogue shows."""
     from harness.verification import usage
@@ -88,82 +90,86 @@ def mutants(
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)
     command = shlex.join(["harness", *sys.argv[1:]])
-    kills: list[dict] = []
+    outcomes: list[dict] = []
     results: list[CaseResult] = []
     console = Console(stderr=True)
 
+    def document() -> dict:
+        return mutation_matrix.document(outcomes, command, len(chosen))
+
     def say(why: str) -> None:
-        kills.sort(key=lambda kill: chosen.index(kill["mutant"]))
-        _say(kills, format)
+        outcomes.sort(key=lambda outcome: chosen.index(outcome["mutant"]))
+        if format is options.Format.json:
+            print(json.dumps(document(), indent=1))
+        else:
+            _say(outcomes)
         if why:
-            console.print(f"{why}, {len(kills)} of {len(chosen)} mutants")
+            console.print(f"{why}, {len(outcomes)} of {len(chosen)} mutants")
 
     def write(why: str) -> None:
         part = f"{len(chosen)} of {len(names)} mutants were asked for" if only else ""
-        if kills:
-            index = write_report(results, out, command, Extent(len(kills), len(chosen), "mutants", why, part))
-            atomic.write_text(out / "kill-matrix.json", json.dumps(kills, indent=1))
+        if outcomes:
+            index = write_report(results, out, command, Extent(len(outcomes), len(chosen), "mutants", why, part))
+            atomic.write_text(out / mutation_matrix.FILE, json.dumps(document(), indent=1))
             console.print(f"report: {index}")
-        parts.end(out)
+        journal.end(out)
 
     with claimed("out", out):
-        recorder = parts.begin("out", out, command)
+        recorder = journal.begin("out", out, command)
         arguments = [(name, spec, setting, examples, declared) for name in chosen]
-        hunts = in_parallel(_hunt, arguments, jobs, serving_python, reference_python, timeouts)
-        with finishing(say, write), closing(hunts):
-            for (name, *_), found in hunts:
-                kill, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
-                shown = told(kill, smallest, setting, spec)
+        searches = in_parallel(_search, arguments, jobs, serving_python, reference_python, timeouts)
+        with finishing(say, write), closing(searches):
+            for (name, *_), found in searches:
+                outcome, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
+                shown = told(outcome, smallest, setting, spec)
                 results += shown
-                kills.append(kill.to_dict())
+                outcomes.append(outcome.to_dict())
                 recorder.extend(shown)
-                recorder.note("kill", kills[-1:])
-                console.print(f"{len(kills):3}/{len(chosen)} {name}: {_end(kills[-1])} ({kill.seconds:.0f} s)")
-    raise typer.Exit(max(3 if kill["error"] else int(not kill["right"]) for kill in kills))
+                recorder.note("mutant", outcomes[-1:])
+                console.print(f"{len(outcomes):3}/{len(chosen)} {name}: {_end(outcomes[-1])} ({outcome.seconds:.0f} s)")
+    raise typer.Exit(max(3 if outcome["error"] else int(not outcome["right"]) for outcome in outcomes))
 
 
-def _say(kills: list[dict], format: options.Format) -> None:
-    if format is options.Format.json:
-        json.dump(kills, sys.stdout, indent=1)
-        print()
-        return
-    Console().print(_matrix(kills))
-    for name, why in _reasons(kills):
+def _say(outcomes: list[dict]) -> None:
+    Console().print(_matrix(outcomes))
+    for name, why in _reasons(outcomes):
         Console().print(f"{name}: {why}")
 
 
-def _end(kill: dict) -> str:
-    if kill["error"]:
-        return f"no answer: {kill['error']['message']}"
+def _end(outcome: dict) -> str:
+    if outcome["error"]:
+        return f"no answer: {outcome['error']['message']}"
     return (
-        f"caught by {kill['caught_by']} after {kill['examples']}"
-        if kill["caught_by"]
-        else kill["refused"] or "not caught"
+        f"caught by {outcome['caught_by']} after {outcome['examples']}"
+        if outcome["caught_by"]
+        else outcome["refused"] or "not caught"
     )
 
 
-def _hunt(
+def _search(
     session, name: str, spec: ModelSpec, base: Setting, examples: int, declared: list[Declared]
-) -> Iterator[tuple[Kill, list[CaseResult]]]:
-    yield hunt(session, name, spec, base, declared, examples)
+) -> Iterator[tuple[MutantOutcome, list[CaseResult]]]:
+    yield search(session, name, spec, base, declared, examples)
 
 
-def _matrix(kills: list[dict]) -> Table:
-    table = tight_table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="kill matrix")
+def _matrix(outcomes: list[dict]) -> Table:
+    table = tight_table("mutant", "caught by", "after", "logits alone", "smallest layouts", title="mutation matrix")
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[-1].overflow = "fold"
-    for kill in kills:
-        left = "refused" if kill["refused"] else "equivalent" if kill["equivalent"] else Text("survived", "bold red")
-        by = Text("no answer", "bold red") if kill["error"] else kill["caught_by"] or left
-        alone = "yes" if kill["logits_alone"] else "no"
-        table.add_row(kill["mutant"], by, str(kill["examples"]), alone, " | ".join(kill["layouts"]))
+    for outcome in outcomes:
+        left = (
+            "refused" if outcome["refused"] else "equivalent" if outcome["equivalent"] else Text("survived", "bold red")
+        )
+        by = Text("no answer", "bold red") if outcome["error"] else outcome["caught_by"] or left
+        alone = "yes" if outcome["logits_alone"] else "no"
+        table.add_row(outcome["mutant"], by, str(outcome["examples"]), alone, " | ".join(outcome["layouts"]))
     return table
 
 
-def _reasons(kills: list[dict]) -> Iterator[tuple[str, str]]:
+def _reasons(outcomes: list[dict]) -> Iterator[tuple[str, str]]:
     """What there is to say of each mutant that was not caught, or was although it is equivalent."""
-    for kill in kills:
-        if kill["error"]:
-            yield kill["mutant"], _end(kill)
-        elif not kill["caught_by"] or not kill["right"]:
-            yield kill["mutant"], kill["refused"] or kill["equivalent"] or kill["sentence"]
+    for outcome in outcomes:
+        if outcome["error"]:
+            yield outcome["mutant"], _end(outcome)
+        elif not outcome["caught_by"] or not outcome["right"]:
+            yield outcome["mutant"], outcome["refused"] or outcome["equivalent"] or outcome["sentence"]

@@ -27,7 +27,7 @@ from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.report.extent import Extent
 from harness.report.folder import claimed
-from harness.report.nightly import write_night
+from harness.report.nightly import write_nightly
 
 PROFILES = ("dev", "ci", "nightly")
 PROPERTIES = {
@@ -41,10 +41,10 @@ MUTANTS = {
     "cpu": [],
     "cuda": ["--model", "31b-shape", "--window", "32", "--backend", "TRITON_ATTN", "--dtype", "bfloat16"],
 }
-"""Where mutants are hunted: on a GPU the Triton kernel is not right in float32 (docs/findings)."""
+"""Where mutants are searched for: on a GPU the Triton kernel is not right in float32 (docs/findings)."""
 PATIENCE = 120.0
 """Seconds that a part which was asked to end has for its report."""
-WRITTEN = ("tests.xml", "results.json", "kill-matrix.json", "summary.md", "index.html")
+WRITTEN = ("tests.xml", "results.json", "mutation-matrix.json", "summary.md", "index.html")
 
 
 def nightly(
@@ -94,7 +94,7 @@ def nightly(
 
     def write(why: str) -> None:
         generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        console.print(f"report: {write_night(done, out, generated, extent(why).sentence)}")
+        console.print(f"report: {write_nightly(done, out, generated, extent(why).sentence)}")
 
     with claimed("out", out), finishing(say, write):
         for name in names:

@@ -18,7 +18,7 @@ from harness.compare.setting import Setting
 from harness.console import Console, progress_bar
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
-from harness.report import parts
+from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import OWN, load
@@ -93,13 +93,13 @@ def report(
     def write(why: str) -> None:
         if results:
             _write(results, extent(why), out, command, format)
-        parts.end(out)
+        journal.end(out)
 
     with (
         claimed("out", out),
         Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session,
     ):
-        recorder = parts.begin("out", out, command, len(chosen))
+        recorder = journal.begin("out", out, command, len(chosen))
         with finishing(say, write):
             run_all(session, chosen, catalogue.declared, recorder, results)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
@@ -107,7 +107,7 @@ def report(
 
 def _report_left(path: Path, out: Path, format: options.Format) -> int:
     """Report what a killed run left; the exit code of what is in it."""
-    found = parts.left("of", path)
+    found = journal.left("of", path)
     extent = Extent(len(found.results), found.planned, ended="killed")
     with (
         claimed("out", out),
@@ -130,14 +130,14 @@ def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> N
 
 
 def _write(results: list[CaseResult], extent: Extent, out: Path, command: str, format: options.Format) -> None:
-    from harness.report.bundle import write_report
+    from harness.report.files import write_report
 
     index = write_report(results, out, command, extent)
     if format is not options.Format.json:
         Console().print(f"report: {index}")
 
 
-def run_all(session, chosen, declared, recorder: parts.Recorder, results: list[CaseResult]) -> None:
+def run_all(session, chosen, declared, recorder: journal.Recorder, results: list[CaseResult]) -> None:
     """Run cases with a progress display on standard error; each result is kept and added to ``results`` as it comes."""
     from harness.verification.verify import verify_all
 

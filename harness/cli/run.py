@@ -20,7 +20,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
-from harness.families.given import asks_hub
+from harness.families.checkpoint import asks_hub
 from harness.prompts.case import IMAGE
 from harness.report.folder import claimed
 from harness.verification.catalogue import OWN
@@ -65,7 +65,7 @@ def run(
     what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known, cases)
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
-    from harness.report.bundle import write_report
+    from harness.report.files import write_report
     from harness.verification import usage
     from harness.verification.session import Session
     from harness.verification.verify import verify

@@ -24,14 +24,14 @@ SHOWN, LINES, WIDTH = 10, 60, 400
 """How many checks of a part are shown, and how much of each: logs are long, and a job's page holds 1 MiB."""
 
 
-def write_night(parts: list[Part], out: Path, generated: str, part_of: str = "") -> Path:
+def write_nightly(parts: list[Part], out: Path, generated: str, part_of: str = "") -> Path:
     """Write the three files; returns the path of index.html. ``part_of`` says of what part of a whole night they are."""
     atomic.write_text(out / "summary.md", summary(parts, out, generated, part_of))
     atomic.write_text(out / "junit.xml", junit(parts, part_of))
     reports = {part.name for part in parts if (out / part.name / "index.html").exists()}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters["plain"] = plain
-    template = environment.get_template("night.html.j2")
+    template = environment.get_template("nightly.html.j2")
     page = template.render(parts=parts, reports=reports, notes=NOTES, generated=generated, part_of=part_of)
     return atomic.write_text(out / "index.html", page)
 

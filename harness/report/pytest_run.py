@@ -11,9 +11,9 @@ import pytest
 
 from harness.drivers.signals import ASKED, leave_terminal, unheeded
 from harness.errors import UsageError
-from harness.report import parts
-from harness.report.bundle import write_report
+from harness.report import journal
 from harness.report.extent import Extent
+from harness.report.files import write_report
 from harness.report.folder import claimed
 
 
@@ -28,7 +28,7 @@ class Reporting:
         self.stack = ExitStack()
         try:
             self.stack.enter_context(claimed(option, folder))
-            parts.begin(option, folder, self.command)
+            journal.begin(option, folder, self.command)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -61,10 +61,10 @@ class Reporting:
 
     def pytest_unconfigure(self) -> None:
         with unheeded():
-            results = sorted(parts.collected(self.folder), key=lambda result: result.setting["label"])
+            results = sorted(journal.collected(self.folder), key=lambda result: result.setting["label"])
             if results:
                 write_report(results, self.folder, self.command, self._extent())
-            parts.end(self.folder)
+            journal.end(self.folder)
             self.stack.close()
 
     def _extent(self) -> Extent:

@@ -63,7 +63,7 @@ def verify_stream(
 
 
 @dataclass(frozen=True)
-class _Flying:
+class _Asked:
     """A batch that both sides were asked for, unless that failed already."""
 
     batch: Batch
@@ -83,27 +83,27 @@ class _Landed:
 
 @dataclass
 class _Stream:
-    """Batches on their way: those that are ``flying`` are with the drivers, those that have ``landed`` are compared."""
+    """Batches on their way: those that are ``asked`` are with the drivers, those that have ``landed`` are compared."""
 
     session: Session
     setting: Setting
     spec: ModelSpec
     declared: list[Declared]
     workers: Comparing
-    flying: deque[_Flying] = field(default_factory=deque)
+    asked: deque[_Asked] = field(default_factory=deque)
     landed: deque[_Landed] = field(default_factory=deque)
 
     def results(self, batches: Iterable[Sequence[Layout]], name: str, first: int) -> Iterator[list[CaseResult]]:
         """As `verify_stream`."""
         most, count = in_flight(self.session), first
         for layouts in batches:
-            if len(self.flying) == most:
+            if len(self.asked) == most:
                 self._land()
             self._take_off(Batch.of(layouts, self.setting, self.spec, name, self.session, self.declared, seed=count))
             count += len(layouts)
             while len(self.landed) >= most:
                 yield self._next()
-        while self.flying:
+        while self.asked:
             self._land()
         while self.landed:
             yield self._next()
@@ -112,14 +112,14 @@ class _Stream:
         try:
             flight = self.session.begin(self.spec, self.setting, batch.prompts, remember=False, about=batch.about)
         except DriverFailure as error:
-            self.flying.append(_Flying(batch, error))
+            self.asked.append(_Asked(batch, error))
         else:
-            self.flying.append(_Flying(batch, flight))
+            self.asked.append(_Asked(batch, flight))
 
     def _land(self) -> None:
         """Wait for the batch that took off first. Those behind it take off again where a driver died under it."""
-        flying = self.flying.popleft()
-        batch, flight = flying.batch, flying.flight
+        asked = self.asked.popleft()
+        batch, flight = asked.batch, asked.flight
         if isinstance(flight, DriverFailure):
             self.landed.append(_Landed(batch, None, failed=self._failed(batch, flight)))
             return
@@ -127,8 +127,8 @@ class _Stream:
             pairs = self.session.finish(flight)
         except DriverFailure as error:
             if not (flight.serving.driver.alive and flight.reference.driver.alive):
-                behind = list(self.flying)
-                self.flying.clear()
+                behind = list(self.asked)
+                self.asked.clear()
                 for other in behind:
                     self._take_off(other.batch)
             self.landed.append(_Landed(batch, flight, failed=self._failed(batch, error)))
@@ -149,7 +149,7 @@ class _Stream:
 
     def _sampled_again(self, batch: Batch, flight: InFlight, pairs: list[Pair]) -> list[CaseResult]:
         """The results with both samples of the noise floor."""
-        while self.flying:
+        while self.asked:
             self._land()
         try:
             return self._results(batch, self._compare(batch, self.session.sampled_again(flight, pairs)))

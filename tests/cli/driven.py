@@ -1,6 +1,6 @@
 """The command line with real drivers, which start in a moment, instead of engines: sessions, workers, signals and files are real.
 
-``python -m tests.cli.driven SECONDS LEDGER COMMAND ...`` takes so long for each answer and adds a line to LEDGER for it.
+``python -m tests.cli.driven SECONDS ANSWERS COMMAND ...`` takes so long for each answer and adds a line to ANSWERS for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.campaigns.mutation import Kill
+from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.compare.result import CaseResult
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure
@@ -19,7 +19,7 @@ from harness.verification.engine_pool import _Engine
 from tests.drivers.parent import Child, Rest, Spill
 from tests.report.results import failed, result
 
-SECONDS, LEDGER = "DRIVEN_SECONDS", "DRIVEN_LEDGER"
+SECONDS, ANSWERS = "DRIVEN_SECONDS", "DRIVEN_ANSWERS"
 MODULE = "tests.drivers.parent"
 
 
@@ -39,8 +39,8 @@ def answered(session) -> None:
 
 
 def counted(answer: str) -> None:
-    with Path(os.environ[LEDGER]).open("a") as ledger:
-        ledger.write(f"{answer} {time.time()}\n")
+    with Path(os.environ[ANSWERS]).open("a") as answers:
+        answers.write(f"{answer} {time.time()}\n")
 
 
 def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
@@ -52,11 +52,11 @@ def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
     return result(case=case.name, setting=setting)
 
 
-def hunt(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[Kill, list[CaseResult]]]:
+def search(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[MutantOutcome, list[CaseResult]]]:
     answered(session)
     counted(name)
     yield (
-        Kill(name, "a fault", "triton v1 float32", "masks", 3, ["t3 i9"], "they differ", "", 0.1),
+        MutantOutcome(name, "a fault", "triton v1 float32", "masks", 3, ["t3 i9"], "they differ", "", 0.1),
         [result(case=name, policy="drop")],
     )
 
@@ -85,7 +85,7 @@ def stream(session, spec, setting, tokens: int, batch: int, seconds: float, barr
 
 
 def main() -> int:
-    os.environ[SECONDS], os.environ[LEDGER] = sys.argv[1:3]
+    os.environ[SECONDS], os.environ[ANSWERS] = sys.argv[1:3]
     sys.argv[:] = ["harness", *sys.argv[3:]]
     import harness.campaigns.bench
     import harness.cli.bench
@@ -96,7 +96,7 @@ def main() -> int:
     from tests.cli import driven
 
     harness.verification.verify.verify = driven.verify
-    harness.cli.mutants._hunt = driven.hunt
+    harness.cli.mutants._search = driven.search
     harness.cli.soak.block = driven.block
     harness.campaigns.bench.measure = driven.measure
     harness.cli.bench._stream = driven.stream

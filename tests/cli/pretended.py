@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from harness.campaigns.mutation import Kill
+from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.cli.nightly import _started as start
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
@@ -20,7 +20,7 @@ from tests.report.results import failed, result
 
 SECONDS = "PRETENDED_SECONDS"
 DIES = "guard-half-window"
-"""A mutant whose hunt kills the process that it is in."""
+"""A mutant whose search kills the process that it is in."""
 SURVIVES = "no-registration"
 DIVERGES = "image-last"
 """The case that diverges."""
@@ -40,13 +40,15 @@ def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
     return result(case=case.name, setting=setting)
 
 
-def hunt(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[Kill, list[CaseResult]]]:
+def search(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[MutantOutcome, list[CaseResult]]]:
     if name == DIES:
         os.kill(os.getpid(), signal.SIGKILL)
     wait()
     caught = None if name == SURVIVES else "masks"
-    kill = Kill(name, "a fault", "triton v1 float32", caught, 3, ["t3 i9"] if caught else [], "they differ", "", 0.1)
-    yield kill, [result(case=name, policy="drop", shift=0.4)] if caught else []
+    outcome = MutantOutcome(
+        name, "a fault", "triton v1 float32", caught, 3, ["t3 i9"] if caught else [], "they differ", "", 0.1
+    )
+    yield outcome, [result(case=name, policy="drop", shift=0.4)] if caught else []
 
 
 def block(session, name: str, number: int, first: int, end: int, spec, base, batch: int) -> Iterator[list[dict]]:
@@ -92,7 +94,7 @@ def main() -> int:
     from tests.cli import pretended
 
     harness.verification.verify.verify = pretended.verify
-    harness.cli.mutants._hunt = pretended.hunt
+    harness.cli.mutants._search = pretended.search
     harness.cli.soak.block = pretended.block
     harness.campaigns.bench.measure = pretended.measure
     harness.cli.nightly._started = pretended.started

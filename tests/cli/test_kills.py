@@ -23,7 +23,7 @@ import pytest
 
 from harness.drivers.process import ROOT
 from harness.files import jsonl
-from harness.report import parts
+from harness.report import journal
 from harness.verification.interpreters import inspect
 from tests.cli.driven import MODULE
 from tests.drivers.processes import interruptible, marked, within
@@ -91,13 +91,13 @@ def trial(seed: int, place: Path) -> Found:
     """Hit a command at a moment, both drawn with ``seed``, and see what it leaves in ``place`` and what the next session finds."""
     drawn = random.Random(seed)
     name, how = list(COMMANDS)[seed % len(COMMANDS)], drawn.choice(HOWS)
-    out, temporary, ledger = place / "out", Path(tempfile.mkdtemp(prefix="kill-")), place / "ledger"
-    ledger.touch()
+    out, temporary, answers = place / "out", Path(tempfile.mkdtemp(prefix="kill-")), place / "answers"
+    answers.touch()
     found = Found(seed, name, how)
     mark = f"{os.getpid()}-{seed}-{time.monotonic_ns()}"
-    with (place / "err").open("w") as err, begun(SECONDS, ledger, name, out, temporary, mark, err) as command:
-        wait(command, ledger, drawn)
-        known = len(ledger.read_text().splitlines())
+    with (place / "err").open("w") as err, begun(SECONDS, answers, name, out, temporary, mark, err) as command:
+        wait(command, answers, drawn)
+        known = len(answers.read_text().splitlines())
         hit = command.poll() is None and struck(command, how, mark, drawn)
         found.code = command.wait(timeout=300)
     within(10, lambda: not marked(MARK, mark))
@@ -107,7 +107,7 @@ def trial(seed: int, place: Path) -> Found:
     if name in ("report", "mutants", "soak", "bench"):
         found.lost = lost(name, out, known)
     if name in ("report", "bench"):
-        again = begun(0, ledger, name, out, temporary, mark, subprocess.DEVNULL)
+        again = begun(0, answers, name, out, temporary, mark, subprocess.DEVNULL)
         if (code := again.wait(timeout=300)) != 0:
             found.wrong += f" the next run ended with {code}"
         within(10, lambda: not marked(MARK, mark))
@@ -121,19 +121,19 @@ def trial(seed: int, place: Path) -> Found:
     return found
 
 
-def wait(command: subprocess.Popen, ledger: Path, drawn: random.Random) -> None:
+def wait(command: subprocess.Popen, answers: Path, drawn: random.Random) -> None:
     """Until the moment of the blow: from the start on, or in most trials from the first answer on."""
-    if drawn.random() < 0.7 and within(60, lambda: ledger.stat().st_size or command.poll() is not None):
+    if drawn.random() < 0.7 and within(60, lambda: answers.stat().st_size or command.poll() is not None):
         time.sleep(drawn.uniform(0.0, WORK))
     else:
         time.sleep(drawn.uniform(0.0, START))
 
 
-def begun(seconds: float, ledger: Path, name: str, out: Path, temporary: Path, mark: str, err) -> subprocess.Popen:
+def begun(seconds: float, answers: Path, name: str, out: Path, temporary: Path, mark: str, err) -> subprocess.Popen:
     words = [*COMMANDS[name], *([] if name in ("doctor", "show") else [str(out)])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), MARK: mark}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.driven", str(seconds), str(ledger), *words],
+        [sys.executable, "-m", "tests.cli.driven", str(seconds), str(answers), *words],
         stdout=subprocess.DEVNULL, stderr=err, cwd=ROOT, env=environment, preexec_fn=interruptible,
     )  # fmt: skip
 
@@ -177,11 +177,11 @@ def lost(name: str, out: Path, known: int) -> str:
 
 
 def kept_of(name: str, out: Path) -> int:
-    journal = [line for line in jsonl.read(out / parts.FILE) if parts.RESULT in line or "row" in line]
+    lines = [line for line in jsonl.read(out / journal.FILE) if journal.RESULT in line or "row" in line]
     if name == "soak":
         return len([line for line in jsonl.read(out / "layouts.jsonl") if "index" in line])
     file, key = ("bench.json", "rows") if name == "bench" else ("results.json", "results")
-    return len(journal) or (len(json.loads((out / file).read_text())[key]) if (out / file).exists() else 0)
+    return len(lines) or (len(json.loads((out / file).read_text())[key]) if (out / file).exists() else 0)
 
 
 def said(pid: int) -> str:

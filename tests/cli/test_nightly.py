@@ -13,11 +13,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness.campaigns import mutation_matrix
 from harness.campaigns.nightly import Check, Part, ended
 from harness.compare.verdict import Verdict
 from harness.drivers.process import ROOT
-from harness.report.bundle import write_report
-from harness.report.nightly import SHOWN, summary, write_night
+from harness.report.files import write_report
+from harness.report.nightly import SHOWN, summary, write_nightly
 from tests.cli.command import harness
 from tests.report.results import one_of_each
 
@@ -47,14 +48,15 @@ def test_holds(): pass
 """
 
 
-def kill(name: str, **facts) -> dict:
+def outcome(name: str, **facts) -> dict:
     usual = {"sentence": "a fault", "diagnosis": "", "layouts": [], "right": True}
     return {**usual, "caught_by": None, "equivalent": "", "refused": "", "error": None, "mutant": name, **facts}
 
 
-def mutants(folder: Path, *kills: dict, exit_code: int = 0) -> Part:
+def mutants(folder: Path, *outcomes: dict, exit_code: int = 0) -> Part:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kill-matrix.json").write_text(json.dumps(kills))
+    document = mutation_matrix.document(outcomes, "harness mutants", len(outcomes))
+    (folder / mutation_matrix.FILE).write_text(json.dumps(document))
     return ended("mutants", folder, exit_code, 1.0)
 
 
@@ -87,7 +89,7 @@ def test_a_property_that_does_not_hold_is_told_from_one_that_got_no_answer(teste
 
 
 def test_the_summary_has_the_failed_test_and_its_shrunk_layout(tested: Part, tmp_path: Path) -> None:
-    write_night([tested], tmp_path, "now")
+    write_nightly([tested], tmp_path, "now")
     text = (tmp_path / "summary.md").read_text()
     assert "- **DIVERGED** `test_here::test_shrinks`, `t3 i9`\n" in text
     assert "reproduce: harness run --layout 't3 i9'" in text
@@ -121,7 +123,7 @@ def test_the_catalogue_by_its_verdicts_and_an_end_that_they_do_not_explain(
 @pytest.mark.parametrize("name", ["properties", "catalogue", "mutants"])
 def test_a_part_that_left_nothing_that_can_be_read_is_an_error(tmp_path: Path, name: str, left: str | None) -> None:
     if left is not None:
-        for file in ("tests.xml", "results.json", "kill-matrix.json"):
+        for file in ("tests.xml", "results.json", "mutation-matrix.json"):
             (tmp_path / file).write_text(left)
     part = ended(name, tmp_path, 0, 1.0)
     assert part.code == 3
@@ -142,22 +144,22 @@ def test_a_part_that_left_nothing_that_can_be_read_is_an_error(tmp_path: Path, n
 def test_only_a_mutant_that_is_not_right_counts(
     tmp_path: Path, facts: dict, process: int, state: str, code: int
 ) -> None:
-    part = mutants(tmp_path, kill("one", **facts), kill("other", caught_by="probe"), exit_code=process)
+    part = mutants(tmp_path, outcome("one", **facts), outcome("other", caught_by="probe"), exit_code=process)
     assert (part.checks[0].state, part.code) == (state, code)
 
 
 def test_results_of_mutants_diverge_and_the_night_passes(tmp_path: Path) -> None:
     write_report(one_of_each(), tmp_path / "mutants", command="harness mutants")
-    part = mutants(tmp_path / "mutants", kill("window-plus-one", caught_by="masks"))
-    write_night([part], tmp_path, "now")
+    part = mutants(tmp_path / "mutants", outcome("window-plus-one", caught_by="masks"))
+    write_nightly([part], tmp_path, "now")
     assert part.code == 0
     assert ET.parse(tmp_path / "junit.xml").find("testsuite").get("failures") == "0"
     assert "All as it should be." in (tmp_path / "summary.md").read_text()
 
 
 def test_junit_has_one_suite_a_part_with_failures_and_errors_apart(tested: Part, tmp_path: Path) -> None:
-    survivor = mutants(tmp_path / "mutants", kill("one", right=False), exit_code=1)
-    write_night([tested, survivor], tmp_path, "now")
+    survivor = mutants(tmp_path / "mutants", outcome("one", right=False), exit_code=1)
+    write_nightly([tested, survivor], tmp_path, "now")
     first, second = ET.parse(tmp_path / "junit.xml").getroot()
     counted = [first.get(name) for name in ("name", "tests", "failures", "errors", "skipped")]
     assert counted == ["properties", "7", "2", "3", "1"]
@@ -167,14 +169,16 @@ def test_junit_has_one_suite_a_part_with_failures_and_errors_apart(tested: Part,
 
 def test_index_links_the_reports_that_are_there(tested: Part, tmp_path: Path) -> None:
     write_report(one_of_each(), tmp_path / "mutants", command="harness mutants")
-    index = write_night([tested, mutants(tmp_path / "mutants", kill("<one>"))], tmp_path, "now")
+    index = write_nightly([tested, mutants(tmp_path / "mutants", outcome("<one>"))], tmp_path, "now")
     assert 'href="mutants/index.html"' in index.read_text() and 'href="properties/' not in index.read_text()
     assert "[mutants/index.html](mutants/index.html)" in (tmp_path / "summary.md").read_text()
 
 
 def test_the_index_names_what_is_wrong(tested: Part, tmp_path: Path) -> None:
-    survived = mutants(tmp_path / "mutants", kill("<one>", right=False), kill("two", caught_by="masks"), exit_code=1)
-    page = write_night([tested, survived], tmp_path, "now").read_text()
+    survived = mutants(
+        tmp_path / "mutants", outcome("<one>", right=False), outcome("two", caught_by="masks"), exit_code=1
+    )
+    page = write_nightly([tested, survived], tmp_path, "now").read_text()
     shown = re.findall(r"<li>\s*<strong>(.*?)</strong> <code>(.*?)</code>(?:, <code>(.*?)</code>)?", page)
     assert [(state, unescape(name)) for state, name, _ in shown] == [
         (c.state, c.name) for c in tested.wrong + survived.wrong

@@ -17,7 +17,7 @@ import pytest
 
 from harness.drivers.process import ROOT
 from harness.files import jsonl
-from harness.report import parts
+from harness.report import journal
 from harness.verification.interpreters import inspect
 from tests.drivers.processes import interruptible, marked, within
 
@@ -54,13 +54,12 @@ def kept(command: str, out: Path) -> int:
     name, items = {
         "report": ("results.json", "results"),
         "bench": ("bench.json", "rows"),
-        "mutants": ("kill-matrix.json", None),
+        "mutants": ("mutation-matrix.json", "mutants"),
     }[command]
     if (out / name).exists():
-        document = json.loads((out / name).read_text())
-        return len(document[items] if items else document)
-    kind = {"report": "result", "bench": "row", "mutants": "kill"}[command]
-    return len([line for line in jsonl.read(out / parts.FILE) if kind in line])
+        return len(json.loads((out / name).read_text())[items])
+    kind = {"report": "result", "bench": "row", "mutants": "mutant"}[command]
+    return len([line for line in jsonl.read(out / journal.FILE) if kind in line])
 
 
 def one_end(out: Path, choice: random.Random) -> list[str]:

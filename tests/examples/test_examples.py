@@ -12,7 +12,7 @@ import pytest
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.process import ROOT
-from harness.report.bundle import read_results
+from harness.report.files import read_results
 from harness.verification.catalogue import load
 
 EXAMPLES = ROOT / "examples"

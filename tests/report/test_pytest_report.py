@@ -13,7 +13,7 @@ import pytest
 
 from harness.drivers.process import ROOT
 from harness.files import jsonl
-from harness.report import parts
+from harness.report import journal
 from tests.drivers.processes import interruptible, within
 
 TESTS = """
@@ -71,17 +71,17 @@ def test_what_is_not_its_own_stays(tmp_path: Path, words: list[str]) -> None:
     else:
         document = json.loads((folder / "results.json").read_text())
         assert sorted(each["case"] for each in document["results"]) == [f"case-{number}" for number in range(6)]
-        assert document["part"] is None and not (folder / parts.FILE).exists()
+        assert document["part"] is None and not (folder / journal.FILE).exists()
 
 
 def test_collecting_leaves_what_a_run_that_was_killed_had_found(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     with begun(folder, seconds=0.5) as command:
-        assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)
+        assert within(60, lambda: len(jsonl.read(folder / journal.FILE)) > 2)
         command.kill()
-    kept = (folder / parts.FILE).read_bytes()
+    kept = (folder / journal.FILE).read_bytes()
     code, _ = ended(begun(folder, "--collect-only"))
-    assert code == 0 and (folder / parts.FILE).read_bytes() == kept
+    assert code == 0 and (folder / journal.FILE).read_bytes() == kept
     code, _ = ended(begun(folder))
     (aside,) = folder.glob("results-*.jsonl")
     assert code == 0 and aside.read_bytes() == kept
@@ -101,7 +101,7 @@ def test_a_run_that_was_ended_reports_what_it_has(
 ) -> None:
     folder = tmp_path / "report"
     with begun(folder, *words, seconds=0.5) as command:
-        assert within(60, lambda: len(jsonl.read(folder / parts.FILE)) > 2)
+        assert within(60, lambda: len(jsonl.read(folder / journal.FILE)) > 2)
         command.send_signal(getattr(signal, how))
         ended_with, out = ended(command)
     assert ended_with == code, out
@@ -113,10 +113,10 @@ def test_a_run_that_was_ended_reports_what_it_has(
 def test_two_runs_do_not_share_a_folder_and_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     with begun(folder, seconds=60) as command:
-        assert within(60, (folder / parts.FILE).exists)
+        assert within(60, (folder / journal.FILE).exists)
         code, out = ended(begun(folder))
         assert code == 4 and f"process {command.pid} does" in out
         command.kill()
-    (folder / parts.FILE).write_text("mine\n")
+    (folder / journal.FILE).write_text("mine\n")
     code, out = ended(begun(folder))
-    assert code == 4 and parts.FILE in out and (folder / parts.FILE).read_text() == "mine\n"
+    assert code == 4 and journal.FILE in out and (folder / journal.FILE).read_text() == "mine\n"

@@ -20,7 +20,7 @@ from rich.table import Table
 from harness.console import Console
 from harness.files import atomic, jsonl
 from harness.report import markdown
-from harness.report.bundle import write_report
+from harness.report.files import write_report
 from harness.report.html import render
 from harness.report.tables import overview, spreadsheet
 from harness.report.terminal import case_panel, summary_table

@@ -59,7 +59,7 @@ def test_everything_that_the_harness_sets_is_refused() -> None:
     assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
 
 
-def test_what_a_hunt_gives_may_be_given_by_the_command_that_reproduces_it() -> None:
+def test_what_a_search_gives_may_be_given_by_the_command_that_reproduces_it() -> None:
     check("=".join(NO_VIDEO))
 
 

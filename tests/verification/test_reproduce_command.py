@@ -58,7 +58,7 @@ def test_a_layout_comes_back_with_its_seed_and_model(layout: Layout, seed: int, 
     assert (again.case, again.spec, again.declared) == (case, preset(model), [])
 
 
-def test_a_causal_twin_is_what_the_mutants_are_hunted_with() -> None:
+def test_a_causal_twin_is_what_the_mutants_are_searched_for_with() -> None:
     assert preset("31b-shape-causal") == causal(preset("31b-shape"))
 
 

@@ -40,7 +40,7 @@ def _triton_interpreter():
     from harness.engines.vllm.cpu import distribution, interpreter
 
     distribution.name_vllm()
-    interpreter.host()
+    interpreter.install()
 
 
 _actions = {"torchvision": _torchvision_operators}

@@ -79,7 +79,7 @@ class Engine:
 
     def load(self, request: LoadEngine) -> Done:
         """Start vLLM, then install the observer."""
-        backends.host()
+        backends.register()
         from vllm import LLM
 
         self.llm = LLM(

@@ -11,7 +11,7 @@ from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import Observer
 from harness.errors import OverlayRefused
 
-backends.host()
+backends.register()
 loaded.note_before_processing()
 changes.keep()
 
@@ -46,10 +46,10 @@ class ObserverExtension:
         """Lay overlays; why one was refused, or nothing: the class of an exception does not leave a worker's process."""
         from harness.engines.vllm import overlays
 
-        if not hasattr(self, "harness_ledger"):
-            self.harness_ledger = overlays.Ledger()
+        if not hasattr(self, "harness_changes"):
+            self.harness_changes = overlays.Changes()
         try:
-            overlays.lay(names, self, releases.version(), self.harness_ledger)
+            overlays.lay(names, self, releases.version(), self.harness_changes)
         except OverlayRefused as error:
             return str(error)
         return ""

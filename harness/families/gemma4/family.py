@@ -52,14 +52,14 @@ class Gemma4(Family):
         return {"image": PICTURES, "video": 8, **({"audio": 8} if spec.audio else {})}
 
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
-        from harness.families.gemma4 import given
+        from harness.families.gemma4 import checkpoint
 
-        return given.spec_of(name, config, source)
+        return checkpoint.spec_of(name, config, source)
 
     def pictures(self, spec: ModelSpec) -> Any:
-        from harness.families.gemma4 import given
+        from harness.families.gemma4 import checkpoint
 
-        return given.pictures(spec)
+        return checkpoint.pictures(spec)
 
     def soft_tokens(self, field: str, name: str, size: tuple[int, int], cut: Any) -> int:
         from harness.families.gemma4 import pictures

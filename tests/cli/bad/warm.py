@@ -23,7 +23,7 @@ LONGEST = 30
 def main() -> None:
     import cases.catalogue  # noqa: F401
     import harness.cli.app
-    import harness.report.bundle
+    import harness.report.files
     import harness.verification.usage
     import harness.verification.verify  # noqa: F401
     from harness.cli import main as command

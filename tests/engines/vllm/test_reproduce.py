@@ -12,7 +12,7 @@ from cases.catalogue import DECLARED
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.given import model
+from harness.families.checkpoint import model
 from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout

@@ -31,6 +31,6 @@ def plant() -> None:
 
 
 if __name__ == "__main__":
-    backends.host()
+    backends.register()
     plant()
     engine.main()

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families import given
+from harness.families.checkpoint import model
 
 TEXT = {
     "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2, "hidden_size": 64,
@@ -43,7 +43,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def refused(folder: Path) -> str:
     with pytest.raises(UsageError) as error:
-        given.model(str(folder))
+        model(str(folder))
     said = str(error.value)
     assert said.isprintable() and said.startswith("model: ")
     return said
@@ -56,7 +56,7 @@ def with_config(folder: Path, **changes: object) -> str:
 
 
 def test_one_in_which_nothing_is_damaged_is_taken(checkpoint: Path) -> None:
-    spec = given.model(str(checkpoint))
+    spec = model(str(checkpoint))
     assert (spec.window, spec.layers, spec.heads, spec.source) == (8, "sf", 4, str(checkpoint))
 
 
@@ -204,11 +204,11 @@ def test_what_is_no_id_in_the_cache_is_not_asked_for(
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UsageError, match="model: "):
-        given.model(name)
+        model(name)
 
 
 def test_offline_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EnvironmentFailure, match="HF_HUB_OFFLINE is set"):
-        given.model("hf:no-such-org/no-such-model")
+        model("hf:no-such-org/no-such-model")

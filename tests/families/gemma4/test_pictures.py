@@ -12,8 +12,8 @@ import pytest
 from harness.drivers.process import ROOT, SITE
 from harness.errors import UsageError
 from harness.families.gemma4 import pictures
+from harness.families.gemma4.checkpoint import PRESET_PICTURES
 from harness.families.gemma4.config import Pictures
-from harness.families.gemma4.given import PRESET_PICTURES
 
 SIZES = [(width, height) for width in (48, 49, 64, 333, 1000, 3000, 30000) for height in (48, 50, 100, 767, 1024, 4096)]
 CUTS = [(4, 2, 70), (16, 3, 280)]

@@ -14,7 +14,7 @@ from harness.engines.vllm.options import CPU_BACKEND
 
 
 @cache
-def host() -> None:
+def register() -> None:
     """Let CPU_ATTN resolve, in this process, to the back end that `CPU_BACKEND` names, if it names one."""
     backend = os.environ.get(CPU_BACKEND)
     if backend is None:

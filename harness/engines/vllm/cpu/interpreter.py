@@ -9,7 +9,7 @@ a device function, and types and shapes are built anew for each tensor. `speed` 
 from __future__ import annotations
 
 
-def host() -> None:
+def install() -> None:
     """Give vLLM's Triton a "cpu" driver, and the interpreter its speed."""
     driver()
     speed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.mutants import MUTANTS
 from harness.engines.vllm.overlays.overlay import Overlay
 from harness.engines.vllm.overlays.patches import PATCHES
@@ -21,18 +21,18 @@ def check_names(names: Iterable[str]) -> None:
             raise UsageError("overlay", name, f"one of {', '.join(OVERLAYS)}")
 
 
-def lay(names: Iterable[str], worker: object, release: str, ledger: Ledger) -> None:
-    """Take back what ``ledger`` holds, then lay overlays over ``worker`` in order.
+def lay(names: Iterable[str], worker: object, release: str, changes: Changes) -> None:
+    """Take back what ``changes`` holds, then lay overlays over ``worker`` in order.
 
     Raises:
         OverlayRefused: one does not fit this release or engine; then nothing is laid over it.
     """
-    ledger.undo()
+    changes.undo()
     try:
         for name in names:
             overlay = OVERLAYS[name]
             overlay.check(release)
-            overlay.apply(worker, ledger)
+            overlay.apply(worker, changes)
     except BaseException:
-        ledger.undo()
+        changes.undo()
         raise

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 _ABSENT = object()
 
 
-class Ledger:
+class Changes:
     """Sets attributes and remembers what they were; `undo` puts everything back, the last change first."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Needs, Overlay
 from harness.engines.vllm.overlays.targets import (
     Batch,
@@ -54,20 +54,20 @@ def _merged(index: int, ranges: Ranges, batch: Batch) -> Ranges:
     return [(min(s for s, _ in ranges), max(e for _, e in ranges))] if ranges else []
 
 
-def _no_registration(worker, ledger: Ledger) -> None:
-    register(worker, ledger, False)
+def _no_registration(worker, changes: Changes) -> None:
+    register(worker, changes, False)
 
 
-def _not_cleared(worker, ledger: Ledger) -> None:
-    ledger.set(model_of(worker), "_clear_mm_prefix_for_full_attn_layers", lambda: None)
+def _not_cleared(worker, changes: Changes) -> None:
+    changes.set(model_of(worker), "_clear_mm_prefix_for_full_attn_layers", lambda: None)
 
 
-def _cleared_everywhere(worker, ledger: Ledger) -> None:
+def _cleared_everywhere(worker, changes: Changes) -> None:
     types = worker.model_runner.model_config.hf_text_config.layer_types
-    ledger.set(model_of(worker), "_full_attn_layer_idxs", frozenset(range(len(types))))
+    changes.set(model_of(worker), "_full_attn_layer_idxs", frozenset(range(len(types))))
 
 
-def _flash_without_window(worker, ledger: Ledger) -> None:
+def _flash_without_window(worker, changes: Changes) -> None:
     require_implementation(worker, "FlashAttentionImpl")
     from vllm.v1.attention.backends import flash_attn
 
@@ -76,11 +76,11 @@ def _flash_without_window(worker, ledger: Ledger) -> None:
     def without(*ranges, sliding_window=0, **text):
         return original(*ranges, sliding_window=sliding_window)
 
-    ledger.set(flash_attn, "_make_mm_prefix_mask_mod", without)
+    changes.set(flash_attn, "_make_mm_prefix_mask_mod", without)
 
 
-def _unclamped(layer, ledger: Ledger) -> None:
-    ledger.set(layer, "mm_prefix_clamp_sliding_window", False)
+def _unclamped(layer, changes: Changes) -> None:
+    changes.set(layer, "mm_prefix_clamp_sliding_window", False)
 
 
 def _wider(window: tuple[int, int]) -> tuple[int, int]:
@@ -88,34 +88,34 @@ def _wider(window: tuple[int, int]) -> tuple[int, int]:
     return (past + 1, future) if past >= 0 else window
 
 
-def _window_everywhere(worker, ledger: Ledger) -> None:
+def _window_everywhere(worker, changes: Changes) -> None:
     window = worker.model_runner.model_config.hf_text_config.sliding_window
-    change_windows(lambda own: (window - 1, 0))(worker, ledger)
+    change_windows(lambda own: (window - 1, 0))(worker, changes)
 
 
-def _registered(worker, ledger: Ledger) -> None:
-    register(worker, ledger, True)
+def _registered(worker, changes: Changes) -> None:
+    register(worker, changes, True)
 
 
-def _keys_without_images(worker, ledger: Ledger) -> None:
+def _keys_without_images(worker, changes: Changes) -> None:
     from vllm.v1.core import kv_cache_utils
 
     def none(request, start_token_idx, end_token_idx, start_mm_idx):
         return [], start_mm_idx
 
-    ledger.set(kv_cache_utils, "_gen_mm_extra_hash_keys", none)
+    changes.set(kv_cache_utils, "_gen_mm_extra_hash_keys", none)
 
 
-def _whole_placeholder(worker, ledger: Ledger) -> None:
+def _whole_placeholder(worker, changes: Changes) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
     def whole(self):
         return [(self.offset, self.offset + self.length - 1)]
 
-    ledger.set(PlaceholderRange, "extract_embeds_range", whole)
+    changes.set(PlaceholderRange, "extract_embeds_range", whole)
 
 
-def _frames_merged(worker, ledger: Ledger) -> None:
+def _frames_merged(worker, changes: Changes) -> None:
     from vllm.multimodal.inputs import PlaceholderRange
 
     original = PlaceholderRange.extract_embeds_range
@@ -124,13 +124,13 @@ def _frames_merged(worker, ledger: Ledger) -> None:
         ranges = original(self)
         return [(ranges[0][0], ranges[-1][1])] if ranges else []
 
-    ledger.set(PlaceholderRange, "extract_embeds_range", merged)
+    changes.set(PlaceholderRange, "extract_embeds_range", merged)
 
 
 def _guard(keep):
     """The V2 runner's range guard with another comparison: ``keep(length, window)``."""
 
-    def apply(worker, ledger: Ledger) -> None:
+    def apply(worker, changes: Changes) -> None:
         from vllm.v1.worker.gpu.model_states import default
 
         original = default.compute_mm_prefix_ranges
@@ -139,7 +139,7 @@ def _guard(keep):
             found = original(req_ids, mm_features)
             return {i: [r for r in kept if keep(r[1] - r[0] + 1, sliding_window)] for i, kept in found.items()}
 
-        ledger.set(default, "compute_mm_prefix_ranges", ranges)
+        changes.set(default, "compute_mm_prefix_ranges", ranges)
 
     return apply
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 from packaging.specifiers import SpecifierSet
 
-from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.changes import Changes
 from harness.errors import OverlayRefused
 
 TRIED = ">=0.25.1,<0.34"
@@ -26,8 +26,8 @@ class Needs(Enum):
 
 @dataclass(frozen=True)
 class Overlay:
-    """A named change of the serving side: ``apply(worker, ledger)`` is called inside the worker after the model is
-    loaded and makes its changes through the ledger, so that they can be taken back.
+    """A named change of the serving side: ``apply(worker, changes)`` is called inside the worker after the model is
+    loaded and makes its changes through the changes, so that they can be taken back.
 
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
@@ -39,7 +39,7 @@ class Overlay:
     kind: str
     sentence: str
     changes: tuple[str, ...]
-    apply: Callable[[object, Ledger], None]
+    apply: Callable[[object, Changes], None]
     source: str = ""
     releases: str = TRIED
     equivalent: str = ""

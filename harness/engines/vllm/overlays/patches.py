@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Overlay
 from harness.engines.vllm.overlays.targets import change_layers, change_ranges, register, require_implementation
 from harness.engines.vllm.releases import model_of
 from harness.errors import OverlayRefused
 
 
-def _pr_40534(worker, ledger: Ledger) -> None:
+def _pr_40534(worker, changes: Changes) -> None:
     """Registration, full-layer indices, clearing, and the range guard; parts that the release has are kept."""
-    register(worker, ledger, True)
+    register(worker, changes, True)
     model = model_of(worker)
     types = worker.model_runner.model_config.hf_text_config.layer_types
-    ledger.set(model, "_full_attn_layer_idxs", frozenset(i for i, kind in enumerate(types) if kind == "full_attention"))
+    changes.set(
+        model, "_full_attn_layer_idxs", frozenset(i for i, kind in enumerate(types) if kind == "full_attention")
+    )
     if not hasattr(model, "_clear_mm_prefix_for_full_attn_layers"):
         raise OverlayRefused("this release's model does not clear the ranges of full layers")
-    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker, ledger)
+    change_ranges(lambda index, ranges, batch: [r for r in ranges if r[1] - r[0] + 1 <= batch.window])(worker, changes)
 
 
-def _pr_50539(worker, ledger: Ledger) -> None:
+def _pr_50539(worker, changes: Changes) -> None:
     """The V2 runner keeps ranges longer than the window where the model says that its layers clamp in the kernel."""
     from vllm.v1.worker.gpu.model_states import default
 
@@ -31,10 +33,10 @@ def _pr_50539(worker, ledger: Ledger) -> None:
     def unguarded(*features, sliding_window=None, **more):
         return original(*features, **more)
 
-    ledger.set(default, "compute_mm_prefix_ranges", unguarded)
+    changes.set(default, "compute_mm_prefix_ranges", unguarded)
 
 
-def _flex_blocks(worker, ledger: Ledger) -> None:
+def _flex_blocks(worker, changes: Changes) -> None:
     """The block mask leaves no block of a request out; which pairs are let through says the mask function alone."""
     require_implementation(worker, "FlexAttentionImpl")
     from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
@@ -51,11 +53,11 @@ def _flex_blocks(worker, ledger: Ledger) -> None:
         finally:
             self.causal, self.sliding_window = causal, window
 
-    ledger.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
+    changes.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
 
 
-def _clamp(layer, ledger: Ledger) -> None:
-    ledger.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
+def _clamp(layer, changes: Changes) -> None:
+    changes.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
 
 PATCHES = [

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.vllm import releases
-from harness.engines.vllm.overlays.changes import Ledger
+from harness.engines.vllm.overlays.changes import Changes
 from harness.errors import OverlayRefused
 
 Ranges = list[tuple[int, int]]
@@ -39,7 +39,7 @@ class Batch:
 def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
     """An overlay's `apply` that replaces the ranges of each request by ``change(index, ranges, batch)``."""
 
-    def apply(worker, ledger: Ledger) -> None:
+    def apply(worker, changes: Changes) -> None:
         window = worker.model_runner.model_config.hf_text_config.sliding_window
         for builder in _builders(worker):
             original = builder.build
@@ -52,17 +52,17 @@ def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
                     common_attn_metadata = dataclasses.replace(common_attn_metadata, mm_req_doc_ranges=changed)
                 return original(self, common_prefix_len, common_attn_metadata, *args, **kwargs)
 
-            ledger.set(builder, "build", build)
+            changes.set(builder, "build", build)
 
     return apply
 
 
-def change_layers(change: Callable[[Any, Ledger], None]):
-    """An overlay's `apply` that calls ``change(layer, ledger)`` for each attention layer of the language model."""
+def change_layers(change: Callable[[Any, Changes], None]):
+    """An overlay's `apply` that calls ``change(layer, changes)`` for each attention layer of the language model."""
 
-    def apply(worker, ledger: Ledger) -> None:
+    def apply(worker, changes: Changes) -> None:
         for layer in _attention_layers(worker):
-            change(layer, ledger)
+            change(layer, changes)
 
     return apply
 
@@ -70,9 +70,9 @@ def change_layers(change: Callable[[Any, Ledger], None]):
 def change_windows(change: Callable[[tuple[int, int]], tuple[int, int]]):
     """An overlay's `apply` that replaces the (past, future) window, -1 for none, of each kernel of each attention layer."""
 
-    def apply(layer, ledger: Ledger) -> None:
+    def apply(layer, changes: Changes) -> None:
         for impl in releases.variants(layer.impl):
-            ledger.set(impl, "sliding_window", change(impl.sliding_window))
+            changes.set(impl, "sliding_window", change(impl.sliding_window))
 
     return change_layers(apply)
 
@@ -81,17 +81,17 @@ def change_kernel(function: str, old: str, new: str):
     """An overlay's `apply` that replaces ``old`` by ``new`` in a Triton function of
     `triton_unified_attention`, its kernel or a helper; ``old`` must occur exactly once."""
 
-    def apply(worker, ledger: Ledger) -> None:
+    def apply(worker, changes: Changes) -> None:
         require_implementation(worker, "TritonAttentionImpl")
         home = importlib.import_module("vllm.v1.attention.ops.triton_unified_attention")
         source = inspect.getsource(getattr(home, function).fn)
         if source.count(old) != 1:
             raise OverlayRefused(f"{function}: {old!r} occurs {source.count(old)} times, this release is another")
-        directory = Path(ledger.enter(tempfile.TemporaryDirectory(prefix="harness-overlay-")))
-        ledger.set(home, function, _compile(source.replace(old, new), function, home, directory))
+        directory = Path(changes.enter(tempfile.TemporaryDirectory(prefix="harness-overlay-")))
+        changes.set(home, function, _compile(source.replace(old, new), function, home, directory))
         kernel = "kernel_unified_attention"
         if function != kernel:
-            ledger.set(home, kernel, _compile(inspect.getsource(getattr(home, kernel).fn), kernel, home, directory))
+            changes.set(home, kernel, _compile(inspect.getsource(getattr(home, kernel).fn), kernel, home, directory))
 
     return apply
 
@@ -119,12 +119,12 @@ def require_implementation(worker, name: str) -> None:
         raise OverlayRefused(f"this changes {name}, and the engine runs {', '.join(sorted(found))}")
 
 
-def register(worker, ledger: Ledger, registered: bool) -> None:
+def register(worker, changes: Changes, registered: bool) -> None:
     """Make gemma4 an mm-prefix model, or not: where the configuration says it and where V1's runner remembers it."""
     runner = worker.model_runner
-    ledger.set(runner.model_config.model_arch_config, "is_mm_prefix_lm", registered)
+    changes.set(runner.model_config.model_arch_config, "is_mm_prefix_lm", registered)
     if hasattr(runner, "is_mm_prefix_lm"):
-        ledger.set(runner, "is_mm_prefix_lm", registered)
+        changes.set(runner, "is_mm_prefix_lm", registered)
 
 
 def _attention_layers(worker) -> list:

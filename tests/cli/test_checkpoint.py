@@ -32,9 +32,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_two_pictures_with_chosen_layers_and_positions(session: Session, pictures: list[Path]) -> None:
     checkpoint = session.checkpoint(preset("tiny"))
     images = [word for path in pictures for word in ("--image", str(path))]
-    focus = ["--observe-layer", "0", "--logits-at", "-1", "--logits-at", "2", "--serving-arg", "max_model_len=256"]
+    captured = ["--observe-layer", "0", "--logits-at", "-1", "--logits-at", "2", "--serving-arg", "max_model_len=256"]
     text = "w50 <|image|> w51 <|image|> w52"
-    done = harness("run", "--model", checkpoint, *images, "--text", text, *focus, "--runner", "v1", "--format", "json")
+    done = harness(
+        "run", "--model", checkpoint, *images, "--text", text, *captured, "--runner", "v1", "--format", "json"
+    )
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert result["verdict"] == "PASS"

@@ -11,7 +11,7 @@ import pytest
 from harness.compare.result import SCHEMA, CaseResult
 from harness.compare.verdict import Verdict
 from harness.files import atomic
-from harness.report.bundle import read_results, write_report
+from harness.report.files import read_results, write_report
 from harness.report.text import strict
 from tests.report.results import one_of_each, result
 

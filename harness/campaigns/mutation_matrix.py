@@ -1,0 +1,63 @@
+"""The mutation matrix: what became of each mutant, and the versioned document that says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.compare.result import Failure
+
+FILE = "mutation-matrix.json"
+SCHEMA = 1
+"""Counts the changes of the document that break a reader."""
+
+
+@dataclass(frozen=True)
+class MutantOutcome:
+    """What became of a mutant: ``caught_by`` is "masks", "logits", "probe" or None; ``examples`` until the first catch.
+
+    ``logits_alone`` says that in some layout of the search the logits were out of bounds, so that they alone would have
+    caught it too. ``refused`` is what the release has against the overlay: then nothing was searched. ``error`` is of a driver
+    that failed: then the search ended there.
+    """
+
+    mutant: str
+    sentence: str
+    setting: str
+    caught_by: str | None
+    examples: int
+    layouts: list[str]
+    diagnosis: str
+    equivalent: str
+    seconds: float
+    logits_alone: bool = False
+    refused: str = ""
+    error: Failure | None = None
+
+    @property
+    def right(self) -> bool:
+        """Caught, or argued to be equivalent and not caught."""
+        return not self.error and (bool(self.refused) or (self.caught_by is None) == bool(self.equivalent))
+
+    def to_dict(self) -> dict:
+        return {**asdict(self), "right": self.right}
+
+
+def document(outcomes: Iterable[dict], command: str, planned: int) -> dict[str, Any]:
+    """What `FILE` holds: `MutantOutcome.to_dict` of each mutant that was searched for, of the ``planned`` ones."""
+    return {"schema": SCHEMA, "command": command, "planned": planned, "mutants": list(outcomes)}
+
+
+def read(text: str) -> list[dict]:
+    """The outcomes in a document.
+
+    Raises:
+        ValueError: it has another schema.
+    """
+    found = json.loads(text)
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{FILE} has schema {schema!r}, this release reads {SCHEMA}")
+    return found["mutants"]
