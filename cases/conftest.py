@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.prompts.layout import Layout
@@ -17,7 +18,11 @@ from harness.verification.verify import verify_batch
 
 @pytest.fixture
 def served_right(
-    session: Session, recorded: Recorder, harness_expect: Callable, request: pytest.FixtureRequest
+    session: Session,
+    recorded: Recorder,
+    harness_expect: Callable,
+    harness_known: list[Declared],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable]:
     """Asserts that layouts, served together, have the reference's masks and logits.
 
@@ -28,7 +33,9 @@ def served_right(
     failed: list[CaseResult] = []
 
     def check(layouts: Sequence[Layout], setting: Setting, spec: ModelSpec) -> None:
-        results = verify_batch(session, layouts, setting.with_(overlays=(*setting.overlays, *overlays)), spec)
+        results = verify_batch(
+            session, layouts, setting.with_(overlays=(*setting.overlays, *overlays)), spec, harness_known
+        )
         wrong = [result for result in results if not result.verdict.as_expected]
         failed[:] = wrong or failed
         harness_expect(wrong)

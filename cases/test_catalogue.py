@@ -14,5 +14,5 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.mark.parametrize(("case", "setting"), [pytest.param(c, s, id=f"{c.name}-{s.slug}") for c, s in entries("cpu")])
-def test_case(session: Session, as_expected: Callable, case: Case, setting: Setting) -> None:
-    as_expected(verify(session, case, setting, DECLARED))
+def test_case(session: Session, as_expected: Callable, harness_known: list, case: Case, setting: Setting) -> None:
+    as_expected(verify(session, case, setting, [*harness_known, *DECLARED]))

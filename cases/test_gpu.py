@@ -36,8 +36,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("setting", every, ids=[setting.slug for setting in every])
 
 
-def test_gpu_case(session: Session, as_expected: Callable, case: Case, setting: Setting) -> None:
-    as_expected(verify(session, case, setting, gpu.DECLARED))
+def test_gpu_case(session: Session, as_expected: Callable, harness_known: list, case: Case, setting: Setting) -> None:
+    as_expected(verify(session, case, setting, [*harness_known, *gpu.DECLARED]))
 
 
 SMALL = PRESETS[gpu.MODEL].with_(window=32)

@@ -17,6 +17,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from harness.campaigns.nightly import STATE
 from harness.compare import failure
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.drivers.supervise import die_with
@@ -26,6 +27,7 @@ from harness.errors import EnvironmentFailure, UsageError
 from harness.report.journal import Recorder
 from harness.report.pytest_run import Reporting
 from harness.verification import environments, gpus
+from harness.verification.catalogue import declared
 from harness.verification.interpreters import platform_of
 from harness.verification.session import Session
 
@@ -42,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-report", metavar="DIR", help="write the HTML report of the cases that ran")
     group.addoption(
         "--harness-overlay", action="append", default=[], metavar="NAME", help="laid over what properties serve"
+    )
+    group.addoption(
+        "--harness-known",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a TOML file of known divergences; repeatable",
     )
     for side, what in (("serving", "vllm"), ("reference", "transformers")):
         text = f"release, source tree or interpreter of {what} (default: this interpreter)"
@@ -61,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _load_profile(profile, config.rootpath)
     try:
         check_names(config.getoption("--harness-overlay"))
+        declared(config.getoption("--harness-known"))
         for side in ("serving", "reference"):
             if given := config.getoption(f"harness_{side}"):
                 setattr(config.option, f"harness_{side}", environments.interpreter(given, side))
@@ -151,6 +161,12 @@ def harness_recorder(request: pytest.FixtureRequest) -> Recorder:
     """Where results go; `--harness-report` makes a report of those of all workers when the run ends."""
     folder = request.config.getoption("--harness-report")
     return Recorder(Path(folder) if folder else None)
+
+
+@pytest.fixture(scope="session")
+def harness_known(request: pytest.FixtureRequest) -> list[Declared]:
+    """What the files of `--harness-known` declare."""
+    return declared(request.config.getoption("--harness-known"))
 
 
 @pytest.fixture

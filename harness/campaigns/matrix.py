@@ -14,6 +14,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from harness.captures.read import Capture
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
@@ -26,7 +27,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.verification import environments
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
-from harness.verification.verify import compared, failed
+from harness.verification.verify import compared, declared_failure, failed
 from harness.verification.workers import Workers
 
 SERVING = tuple(
@@ -65,6 +66,7 @@ class Plan:
     references: tuple[str, ...] = REFERENCES
     settings: tuple[Setting, ...] = (Setting.of(runner="v1"), Setting.of(runner="v2"))
     layouts: tuple[str, ...] = LAYOUTS
+    declared: tuple[Declared, ...] = ()
 
     def __post_init__(self) -> None:
         if len({setting.engine.dtype for setting in self.settings}) != 1:
@@ -164,22 +166,30 @@ def _unit(
             try:
                 (served,) = session.serve(spec, setting, [prompt_for(Layout.parse(layout), spec)])
             except DriverFailure as failure:
-                yield from _failed(serving, setting, replace(plan, layouts=(layout,)), spec, failure, session.versions)
+                known = declared_failure(failure, setting, session, plan.declared)
+                one = replace(plan, layouts=(layout,))
+                yield from _failed(serving, setting, one, spec, failure, session.versions, known)
                 continue
             for reference, captures in referred.items():
-                case, reproduce = _case(serving, reference, layout, setting, spec)
+                case, reproduce = _case(serving, reference, layout, setting, spec, plan)
                 if isinstance(captures, DriverFailure):
                     result = failed(
                         case, Layout.parse(layout), spec, setting, reproduce, Failure.of(captures), session.versions
                     )
                 else:
                     pair = Pair(captures[index], served, 0.0)
-                    result = compared(case, Layout.parse(layout), spec, setting, pair, (), reproduce)
+                    result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
                 yield _placed(result, serving, reference)
 
 
 def _failed(
-    serving: str, setting: Setting, plan: Plan, spec: ModelSpec, failure: BaseException, versions: dict[str, str]
+    serving: str,
+    setting: Setting,
+    plan: Plan,
+    spec: ModelSpec,
+    failure: BaseException,
+    versions: dict[str, str],
+    known: Declared | None = None,
 ) -> Iterator[CaseResult]:
     what = (
         Failure.of(failure)
@@ -188,14 +198,14 @@ def _failed(
     )
     for layout in plan.layouts:
         for reference in plan.references:
-            case, reproduce = _case(serving, reference, layout, setting, spec)
-            result = failed(case, Layout.parse(layout), spec, setting, reproduce, what, versions)
+            case, reproduce = _case(serving, reference, layout, setting, spec, plan)
+            result = failed(case, Layout.parse(layout), spec, setting, reproduce, what, versions, known)
             yield _placed(result, serving, reference)
 
 
-def _case(serving: str, reference: str, layout: str, setting: Setting, spec: ModelSpec) -> tuple[Case, str]:
+def _case(serving: str, reference: str, layout: str, setting: Setting, spec: ModelSpec, plan: Plan) -> tuple[Case, str]:
     case = Case(f"{serving} with {reference}", "one cell of the matrix of releases", layout, spec.name)
-    return case, command(case, setting, spec, _Named(("--serving", serving, "--reference", reference)))
+    return case, command(case, setting, spec, _Named(("--serving", serving, "--reference", reference)), plan.declared)
 
 
 def _placed(result: CaseResult, serving: str, reference: str) -> CaseResult:

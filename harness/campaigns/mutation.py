@@ -23,6 +23,7 @@ from harness.families.registry import causal
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.verification.reproduce import known_words, quoted
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 
@@ -50,27 +51,30 @@ def search_space(
     mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], platform: str
 ) -> SearchSpace:
     """The setting and layouts for a mutant on ``platform`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
-    the V2 runner's own divergence."""
+    the V2 runner's own divergence. What a file declares is heeded everywhere."""
     near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
     one = near.map(lambda layout: [layout])
     v1 = base.with_(runner="v1")
+    known = tuple(d for d in declared if d.file)
     match OVERLAYS[mutant].needs:
         case Needs.RANGE_GUARD:
-            anywhere = tuple(Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop")
-            return SearchSpace(base.with_(runner="v2"), one, spec, anywhere)
+            anywhere = tuple(
+                Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop" and not d.file
+            )
+            return SearchSpace(base.with_(runner="v2"), one, spec, (*known, *anywhere))
         case Needs.CHUNKS:
             chunk = max(2 * spec.window, SMALLEST_CHUNK[platform])
             borders = strategies.Borders(chunk=chunk)
             images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
             whole = images.filter(lambda layout: unsplit(layout, chunk))
             chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
-            return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec)
+            return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec, known)
         case Needs.BATCH:
-            return SearchSpace(v1, strategies.batches(near, 3), spec)
+            return SearchSpace(v1, strategies.batches(near, 3), spec, known)
         case Needs.NO_FLAG:
-            return SearchSpace(v1, one, causal(spec))
+            return SearchSpace(v1, one, causal(spec), known)
         case Needs.NOTHING:
-            return SearchSpace(v1, one, spec)
+            return SearchSpace(v1, one, spec, known)
 
 
 def unsplit(layout: Layout, chunk: int) -> bool:
@@ -116,7 +120,13 @@ def search(
     return outcome, counter.smallest
 
 
-def told(outcome: MutantOutcome, smallest: Iterable[CaseResult], setting: Setting, spec: ModelSpec) -> list[CaseResult]:
+def told(
+    outcome: MutantOutcome,
+    smallest: Iterable[CaseResult],
+    setting: Setting,
+    spec: ModelSpec,
+    declared: Iterable[Declared] = (),
+) -> list[CaseResult]:
     """What a report says of a search: the results of the layouts that caught the mutant, which is as it should be unless it is
     argued to be equivalent; of any other end one result, which has no layers."""
     if outcome.caught_by and not outcome.error:
@@ -131,6 +141,7 @@ def told(outcome: MutantOutcome, smallest: Iterable[CaseResult], setting: Settin
         )
     else:
         verdict, why = Verdict.SURVIVED, f"not seen in {outcome.examples} examples"
+    files = "".join(f" {quoted(word)}" for word in known_words(one for one in declared if one.file))
     return [
         CaseResult(
             case=outcome.mutant,
@@ -147,7 +158,7 @@ def told(outcome: MutantOutcome, smallest: Iterable[CaseResult], setting: Settin
             versions={},
             seconds={"search": outcome.seconds},
             reproduce=f"harness mutants --only {outcome.mutant} --model {spec.name} --window {spec.window} "
-            f"--backend {setting.engine.backend} --dtype {setting.engine.dtype}",
+            f"--backend {setting.engine.backend} --dtype {setting.engine.dtype}{files}",
             error=outcome.error,
         )
     ]

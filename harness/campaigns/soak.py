@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
@@ -33,12 +35,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What is right of a back end that is."""
 
 
-def identity(spec: ModelSpec, base: Setting, batch: int, serving_python: str, reference_python: str) -> dict:
+def identity(
+    spec: ModelSpec,
+    base: Setting,
+    batch: int,
+    serving_python: str,
+    reference_python: str,
+    declared: Sequence[Declared] = (),
+) -> dict:
     """All that an answer depends on: one that was given for another identity says nothing of this one."""
     return {
         "spec": spec.to_dict(),
         "setting": base.to_dict(),
         "batch": batch,
+        "declared": [asdict(one) for one in declared],
         "serving": {"interpreter": serving_python, **inspect(serving_python)},
         "reference": {"interpreter": reference_python, **inspect(reference_python)},
         "harness": {"source": source(), "hypothesis": version("hypothesis")},
@@ -66,7 +76,15 @@ def shares(layouts: int) -> dict[str, int]:
 
 
 def block(
-    session: Session, name: str, number: int, first: int, end: int, spec: ModelSpec, base: Setting, batch: int
+    session: Session,
+    name: str,
+    number: int,
+    first: int,
+    end: int,
+    spec: ModelSpec,
+    base: Setting,
+    batch: int,
+    declared: Sequence[Declared] = (),
 ) -> Iterator[list[dict]]:
     """Verify the layouts ``first`` up to ``end`` of the `BLOCK` that are drawn with seed ``number``, ``batch`` of them a step;
     what is known of the layouts of each step, a failure with its diagnosis."""
@@ -74,7 +92,7 @@ def block(
     batches = [layouts[begin : begin + batch] for begin in range(0, len(layouts), batch)]
     index = first
     before = time.perf_counter()
-    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec, first=first):
+    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec, declared, first=first):
         now = time.perf_counter()
         seconds, before = (now - before) / len(results), now
         yield [_answer(name, number, index + offset, result, seconds) for offset, result in enumerate(results)]

@@ -16,8 +16,7 @@ from harness.families.registry import family_of, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.verification import mates
-from harness.verification.catalogue import load
+from harness.verification import catalogue, mates
 
 WAYS = "give exactly one of layout, case, picture, and text with images"
 
@@ -42,15 +41,16 @@ def asked(
     window: int | None,
     seed: int,
     setting: Setting,
-    known: bool,
+    known: list[str],
     cases: str,
 ) -> Asked:
-    """What the options name, on the model that they name; what is ``known`` is what the catalogue declares.
+    """What the options name, on the model that they name; ``known`` says where divergences are declared.
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
         EnvironmentFailure: as `harness.families.checkpoint.model`.
     """
+    heeded = catalogue.declared(known, cases)
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
     spec = checkpoint.model(chosen.model)
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
@@ -59,9 +59,7 @@ def asked(
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image)
     beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
-    if known:
-        declared = list(load(cases).declared)
-    return Asked(chosen, spec, declared, (own, *beside) if own else ())
+    return Asked(chosen, spec, list(dict.fromkeys([*heeded, *declared])), (own, *beside) if own else ())
 
 
 def _chosen(
@@ -103,13 +101,13 @@ def _worded(case: Case, family: Family) -> Case:
 
 
 def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declared]]:
-    catalogue = load(cases)
-    found = catalogue.case(name)
+    there = catalogue.load(cases)
+    found = there.case(name)
     if model not in ("tiny", found.model):
         raise UsageError(
             "model", model, f"the case {name} is one of the model {found.model}; give its layout for another one"
         )
-    return found, list(catalogue.declared)
+    return found, list(there.declared)
 
 
 def _size(text: str) -> tuple[int, int]:

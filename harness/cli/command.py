@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from typer.core import TyperCommand
@@ -51,8 +51,11 @@ class Command(TyperCommand):
     """
 
     bounds: Mapping[str, Bounds] = {}
+    alone: Mapping[str, str] = {}
+    """Options that may stand without a value, and the value that they then have."""
 
     def parse_args(self, ctx, args: list[str]) -> list[str]:
+        args = list(self._completed(ctx, args))
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for option in self.get_params(ctx):
             if option.name not in given or not isinstance(given[option.name], (str, list, tuple)):
@@ -70,3 +73,16 @@ class Command(TyperCommand):
                 if option.name in self.bounds:
                     self.bounds[option.name].check(field, value)
         return super().parse_args(ctx, args)
+
+    def _completed(self, ctx, args: list[str]) -> Iterator[str]:
+        """The words, with the value of an option that stands alone."""
+        takes = {
+            word for option in self.get_params(ctx) if not getattr(option, "is_flag", True) for word in option.opts
+        }
+        is_value = False
+        for word, following in zip(args, [*args[1:], "-"], strict=True):
+            yield word
+            stands_alone = not is_value and word in self.alone and word in takes and following.startswith("-")
+            if stands_alone:
+                yield self.alone[word]
+            is_value = word in takes and not is_value and not stands_alone

@@ -24,6 +24,7 @@ from harness.prompts.layout import Layout
 from harness.report import matrix as page
 from harness.report.extent import Extent
 from harness.report.folder import claimed
+from harness.verification.catalogue import declared
 
 
 @with_setting("dtype")
@@ -43,6 +44,7 @@ def matrix(
     layout: Annotated[
         list[str] | None, typer.Option(help="repeatable; the policies that are shown are of the first")
     ] = None,
+    known: options.KnownOption = None,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = 1,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -61,7 +63,13 @@ def matrix(
         setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]
     ]
     layouts = tuple(str(Layout.parse(text)) for text in layout or LAYOUTS)
-    plan = Plan(tuple(serving or SERVING), tuple(reference or REFERENCES), tuple(settings), layouts)
+    plan = Plan(
+        tuple(serving or SERVING),
+        tuple(reference or REFERENCES),
+        tuple(settings),
+        layouts,
+        tuple(declared(known or [])),
+    )
     for field, named in (("serving", plan.servings), ("reference", plan.references)):
         for text in named:
             environments.side(text, field)
@@ -106,4 +114,4 @@ def matrix(
                 results = page.latest([*results, result])
                 console.print(f"{result.case}, {result.setting['label']}: {result.verdict}")
     verdicts = {result.verdict for result in results}
-    raise typer.Exit(1 if Verdict.DIVERGED in verdicts else 3 if Verdict.ERROR in verdicts else 0)
+    raise typer.Exit(1 if any(verdict.diverges for verdict in verdicts) else 3 if Verdict.ERROR in verdicts else 0)

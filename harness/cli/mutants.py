@@ -36,7 +36,7 @@ from harness.report.extent import Extent
 from harness.report.files import write_report
 from harness.report.folder import claimed
 from harness.report.terminal import tight_table
-from harness.verification.catalogue import OWN, load
+from harness.verification.catalogue import OWN, declared, load
 
 
 @with_setting("backend", "dtype")
@@ -47,6 +47,7 @@ def mutants(
     ] = None,
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a mutant's name; repeatable")] = None,
+    known: options.KnownOption = None,
     examples: Annotated[int, typer.Option(help="generated layouts before a mutant counts as survivor")] = 100,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
@@ -75,6 +76,8 @@ def mutants(
 
     spec = options.preset_with(model, window)
     if weights:
+        if known:
+            raise UsageError("known", known[0], "not with --weights, which takes layouts that pass")
         if only:
             raise UsageError("only", only[0], "not with --weights, which changes every tensor")
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
@@ -85,7 +88,7 @@ def mutants(
             raise UsageError("only", name, f"a mutant: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
-    declared = list(load(cases).declared)
+    heeded = list(dict.fromkeys([*declared(known or [], cases), *load(cases).declared]))
     usage.check(setting, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)
@@ -116,12 +119,12 @@ def mutants(
 
     with claimed("out", out):
         recorder = journal.begin("out", out, command)
-        arguments = [(name, spec, setting, examples, declared) for name in chosen]
+        arguments = [(name, spec, setting, examples, heeded) for name in chosen]
         searches = in_parallel(_search, arguments, jobs, serving_python, reference_python, timeouts)
         with finishing(say, write), closing(searches):
             for (name, *_), found in searches:
                 outcome, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
-                shown = told(outcome, smallest, setting, spec)
+                shown = told(outcome, smallest, setting, spec, heeded)
                 results += shown
                 outcomes.append(outcome.to_dict())
                 recorder.extend(shown)
@@ -147,9 +150,9 @@ def _end(outcome: dict) -> str:
 
 
 def _search(
-    session, name: str, spec: ModelSpec, base: Setting, examples: int, declared: list[Declared]
+    session, name: str, spec: ModelSpec, base: Setting, examples: int, heeded: list[Declared]
 ) -> Iterator[tuple[MutantOutcome, list[CaseResult]]]:
-    yield search(session, name, spec, base, declared, examples)
+    yield search(session, name, spec, base, heeded, examples)
 
 
 def _matrix(outcomes: list[dict]) -> Table:

@@ -28,6 +28,7 @@ from harness.errors import UsageError
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.report.nightly import write_nightly
+from harness.verification.catalogue import HERE, declared
 
 PROFILES = ("dev", "ci", "nightly")
 PROPERTIES = {
@@ -56,6 +57,7 @@ def nightly(
     engines: Annotated[
         int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")
     ] = 1,
+    known: options.KnownOption = None,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
@@ -71,6 +73,7 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
     platform = platform_of(sys.executable)
     names = [name for name in READERS if not only or name in only]
@@ -98,12 +101,19 @@ def nightly(
 
     with claimed("out", out), finishing(say, write):
         for name in names:
-            _run(name, out / name, platform, profile, engines, timeouts, done)
+            _run(name, out / name, platform, profile, engines, timeouts, known or [], done)
     raise typer.Exit(max(part.code for part in done))
 
 
 def _run(
-    name: str, folder: Path, platform: str, profile: str, engines: int, timeouts: Timeouts, done: list[Part]
+    name: str,
+    folder: Path,
+    platform: str,
+    profile: str,
+    engines: int,
+    timeouts: Timeouts,
+    known: list[str],
+    done: list[Part],
 ) -> None:
     """Run a part and add it to those that are ``done``, also if it was ended early."""
     for file in WRITTEN:
@@ -114,6 +124,9 @@ def _run(
     limits = ["--start-timeout", str(timeouts.start), "--timeout", case]
     tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml", *start]
     tested += ["--harness-case-timeout", case]
+    told = [os.path.abspath(one) if one != HERE else one for one in known]
+    tested += [word for one in told for word in ("--harness-known", one)]
+    limits += [word for one in told for word in ("--known", one)]
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
     words = {
         "properties": ["pytest", *PROPERTIES[platform], *tested],

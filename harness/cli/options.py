@@ -6,6 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from harness.families.registry import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
 from harness.references.options import ATTENTION
+from harness.verification.catalogue import HERE
 
 _CORES = os.cpu_count() or 1
 BOUNDS = {
@@ -51,6 +53,7 @@ class Checked(Command):
     """A command of this harness."""
 
     bounds = BOUNDS
+    alone = MappingProxyType({"--known": HERE})
 
 
 class Format(StrEnum):
@@ -99,6 +102,13 @@ ReferencePython = Annotated[
 Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
 StartTimeout = Annotated[float, typer.Option(help="seconds that either side may take to load or build a checkpoint")]
 CasesOption = Annotated[str, typer.Option("--cases", help="a folder or package with a catalogue.py of your own")]
+KnownOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--known",
+        help="a TOML file of known divergences (docs/known.md), or without a value what the catalogue declares; repeatable",
+    ),
+]
 TIMEOUTS = Timeouts()
 
 

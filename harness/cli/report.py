@@ -21,7 +21,7 @@ from harness.errors import UsageError
 from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
-from harness.verification.catalogue import OWN, load
+from harness.verification.catalogue import OWN, declared, load
 
 
 @with_setting("overlays")
@@ -35,6 +35,7 @@ def report(
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
+    known: options.KnownOption = None,
     of: Annotated[
         Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")
     ] = None,
@@ -52,11 +53,12 @@ def report(
     from harness.verification.usage import check_overlays, version_of
 
     if of:
-        if only or backend or setting.overlays:
+        if only or backend or known or setting.overlays:
             raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
+    heeded = list(dict.fromkeys([*declared(known or [], cases), *catalogue.declared]))
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     platform = platform_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
@@ -101,7 +103,7 @@ def report(
     ):
         recorder = journal.begin("out", out, command, len(chosen))
         with finishing(say, write):
-            run_all(session, chosen, catalogue.declared, recorder, results)
+            run_all(session, chosen, heeded, recorder, results)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
 
 
@@ -137,7 +139,7 @@ def _write(results: list[CaseResult], extent: Extent, out: Path, command: str, f
         Console().print(f"report: {index}")
 
 
-def run_all(session, chosen, declared, recorder: journal.Recorder, results: list[CaseResult]) -> None:
+def run_all(session, chosen, known, recorder: journal.Recorder, results: list[CaseResult]) -> None:
     """Run cases with a progress display on standard error; each result is kept and added to ``results`` as it comes."""
     from harness.verification.verify import verify_all
 
@@ -155,4 +157,4 @@ def run_all(session, chosen, declared, recorder: journal.Recorder, results: list
                     f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})"
                 )
 
-        verify_all(session, chosen, declared, done)
+        verify_all(session, chosen, known, done)

@@ -46,9 +46,7 @@ def run(
         ),
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
-    known: Annotated[
-        bool, typer.Option("--known", help="heed the divergences that the catalogue declares, as --case does")
-    ] = False,
+    known: options.KnownOption = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
@@ -62,7 +60,7 @@ def run(
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
     timeouts = Timeouts(timeout, start_timeout)
-    what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known, cases)
+    what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known or [], cases)
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
     from harness.report.files import write_report

@@ -24,6 +24,7 @@ from harness.errors import DriverFailure
 from harness.files import atomic, jsonl
 from harness.report.extent import Extent
 from harness.report.folder import claimed
+from harness.verification.catalogue import declared
 
 
 @with_setting("backend", "dtype")
@@ -34,6 +35,7 @@ def soak(
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    known: options.KnownOption = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
     serving_python: options.ServingPython = options.THIS_PYTHON,
@@ -49,12 +51,13 @@ def soak(
     from harness.verification import usage
 
     spec = options.preset_with(model, window)
+    heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"
-        of = identity(spec, setting, batch, serving_python, reference_python)
+        of = identity(spec, setting, batch, serving_python, reference_python, heeded)
         key, planned = key_of(of), shares(layouts)
         lines = [line for line in jsonl.read(path) if isinstance(line, dict) and line.get("key") == key]
         if not lines:
@@ -62,7 +65,7 @@ def soak(
         answers = _answered((line for line in lines if "index" in line), planned)
         console = Console(stderr=True)
         console.print(f"{len(answers)} of {layouts} layouts are done already")
-        todo = [(*each, spec, setting, batch) for each in _missing(answers, planned)]
+        todo = [(*each, spec, setting, batch, *filter(None, [heeded])) for each in _missing(answers, planned)]
         lost: list[dict] = []
 
         def found() -> dict:

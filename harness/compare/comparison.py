@@ -213,9 +213,9 @@ class _Both:
         if nothing := self._no_answer(found):
             return Verdict.ERROR, [f"no answer: every layer's mask is equal, but {nothing}"], None
         if declared and not self._follows(compared, "reference", declared):
-            return Verdict.FIXED, [_gone(declared)], declared
+            return Verdict.FIXED, [declared.gone], declared
         if found.within and imprecise and self._shows(imprecise):
-            return Verdict.FIXED, [_gone(imprecise)], imprecise
+            return Verdict.FIXED, [imprecise.gone], imprecise
         if found.within:
             return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
         if alone := found.not_finite.get("serving"):
@@ -343,11 +343,6 @@ class _Both:
 
 def _no_numbers(positions: list[int]) -> str:
     return f"are not finite at position{'s' if len(positions) > 1 else ''} {listed(positions, 5)}"
-
-
-def _gone(declared: Declared) -> str:
-    what = f"divergence `{declared.policy}`" if declared.policy else "imprecision of the logits"
-    return f"the declared {what} is gone; remove its declaration ({declared.link})"
 
 
 def _name(declared: Declared) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
 from harness.compare.setting import Setting
+from harness.text import quoted
 
 PRECISIONS = {"tf32": "TF32"}
 """Precisions of matrix products that the reference can be run in beside its own, on a GPU in float32."""
@@ -20,11 +22,13 @@ class Declared:
       that is split over steps sees itself up to the end of each step only, and may count later soft tokens of its own;
     - ``precision``: every mask is equal, and the logits are within the bound whose floor is the error of the reference with
       products in this precision, one of `PRECISIONS`, measured in the same run;
-    - ``failure``: the serving side fails with this in its message.
+    - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all.
 
-    It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``
+    It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
+    options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable),
     and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
-    them. ``link`` is the issue or pull request.
+    them. ``link`` is the issue or pull request. ``file`` is the known file that it stands in (`harness.compare.known_file`),
+    ``catalogue`` the catalogue, where that is not the harness's own.
 
     Raises:
         ValueError: not exactly one of the three is given.
@@ -42,6 +46,10 @@ class Declared:
     precision: str = ""
     failure: str = ""
     split: bool = False
+    settings: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    certain: bool = False
+    file: str = ""
+    catalogue: str = ""
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
@@ -51,14 +59,33 @@ class Declared:
 
     def holds(self, setting: Setting, release: str) -> bool:
         """``setting`` has the back end and runner that the engine chose, where "auto" was asked for."""
+        values = setting.to_dict()
         return (
             (not self.backends or setting.engine.backend in self.backends)
             and (not self.runners or setting.engine.runner in self.runners)
             and (not self.dtypes or setting.engine.dtype in self.dtypes)
+            and all(_has(values[name], allowed) for name, allowed in self.settings)
             and not set(self.mended_by) & set(setting.overlays)
             and SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)
         )
 
     def to_dict(self) -> dict[str, str]:
         """What a report says of it."""
-        return {"policy": self.policy, "link": self.link, "reason": self.reason}
+        return {"policy": self.policy, "link": self.link, "reason": self.reason, "file": self.file}
+
+    @property
+    def gone(self) -> str:
+        """What is said when it is not there any more."""
+        what = (
+            f"divergence `{self.policy}`"
+            if self.policy
+            else "imprecision of the logits"
+            if self.precision
+            else f"failure {quoted(self.failure)}"
+        )
+        place = f" from {self.file}" if self.file else ""
+        return f"the declared {what} is gone; remove its declaration{place} ({self.link})"
+
+
+def _has(value: object, allowed: tuple[Any, ...]) -> bool:
+    return set(allowed) <= set(value) if isinstance(value, tuple) else value in allowed

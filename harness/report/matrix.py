@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pandas
@@ -22,8 +23,9 @@ COLOURS = {"PASS": "green", "KNOWN": "yellow", "FIXED": "cyan", "DIVERGED": "red
 
 
 def key_of(plan: Plan, spec: ModelSpec) -> str:
-    """Equal keys are cells of the same layouts and model; which releases and settings are asked for may differ."""
-    return hashlib.sha256(json.dumps([plan.layouts, spec.key]).encode()).hexdigest()[:12]
+    """Equal keys are cells of the same layouts, model and declarations; which releases and settings are asked for may differ."""
+    declared = [[asdict(one) for one in plan.declared]] if plan.declared else []
+    return hashlib.sha256(json.dumps([plan.layouts, spec.key, *declared]).encode()).hexdigest()[:12]
 
 
 def latest(results: Sequence[CaseResult]) -> list[CaseResult]:

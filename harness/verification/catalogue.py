@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.compare import known_file
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.errors import UsageError
@@ -15,6 +16,8 @@ from harness.prompts.case import Case
 
 OWN = "cases"
 """The catalogue that comes with the harness."""
+HERE = "catalogue"
+"""What stands for the catalogue among files of known divergences."""
 NEEDED = ("CASES", "DECLARED", "entries")
 
 
@@ -60,4 +63,21 @@ def load(where: str = OWN) -> Catalogue:
         raise UsageError("cases", where, f"{allowed} ({error})") from None
     if missing := [each for each in NEEDED if not hasattr(module, each)]:
         raise UsageError("cases", where, f"{allowed}; {', '.join(missing)} is missing")
-    return Catalogue(module.CASES, module.DECLARED, module.entries)
+    return Catalogue(module.CASES, [_placed(one, where) for one in module.DECLARED], module.entries)
+
+
+def declared(known: Iterable[str], cases: str = OWN) -> list[Declared]:
+    """The divergences that the files of ``known`` declare, and those of the catalogue ``cases`` where it has `HERE`.
+
+    Raises:
+        UsageError: as `load` and `harness.compare.known_file.read`.
+    """
+    found = [one for name in known for one in (load(cases).declared if name == HERE else known_file.read(name))]
+    return list(dict.fromkeys(found))
+
+
+def _placed(one: Declared, where: str) -> Declared:
+    """A declaration that knows its catalogue, where that is not the harness's own."""
+    if where == OWN:
+        return one
+    return replace(one, catalogue=str(Path(where).absolute()) if Path(where).is_dir() else where)

@@ -32,12 +32,24 @@ def command(
     case: Case, setting: Setting, spec: ModelSpec, session: Sides | None = None, declared: Iterable[Declared] = ()
 ) -> str:
     """One line for a POSIX shell that knows ``$'...'`` (bash, zsh, ksh). What ``session`` runs is named where it is not what
-    would be taken anyway; where something was ``declared`` the command knows the catalogue's declarations."""
+    would be taken anyway; where something was ``declared`` the command knows where that stands."""
     words = ["harness", "run", *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
     words += setting.words
     words += _times(session) if session else []
-    words += ["--known"] if list(declared) else []
+    words += known_words(declared)
     return " ".join(map(quoted, words))
+
+
+def known_words(declared: Iterable[Declared]) -> list[str]:
+    """The options that name the catalogue and the files that declarations stand in."""
+    found = dict.fromkeys((one.file, one.catalogue) for one in declared)
+    files = [word for file, _ in found if file for word in ("--known", file)]
+    catalogues = [catalogue for file, catalogue in found if not file]
+    return [
+        *files,
+        *(word for one in catalogues if one for word in ("--cases", one)),
+        *(["--known"] if catalogues else []),
+    ]
 
 
 def quoted(word: str) -> str:

@@ -49,7 +49,7 @@ def verify(
             reproduce,
             Failure.of(error),
             session.versions,
-            _declared(error, setting, session, declared),
+            declared_failure(error, setting, session, declared),
         )
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
@@ -60,7 +60,7 @@ def compared(
     spec: ModelSpec,
     setting: Setting,
     pair: Pair,
-    declared: Iterable[Declared],
+    declared: Sequence[Declared],
     reproduce: str,
 ) -> CaseResult:
     """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
@@ -96,11 +96,21 @@ def compared(
         return failed(case, layout, spec, setting, reproduce, failure, versions)
     if why := processed.pictures_differ(pair.reference.prompt.pictures, pair.serving.prompt.pictures):
         result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
+    result = _still_failing(result, [d for d in declared if d.holds(served, release) or d.holds(setting, release)])
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
 
-def _declared(
+def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
+    """``result`` of sides that answered, or FIXED where serving was declared to fail for certain."""
+    gone = next((d for d in holds if d.certain), None)
+    if gone is None or not result.verdict.as_expected:
+        return result
+    words = f"{gone.gone}; {result.diagnosis}"
+    return replace(result, verdict=Verdict.FIXED, diagnosis=words, declared=gone.to_dict())
+
+
+def declared_failure(
     error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]
 ) -> Declared | None:
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
@@ -181,7 +191,7 @@ class Batch:
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
-        failure, known = Failure.of(error), _declared(error, setting, session, declared)
+        failure, known = Failure.of(error), declared_failure(error, setting, session, declared)
         each = zip(self.cases, self.layouts, self.commands, strict=True)
         return [
             failed(case, layout, spec, setting, reproduce, failure, session.versions, known)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.compare.known_file import read
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.process import ROOT
 from harness.report.files import read_results
 from harness.verification.catalogue import load
+from tests.verification.reproducing import asked
 
 EXAMPLES = ROOT / "examples"
 
@@ -51,6 +53,42 @@ def test_a_report_is_made_of_a_catalogue_of_ones_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = [(result.case, result.setting["runner"]) for result in read_results(tmp_path / "mine" / "results.json")]
     assert found == [(case, runner) for runner in ("v1", "v2") for case in ("two-pictures", "long-picture")]
+
+
+def test_the_known_file_of_the_deployment_declares_what_upstream_has_to_mend() -> None:
+    (known,) = read(EXAMPLES / "deployment-ci" / "known.toml")
+    v1, v2 = (Setting.of(runner=runner) for runner in ("v1", "v2"))
+    assert [known.holds(v1, "0.32.0"), known.holds(v2, "0.32.0"), known.holds(v2, "0.33.0")] == [False, True, False]
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 3), (2, 0)])
+def test_the_job_for_any_ci_runs_commands_that_exist_and_ends_with_the_worst(tmp_path: Path, codes: tuple) -> None:
+    """`harness` is replaced by what notes how it is called, and each call is then given to the command line."""
+    called, fake = tmp_path / "called", tmp_path / "bin" / "harness"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!/bin/sh\nprintf '%s ' harness \"$@\" | sed 's/t3 i\\([0-9]*\\) t4/\"&\"/' >> {called}\necho >> {called}\n"
+        f"test $(grep -c . {called}) = 1 && exit {codes[0]}\nexit {codes[1]}\n"
+    )
+    fake.chmod(0o755)
+    variables = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "REPORTS": str(tmp_path / "reports")}
+    done = subprocess.run(["examples/deployment-ci/verify.sh"], cwd=ROOT, env=variables, check=False)
+    assert done.returncode == max(codes)
+    first, second = map(asked, called.read_text().splitlines())
+    assert (first.case.layout, second.case.layout) == ("t3 i5 t4", "t3 i12 t4")
+    assert first.declared == second.declared == read(EXAMPLES / "deployment-ci" / "known.toml")
+    assert first.setting.engine.runner == "v2"
+
+
+def test_the_job_for_github_runs_what_is_there() -> None:
+    yaml = pytest.importorskip("yaml")
+    (job,) = yaml.safe_load((EXAMPLES / "deployment-ci" / "github-actions.yml").read_text())["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert [command.split()[0] for command in commands] == ["make", "examples/deployment-ci/verify.sh"]
+    assert subprocess.run(["make", "-n", commands[0].split()[1]], cwd=ROOT, capture_output=True).returncode == 0
+    assert os.access(ROOT / commands[1], os.X_OK)
+    (kept,) = [step["with"]["path"] for step in job["steps"] if step.get("if") == "always()"]
+    assert f"REPORTS:-{kept}" in (ROOT / commands[1]).read_text()
 
 
 @pytest.mark.engine

@@ -21,6 +21,7 @@ from harness.prompts import strategies
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification import mates
+from harness.verification.catalogue import declared, load
 from harness.verification.reproduce import command, quoted
 from harness.verification.verify import Batch
 from tests.verification.reproducing import asked, words_of
@@ -65,6 +66,28 @@ def test_a_causal_twin_is_what_the_mutants_are_searched_for_with() -> None:
 def test_declarations_are_heeded_again() -> None:
     line, again = run_again(Case("two-images", "", "t3 i5"), Setting(), declared=DECLARED)
     assert "--known" in line and again.declared == DECLARED
+
+
+def test_a_known_file_is_named_from_the_root_and_heeded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "what we know.toml"
+    path.write_text("[[known]]\npolicy = 'drop'\nlink = 'https://example.org/1'\nreason = 'seen'\n")
+    monkeypatch.chdir(tmp_path)
+    known = declared([path.name])
+    for more in ([], DECLARED):
+        line, again = run_again(Case("run", "", "t3 i5"), Setting(), declared=[*known, *more])
+        assert again.declared == [*known, *more]
+        assert words_of(line).count("--known") == 1 + bool(more) and str(path) in words_of(line)
+
+
+def test_a_catalogue_of_ones_own_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = list(load("examples/my_cases").declared)
+    _, again = run_again(Case("run", "", "t3 i5"), Setting(), declared=known)
+    assert again.declared == known
+
+
+def test_a_value_that_looks_like_an_option_is_a_value() -> None:
+    _, again = run_again(Case("run", "", text="--known"), Setting(), declared=DECLARED)
+    assert again.case.text == "--known" and again.declared == DECLARED
 
 
 def test_what_the_sides_are_and_how_long_they_have_is_named() -> None:

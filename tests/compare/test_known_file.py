@@ -1,0 +1,148 @@
+"""A known file is read field by field: what it declares holds where it says, and one line names what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.compare.known import Declared
+from harness.compare.known_file import CONDITIONS, read
+from harness.compare.setting import PART_OF, PARTS, Setting
+from harness.errors import UsageError
+from harness.options import declared
+
+LINK = "https://github.com/vllm-project/vllm/pull/50539"
+WHOLE = {"policy": '"drop"', "link": f'"{LINK}"', "reason": '"long images are causal"'}
+
+
+def write(path: Path, *entries: dict[str, str]) -> Path:
+    lines = ["[[known]]\n" + "".join(f"{name} = {value}\n" for name, value in entry.items()) for entry in entries]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def entry(**fields: str | None) -> dict[str, str]:
+    return {name: value for name, value in {**WHOLE, **fields}.items() if value is not None}
+
+
+def test_a_declaration_has_its_fields_and_knows_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        tmp_path / "known.toml", entry(), entry(policy=None, failure='"died"'), entry(policy=None, precision='"tf32"')
+    )
+    monkeypatch.chdir(tmp_path)
+    place = str(tmp_path / "known.toml")
+    alike = {"link": LINK, "reason": "long images are causal", "file": place}
+    assert read("known.toml") == [
+        Declared(policy="drop", **alike),
+        Declared(failure="died", certain=True, **alike),
+        Declared(precision="tf32", **alike),
+    ]
+
+
+def test_an_empty_file_declares_nothing(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "known.toml")) == []
+
+
+def test_a_failure_that_comes_sometimes_is_not_certain(tmp_path: Path) -> None:
+    (one,) = read(write(tmp_path / "known.toml", entry(policy=None, failure='"died"', sometimes="true")))
+    assert not one.certain
+
+
+@pytest.mark.parametrize(
+    ("settings", "holds", "fails"),
+    [
+        ('{ runner = "v2" }', {"runner": "v2"}, {"runner": "v1"}),
+        ('{ runner = ["v1", "v2"] }', {"runner": "v1"}, {}),
+        ('{ backend = "flash" }', {"backend": "FLASH_ATTN"}, {"backend": "triton"}),
+        ('{ backend = "TRITON_ATTN" }', {"backend": "triton"}, {"backend": "cpu"}),
+        ("{ chunk = [16, 32] }", {"chunk": 32}, {"chunk": 64}),
+        ("{ prefix-caching = true }", {"prefix_caching": True}, {}),
+        ('{ kv-dtype = "fp8", mode = "compiled" }', {"kv_dtype": "fp8", "mode": "compiled"}, {"kv_dtype": "fp8"}),
+        (
+            '{ serving-arg = "max_num_seqs=8" }',
+            {"arguments": (("seed", "1"), ("max_num_seqs", "8"))},
+            {"arguments": (("max_num_seqs", "9"),)},
+        ),
+        ('{ overlay = "pr-50539" }', {"overlays": ("pr-50539",)}, {}),
+    ],
+)
+def test_it_holds_for_its_settings(tmp_path: Path, settings: str, holds: dict, fails: dict) -> None:
+    (one,) = read(write(tmp_path / "known.toml", entry(settings=settings, releases='">=0.25,<0.33"')))
+    assert one.holds(Setting.of(**holds), "0.32.0") and not one.holds(Setting.of(**holds), "0.33.0")
+    assert not one.holds(Setting.of(**fails), "0.32.0") or holds == {"runner": "v1"}
+
+
+def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_condition() -> None:
+    fields = {field for field, *_ in CONDITIONS.values()}
+    selected = {field.name for field, _ in declared(PARTS["selection"])}
+    assert fields == {*PART_OF, "overlays"} - selected
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"policy": '"dropp"'}, "policy: 'dropp' is not allowed; one of clamp, drop, "),
+        ({"policy": "3"}, "policy: 3 is not allowed; one of clamp, drop, "),
+        ({"precision": '"tf32"'}, "exactly one of policy, precision and failure, and not policy and precision"),
+        ({"policy": None}, "exactly one of policy, precision and failure, and not none"),
+        ({"policy": None, "failure": '" "'}, "failure: ' ' is not allowed; text that is not empty"),
+        ({"policy": None, "precision": '"bf8"'}, "precision: 'bf8' is not allowed; one of tf32"),
+        ({"link": None}, "link: it is missing; the address of the issue or pull request"),
+        ({"link": '"#50539"'}, "link: '#50539' is not allowed; the address of"),
+        ({"reason": '""'}, "reason: '' is not allowed; text that is not empty"),
+        ({"releases": '"0.25+"'}, "releases: '0.25+' is not allowed; releases of vLLM as pip has them"),
+        ({"release": '">=0.25"'}, "release: '>=0.25' is not allowed; the fields are policy, "),
+        ({"sometimes": "true"}, "sometimes goes with failure, not with policy"),
+        ({"split": "1"}, "split: 1 is not allowed; true or false"),
+        ({"mended_by": '["range-end-exclusive"]'}, "mended_by: 'range-end-exclusive' is not allowed; one of pr-40534"),
+        ({"settings": "3"}, "settings: 3 is not allowed; a table of backend, runner, "),
+        ({"settings": "{ runners = 'v2' }"}, "settings: runners: 'v2' is not allowed; a setting is one of backend, "),
+        ({"settings": "{ runner = 'v3' }"}, "settings: runner: 'v3' is not allowed; one of auto, v1, v2"),
+        (
+            {"settings": "{ runner = 'auto' }"},
+            "settings: runner: 'auto' is not allowed; what the engine chose is compared",
+        ),
+        ({"settings": "{ chunk = '16' }"}, "settings: chunk: '16' is not allowed; a whole number, or a list of such"),
+        ({"settings": "{ chunk = true }"}, "settings: chunk: True is not allowed; a whole number"),
+        ({"settings": "{ dtype = [] }"}, "settings: dtype: [] is not allowed; text, or a list of such"),
+        ({"settings": "{ overlay = 'none' }"}, "settings: overlay: 'none' is not allowed; one of pr-40534"),
+        ({"settings": "{ backend = 'tritn' }"}, "settings: backend: 'tritn' is not allowed; one of"),
+    ],
+)
+def test_one_line_names_file_field_value_and_what_is_allowed(
+    tmp_path: Path, fields: dict[str, str | None], said: str
+) -> None:
+    path = write(tmp_path / "known.toml", WHOLE, entry(**fields))
+    with pytest.raises(UsageError) as refused:
+        read(path)
+    assert str(refused.value).startswith(f"{path}: [[known]] 2: {said}") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("known = 3", "known: 3 is not allowed; a [[known]] for each divergence"),
+        ("[known]\npolicy = 'drop'", "known: "),
+        ("[[knwon]]", "knwon: "),
+        ("[[known]", "TOML with a [[known]] for each divergence in UTF-8: "),
+        ("a = " + "[" * 100_000, "TOML"),
+        (b"\xff", "TOML"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_no_known_file_is_told(tmp_path: Path, text: str | bytes | None, said: str) -> None:
+    path = tmp_path / "known.toml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError) as refused:
+        read(path)
+    assert said in str(refused.value) and "known.toml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_no_ordinary_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="is not allowed; a file of TOML"):
+            read(path)
