@@ -8,6 +8,9 @@ BIOME := @biomejs/biome@2.6.8
 # Engines that run at the same time on a GPU; several GPUs are taken in turn.
 ENGINES ?= 3
 
+# Hundreds of processes start here: Python keeps what it has compiled, also where the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup lock check report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)

@@ -7,28 +7,22 @@ from typing import cast
 import typer
 from rich.text import Text
 
-from harness.cli import bench, doctor, environments, matrix, mutants, nightly, options, report, show, soak
-from harness.cli import run as one
+from harness.cli.commands import Commands
 from harness.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.text import visible
 
 app = typer.Typer(
-    help="Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run", cls=options.Checked)(one.run)
-app.command("report", cls=options.Checked)(report.report)
-app.command("show", cls=options.Checked)(show.show)
-app.command("doctor", cls=options.Checked)(doctor.doctor)
-app.command("bench", cls=options.Checked)(bench.bench)
-app.command("mutants", cls=options.Checked)(mutants.mutants)
-app.command("soak", cls=options.Checked)(soak.soak)
-app.command("nightly", cls=options.Checked)(nightly.nightly)
-app.command("matrix", cls=options.Checked)(matrix.matrix)
-app.add_typer(environments.app, name="environments")
+
+
+@app.callback()
+def harness() -> None:
+    """Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits."""
 
 
 BadCommandLine = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])

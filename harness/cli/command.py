@@ -80,7 +80,7 @@ class Command(TyperCommand):
             word for option in self.get_params(ctx) if not getattr(option, "is_flag", True) for word in option.opts
         }
         is_value = False
-        for word, following in zip(args, [*args[1:], "-"], strict=True):
+        for word, following in zip(args, [*args, "-"][1:], strict=True):
             yield word
             stands_alone = not is_value and word in self.alone and word in takes and following.startswith("-")
             if stands_alone:

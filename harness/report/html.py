@@ -9,9 +9,8 @@ import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -22,6 +21,9 @@ from harness.files import atomic
 from harness.masks.policies import POLICIES
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, overview
 from harness.report.text import number, sortable, strict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("dom.js", "tokens.js", "masks.js", "mask_views.js", "logits.js", "case.js", "overview.js")

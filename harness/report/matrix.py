@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import pandas
 import rich.table
 from rich.text import Text
 
@@ -91,6 +90,8 @@ def html(found: dict, *, generated: str, command: str, part: str) -> str:
 
 def csv(table: Table) -> str:
     """One line a cell."""
+    import pandas
+
     rows = [
         {"serving": row[0], "setting": row[1], "serving policies": table.served(row), "reference": column,
          "reference policies": table.referred(column), "verdict": table.verdict(row, column)}

@@ -163,10 +163,15 @@ def test_what_an_ascii_terminal_lacks_is_written_as_an_escape() -> None:
     assert done.returncode == 2 and done.stderr.startswith(r"error: layout segment: '\xfc' is not allowed")
 
 
-def test_a_working_directory_that_is_gone_is_no_divergence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"), [(SHOW, 0), (["run", "--layout", "t3"], 3)], ids=["needs none", "needs one"]
+)
+def test_a_working_directory_that_is_gone_is_no_divergence(tmp_path: Path, words: list[str], code: int) -> None:
     script = 'mkdir here; cd here; rmdir ../here; exec "$@"'
-    words = ["bash", "-c", script, "bash", *BY_SCRIPT, *SHOW]
     done = subprocess.run(
-        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
-    assert_unforeseen((done.returncode, done.stdout, done.stderr), "FileNotFoundError")
+        ["bash", "-c", script, "bash", *BY_SCRIPT, *words],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code
+    if code:
+        assert_unforeseen((done.returncode, done.stdout, done.stderr), "FileNotFoundError")

@@ -1,0 +1,26 @@
+"""The words of a command line before they are parsed."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from harness.cli import commands
+from harness.cli.app import app
+
+GROUP = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("name", commands.MODULES)
+@given(words=st.lists(st.sampled_from(["--out", "a", "-", "--only", "--", "b=c"]), max_size=6))
+@example(words=[])
+def test_no_word_is_lost_or_added_without_an_option_that_stands_alone(name: str, words: list[str]) -> None:
+    command = GROUP.get_command(None, name)
+    assert list(command._completed(command.context_class(command), words)) == words
+
+
+@pytest.mark.parametrize("name", [*commands.MODULES, *commands.GROUPS])
+def test_every_command_is_listed_by_its_name(name: str) -> None:
+    assert name in GROUP.list_commands(None) and GROUP.get_command(None, name).name == name
