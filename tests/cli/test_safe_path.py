@@ -79,7 +79,13 @@ def test_a_command_executes_nothing_of_it(
     assert code is None or done.returncode == code
 
 
-@pytest.mark.parametrize("path", [".", "", os.pathsep, f"{ROOT}{os.pathsep}", f".{os.pathsep}{ROOT}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f".{os.pathsep}{ROOT}",
+        *(pytest.param(path, marks=pytest.mark.slow) for path in (".", "", os.pathsep, f"{ROOT}{os.pathsep}")),
+    ],
+)
 def test_an_entry_of_pythonpath_that_is_empty_or_relative_is_not_meant(path: str, hostile: Path, executed) -> None:
     for name in AT_START:
         (hostile / f"{name}.py").unlink()

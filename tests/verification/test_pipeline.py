@@ -43,6 +43,7 @@ def test_the_results_are_those_of_batches_one_after_another(session: Session) ->
             assert [layer.masks for layer in one.layers] == [layer.masks for layer in other.layers]
 
 
+@pytest.mark.slow
 def test_several_references_in_turn_give_the_same_results(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AT_WORK, "cpu", 2)
     with Session() as other:
