@@ -11,7 +11,7 @@ ENGINES ?= 3
 # Hundreds of processes start here: Python keeps what it has compiled, also where the environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup lock check report test mutants soak bench nightly nightly-gpu gpu bench-gpu clean
+.PHONY: setup lock check report test test-slow mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ check: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not gpu and not slow" -n 2 --dist loadfile
+
+# What `make test` leaves out: repetitions, kills of commands at random moments, environments made from an index.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest --slow -m "slow and not gpu" -n 2 --dist loadfile
 
 mutants: $(STAMP)
 	$(BIN)/harness mutants --out reports/mutants
