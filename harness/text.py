@@ -11,17 +11,23 @@ _CONTROL = re.compile(
     "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
 )
 """What moves the cursor, turns the direction of text or cannot be seen, and what XML 1.0 forbids."""
+_BREAK = re.compile("[\t\n\u2028\u2029]")
 
 
 def plain(text: object) -> str:
     """``text`` with line ends as ``\\n``, and what would act instead of being read made visible: an escape character is
-    written ``\\x1b``, a bidirectional control ``<U+202E>``."""
+    written ``\\x1b``, a bidirectional control ``<U+202E>``, which no JSON or script takes for the character itself."""
     return _CONTROL.sub(_visible, str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def uncoloured(log: str) -> str:
     """A log without the colours that a library gave it for a terminal."""
     return _COLOUR.sub("", log)
+
+
+def unbroken(text: object) -> str:
+    """`plain` text in which what ends a line, and a tabulator, are written out too."""
+    return _BREAK.sub(_visible, plain(text))
 
 
 def one_line(text: object, longest: int = 500) -> str:
@@ -39,16 +45,10 @@ def _visible(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0xA0 else f"<U+{code:04X}>"
 
 
-def visible(text: str) -> str:
-    """``text`` on one line, in which what a terminal would act on or not show is escaped: control characters, the
-    bidirectional ones, lone surrogates, characters of no width."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
 def quoted(value: object, longest: int = 80) -> str:
-    """The `repr` of a value that somebody gave, `visible`; of one of more than ``longest`` characters its beginning and
-    how many they are."""
-    shown = visible(repr(value))
+    """A value that somebody gave, as a Python literal: there a backslash of the value and one of an escape are told apart, and a
+    value that is no text is seen to be none. Of one of more than ``longest`` characters its beginning and how many they are."""
+    shown = unbroken(repr(value))
     return shown if len(shown) <= longest else f"{shown[:longest]}... ({len(shown)} characters)"
 
 

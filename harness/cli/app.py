@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.cli.commands import Commands
 from harness.console import Console
 from harness.errors import DriverFailure, EnvironmentFailure, UsageError
-from harness.text import visible
+from harness.text import unbroken
 
 app = typer.Typer(
     cls=Commands,
@@ -57,4 +57,4 @@ def run() -> int:
 
 def said(error: object) -> Text:
     """An error as its one line."""
-    return Text.assemble(("error:", "bold red"), f" {visible(str(error))}")
+    return Text.assemble(("error:", "bold red"), f" {unbroken(error)}")

@@ -20,7 +20,7 @@ from harness.compare.verdict import Verdict
 from harness.files import atomic
 from harness.masks.policies import POLICIES
 from harness.report.tables import SETTING_COLUMNS, counts, gravest_first, overview
-from harness.report.text import number, sortable, strict
+from harness.report.text import SIDES, number, sortable, strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +57,7 @@ def render(results: list[CaseResult], *, title: str, generated: str, command: st
             "meanings": {verdict: verdict.meaning for verdict in Verdict},
             "facets": facets(table),
             "policies": POLICIES.values(),
+            "sides": embedded(SIDES),
             "css": Markup(_asset("report.css")),
             "scripts": [Markup(_asset(name)) for name in SCRIPTS],
             "plotly": _packed_plotly() if any(result.logits for result in results) else "",

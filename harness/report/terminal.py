@@ -14,11 +14,10 @@ from harness.compare.logits import FACTOR
 from harness.compare.result import CaseResult, LogitsResult
 from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
-from harness.report.text import number
+from harness.report.text import SIDES, number
 from harness.text import plain, uncoloured
 
 LOG_LINES = 20
-SIDES = {"both": "either side", "reference": "the reference's side", "serving": "the serving side"}
 
 
 def tight_table(*headings: str, title: str | None = None, caption: Text | None = None) -> Table:

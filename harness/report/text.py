@@ -7,6 +7,9 @@ from typing import Any
 
 from harness.text import plain
 
+SIDES = {"both": "either side", "reference": "the reference's side", "serving": "the serving side"}
+"""Where logits have no numbers, in words: the keys are those of `LogitsResult.not_finite`."""
+
 
 def strict(value: Any) -> Any:
     """``value`` as JSON may hold it: numbers that are not finite become None, strings are `plain`."""

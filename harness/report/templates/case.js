@@ -81,7 +81,7 @@ report.cases = (() => {
       groups.map((group) => pictures(group, tokens, group === first || differs(group[0]))));
   };
 
-  const SIDES = { both: "either side", reference: "the reference's side", serving: "the serving side" };
+  const SIDES = JSON.parse(document.getElementById("sides").textContent);
 
   const logitsPart = (logits, tokens) => {
     const at = tokens[logits.position_of_max]?.name ?? "?";
