@@ -68,6 +68,10 @@ class Family(ABC):
     def limits(self, spec: ModelSpec) -> dict[str, int]:
         """How many items of each modality a request may have; modalities that the model does not take are left out."""
 
+    def largest(self, spec: ModelSpec) -> dict[str, int]:
+        """How many tokens vLLM counts for the largest item of each modality; modalities of which it is not known are left out."""
+        return {}
+
     @abstractmethod
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
         """What the config.json of a checkpoint that exists already says; raises UsageError where it is damaged."""

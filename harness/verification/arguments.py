@@ -16,9 +16,10 @@ from harness.engines.vllm.arguments import (
     check_generation,
     value,
 )
-from harness.engines.vllm.release import Release
+from harness.engines.vllm.release import UNSPLIT, Release
 from harness.errors import UsageError
 from harness.families.limits import LONGEST, PICTURES
+from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
 
 
@@ -55,6 +56,27 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
         if name == GENERATION:
             check_generation(values[name])
     _check_capacity(values, setting, spec, tokens)
+
+
+def check_step(setting: Setting, spec: ModelSpec, release: Release, platform: str) -> None:
+    """Where images are not split over steps, a step holds the largest item that a prompt may have (vLLM
+    `encoder_cache_manager.py`, `compute_mm_encoder_budget`).
+
+    Raises:
+        UsageError: it is smaller.
+    """
+    engine = setting.engine.engine_arguments(spec, setting.scenario, platform)
+    unsplit = engine.get(UNSPLIT) is True or (spec.bidirectional == "vision" and not release.splits(platform))
+    step, limits = engine["max_num_batched_tokens"], engine["limit_mm_per_prompt"]
+    sizes = {name: most for name, most in family_of(spec).largest(spec).items() if limits.get(name, 1)}
+    if unsplit and (large := {name: most for name, most in sizes.items() if most > step}):
+        items = " and ".join(f"{most} of {name}" for name, most in sorted(large.items(), key=lambda each: each[1]))
+        raise UsageError(
+            "chunk",
+            step,
+            f"{max(large.values())} and more: no item is split over steps here, and {spec.name} takes {items}; "
+            f"what a prompt does not have can be left out, --serving-arg 'limit_mm_per_prompt={{\"video\": 0}}'",
+        )
 
 
 def _are_limits(values: dict) -> bool:

@@ -43,6 +43,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     _check_batch(setting, spec, tokens)
     if setting.engine.arguments:
         arguments.check(setting, spec, release_of(python), version, max(tokens, default=1))
+    arguments.check_step(setting, spec, release_of(python), platform)
 
 
 def version_of(python: str) -> str:

@@ -46,6 +46,31 @@ def test_what_concerns_compiling_goes_with_it(text: str) -> None:
         check(text)
 
 
+def step(*texts: str, platform: str = "cpu", chunk: int = 69) -> None:
+    given = tuple(map(engine_arguments.read, texts))
+    setting = Setting.of(arguments=given, chunk=chunk, backend="triton" if platform == "cpu" else "auto")
+    arguments.check_step(setting, SPEC, release_of(sys.executable), platform)
+
+
+UNSPLIT, STILL = "disable_chunked_mm_input=true", 'limit_mm_per_prompt={"video": 0}'
+
+
+@pytest.mark.parametrize("where", [{"platform": "cuda"}, {"platform": "cpu"}], ids=["cuda", "cpu"])
+def test_a_step_holds_the_largest_item_where_none_is_split(where: dict[str, str]) -> None:
+    words = [UNSPLIT] if where["platform"] == "cpu" else []
+    with pytest.raises(UsageError, match=r"chunk: 69 is not allowed; 2496 and more: .* 70 of image and 2496 of video"):
+        step(*words, **where)
+    with pytest.raises(UsageError, match=r"chunk: 69 is not allowed; 70 and more: .* 70 of image; "):
+        step(*words, STILL, **where)
+    step(*words, STILL, **where, chunk=70)
+    step(*words, **where, chunk=2496)
+    step(*words, 'limit_mm_per_prompt={"video": 0, "image": 0}', **where)
+
+
+def test_a_step_may_be_smaller_where_images_are_split() -> None:
+    step()
+
+
 @pytest.mark.parametrize(("name", "option"), engine_arguments.OPTIONS.items())
 def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str) -> None:
     assert name in release_of(sys.executable).arguments

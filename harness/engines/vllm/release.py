@@ -19,6 +19,8 @@ from harness.drivers import safe_path
 from harness.errors import EnvironmentFailure
 
 _WHERE = "import importlib.util as u; print(u.find_spec('vllm').submodule_search_locations[0])"
+UNSPLIT = "disable_chunked_mm_input"
+"""The engine argument that keeps an image in one step; some platforms set it."""
 _RANGE = {
     "gt": ("more than", float.__gt__),
     "ge": ("at least", float.__ge__),
@@ -91,6 +93,11 @@ class Release:
                 return ()
             sizes += numbers
         return tuple(sizes)
+
+    def splits(self, platform: str) -> bool:
+        """Whether the images of a model whose images see both ways may be split over steps on this platform."""
+        source = self.package / "platforms" / f"{platform}.py"
+        return not source.exists() or UNSPLIT not in source.read_text(encoding="utf-8")
 
     def registers(self, operator: str) -> bool:
         """Whether one of the release's compiled libraries names this operator of torch."""

@@ -14,6 +14,12 @@ from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
+FRAMES, FRAME = 32, 70
+"""The most frames of a video and soft tokens of a frame, which has 8 tokens around them (vLLM `gemma4_mm.py`,
+`get_mm_max_tokens_per_item`)."""
+AUDIO = 750
+"""Tokens of the longest audio, as transformers' processor has it where nothing else is said (`audio_seq_length`)."""
+
 
 class Gemma4(Family):
     """Images are bidirectional on sliding layers, within the window, where the configuration asks for it."""
@@ -50,6 +56,11 @@ class Gemma4(Family):
 
     def limits(self, spec: ModelSpec) -> dict[str, int]:
         return {"image": PICTURES, "video": 8, **({"audio": 8} if spec.audio else {})}
+
+    def largest(self, spec: ModelSpec) -> dict[str, int]:
+        cut = self.pictures(spec)
+        sizes = {"video": FRAMES * (FRAME + 8), **({"audio": AUDIO} if spec.audio and not spec.source else {})}
+        return sizes | ({"image": cut.max_soft_tokens} if cut else {})
 
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
         from harness.families.gemma4 import checkpoint

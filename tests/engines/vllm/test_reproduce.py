@@ -16,6 +16,7 @@ from harness.families.checkpoint import model
 from harness.families.registry import preset
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
+from harness.verification.catalogue import load
 from harness.verification.session import Session
 from harness.verification.verify import verify, verify_batch
 from tests.cli.command import harness
@@ -71,6 +72,12 @@ def test_each_kind_of_result(session: Session, kind: str) -> None:
 def test_what_is_known_of_the_catalogue_diverges_where_no_declaration_was_asked_for(session: Session) -> None:
     result = verify(session, LAYOUT, V2)
     assert result.verdict is Verdict.DIVERGED and "--known" not in result.reproduce
+    assert_same(result, again(session, result))
+
+
+def test_what_a_catalogue_of_ones_own_declares(session: Session) -> None:
+    result = verify(session, LAYOUT, V2, load("examples/my_cases").declared)
+    assert result.verdict is Verdict.KNOWN and "--cases" in result.reproduce
     assert_same(result, again(session, result))
 
 
