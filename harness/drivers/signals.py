@@ -7,7 +7,10 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
+
+from harness.drivers.hearing import Hearing
 
 ASKED = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 """A time limit of CI sends SIGTERM, a terminal that is closed SIGHUP."""
@@ -24,6 +27,7 @@ class Ended(BaseException):
 
 def heed() -> None:
     """Raise `Ended` where one of these signals comes, but not for those that this process was started to ignore (nohup)."""
+    _hearing()
     for number in ASKED:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
@@ -60,4 +64,10 @@ def leave_terminal() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    _hearing().ran(number)
     raise Ended(number)
+
+
+@cache
+def _hearing() -> Hearing:
+    return Hearing(_end, lambda error: error.number if isinstance(error, Ended) else None)
