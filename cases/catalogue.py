@@ -9,9 +9,11 @@ import sys
 from dataclasses import replace
 
 from cases import gpu
+from cases.of_model import cases_of
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.prompts.case import Case
+from harness.prompts.model_spec import ModelSpec
 
 ON_CPU = [
     Case("no-image", "text only, longer than the window", "t24"),
@@ -96,3 +98,9 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
         return gpu.entries(python)
     models = list(dict.fromkeys(case.model for case in ON_CPU))
     return [(case, setting) for model in models for setting in SETTINGS for case in ON_CPU if case.model == model]
+
+
+def entries_of(spec: ModelSpec, platform: str = "cpu", python: str = sys.executable) -> list[tuple[Case, Setting]]:
+    """The cases of a model, some of which it may not take, under every setting of ``platform``."""
+    settings = gpu.settings(python) if platform == "cuda" else SETTINGS
+    return [(case, setting) for setting in settings for case in cases_of(spec)]

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.campaigns.soak import drawn
 from harness.compare.setting import Setting
 from harness.families.registry import PRESETS
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
 
 pytestmark = pytest.mark.engine
 
@@ -45,6 +47,15 @@ def test_masks_and_logits_are_equal_in_another_window(
 ) -> None:
     layout = data.draw(strategies.threshold_layouts(window=window, max_tokens=48))
     served_right([layout], setting, PRESETS["tiny"].with_(window=window))
+
+
+@right
+@settings(max_examples=max(5, FEW))
+@given(data=st.data())
+def test_masks_and_logits_are_equal_on_the_model_that_is_named(
+    served_right: Callable, setting: Setting, harness_model: ModelSpec, data: st.DataObject
+) -> None:
+    served_right([data.draw(st.sampled_from(drawn(0, harness_model)))], setting, harness_model)
 
 
 @settings(max_examples=max(2, FEW))

@@ -24,6 +24,8 @@ from harness.drivers.supervise import die_with
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.overlays import check_names
 from harness.errors import EnvironmentFailure, UsageError
+from harness.families import checkpoint
+from harness.prompts.model_spec import ModelSpec
 from harness.report.journal import Recorder
 from harness.report.pytest_run import Reporting
 from harness.verification import environments, gpus
@@ -52,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="a TOML file of known divergences; repeatable",
     )
+    group.addoption(
+        "--harness-model", metavar="MODEL", help="a preset or a checkpoint: properties of cases/ are verified on it too"
+    )
     for side, what in (("serving", "vllm"), ("reference", "transformers")):
         text = f"release, source tree or interpreter of {what} (default: this interpreter)"
         group.addoption(f"--harness-{side}", dest=f"harness_{side}", metavar="SIDE", help=text)
@@ -71,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         check_names(config.getoption("--harness-overlay"))
         declared(config.getoption("--harness-known"))
+        if config.getoption("--harness-model"):
+            checkpoint.model(config.getoption("--harness-model"))
         for side in ("serving", "reference"):
             if given := config.getoption(f"harness_{side}"):
                 setattr(config.option, f"harness_{side}", environments.interpreter(given, side))
@@ -161,6 +168,13 @@ def harness_recorder(request: pytest.FixtureRequest) -> Recorder:
     """Where results go; `--harness-report` makes a report of those of all workers when the run ends."""
     folder = request.config.getoption("--harness-report")
     return Recorder(Path(folder) if folder else None)
+
+
+@pytest.fixture(scope="session")
+def harness_model(request: pytest.FixtureRequest) -> ModelSpec:
+    """What `--harness-model` names; a test that asks for it is skipped where nothing is named."""
+    name = request.config.getoption("--harness-model")
+    return checkpoint.model(name) if name else pytest.skip("needs --harness-model")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,9 @@ from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.errors import DriverFailure
+from harness.errors import DriverFailure, UsageError
+from harness.families.content import files_of
+from harness.families.registry import family_of, prompt_for
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -46,6 +49,7 @@ def identity(
     """All that an answer depends on: one that was given for another identity says nothing of this one."""
     return {
         "spec": spec.to_dict(),
+        "checkpoint": files_of(spec.source),
         "setting": base.to_dict(),
         "batch": batch,
         "declared": [asdict(one) for one in declared],
@@ -124,17 +128,29 @@ def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> di
 
 
 def drawn(number: int, spec: ModelSpec) -> list[Layout]:
-    """`BLOCK` layouts of at most 8 windows, the same for each ``number``."""
-    most = 8 * spec.window
+    """`BLOCK` layouts of at most 8 windows that the model takes, the same for each ``number``."""
+    most = min(8 * spec.window, spec.max_length - 1)
+    longest = min(most, family_of(spec).longest_image(spec))
     either = st.one_of(
-        strategies.threshold_layouts(window=spec.window, max_tokens=most), strategies.layouts(max_tokens=most)
+        strategies.threshold_layouts(window=spec.window, max_tokens=most, longest=longest),
+        strategies.layouts(max_tokens=most, longest=longest),
     )
+    either = either.filter(partial(taken, spec)) if spec.source else either
     layouts: list[Layout] = []
     for again in count():
         if len(layouts) >= BLOCK:
             break
         _draw(either, number + (again << 32), layouts)
     return layouts[:BLOCK]
+
+
+def taken(spec: ModelSpec, layout: Layout) -> bool:
+    """Whether a model takes a layout."""
+    try:
+        prompt_for(layout, spec)
+    except UsageError:
+        return False
+    return True
 
 
 def _draw(strategy: st.SearchStrategy[Layout], number: int, layouts: list[Layout]) -> None:

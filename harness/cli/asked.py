@@ -54,8 +54,6 @@ def asked(
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
     spec = checkpoint.model(chosen.model)
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
-    if spec.source and chosen.layout:
-        raise UsageError("layout", chosen.layout, "a preset's; give a checkpoint --text and --image")
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image)
     beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]

@@ -15,6 +15,7 @@ from harness.cli.command import Bounds, Command
 from harness.drivers import timeouts
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
+from harness.families import checkpoint
 from harness.families.registry import preset
 from harness.prompts.layout import LONGEST
 from harness.prompts.model_spec import ModelSpec
@@ -137,6 +138,19 @@ def preset_with(model: str, window: int | None) -> ModelSpec:
     if window is not None and not NARROWEST <= window <= longest:
         why = f"an image of 1 token and one of window - 1 must differ, and layouts of {GENERATED} windows fit into {spec.name}"
         raise UsageError("window", window, f"{NARROWEST} to {longest}: {why}")
+    return spec if window is None else spec.with_(window=window)
+
+
+def model_with(model: str, window: int | None) -> ModelSpec:
+    """As `preset_with`, or a checkpoint that exists already, which has its own window.
+
+    Raises:
+        UsageError: there is neither, or the window is not allowed.
+        EnvironmentFailure: as `harness.families.checkpoint.model`.
+    """
+    spec = checkpoint.model(model)
+    if not spec.source:
+        return preset_with(model, window)
     return spec if window is None else spec.with_(window=window)
 
 

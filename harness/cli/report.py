@@ -18,6 +18,8 @@ from harness.compare.setting import Setting
 from harness.console import Console, progress_bar
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
+from harness.families import checkpoint
+from harness.prompts.model_spec import ModelSpec
 from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
@@ -35,6 +37,12 @@ def report(
     cases: options.CasesOption = OWN,
     only: Annotated[list[str] | None, typer.Option(help="a case's name; repeatable")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="only settings with this back end; repeatable")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="verify this preset, checkpoint's directory or id with layouts around its own window instead"
+        ),
+    ] = None,
     known: options.KnownOption = None,
     of: Annotated[
         Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")
@@ -53,7 +61,7 @@ def report(
     from harness.verification.usage import check_overlays, version_of
 
     if of:
-        if only or backend or known or setting.overlays:
+        if only or backend or known or model or setting.overlays:
             raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
@@ -62,7 +70,14 @@ def report(
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     platform = platform_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
-    whole = catalogue.entries(platform, serving_python)
+    spec = checkpoint.model(model) if model else None
+    whole, refused = (
+        catalogue.of_model(spec, platform, serving_python)
+        if spec
+        else (catalogue.entries(platform, serving_python), {})
+    )
+    for name, why in refused.items():
+        Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
     for field, values, there in (
         ("only", only, [case.name for case, _ in whole]),
         ("backend", backend, [entry.engine.backend for _, entry in whole]),
@@ -103,7 +118,7 @@ def report(
     ):
         recorder = journal.begin("out", out, command, len(chosen))
         with finishing(say, write):
-            run_all(session, chosen, heeded, recorder, results)
+            run_all(session, chosen, heeded, recorder, results, spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
 
 
@@ -139,7 +154,9 @@ def _write(results: list[CaseResult], extent: Extent, out: Path, command: str, f
         Console().print(f"report: {index}")
 
 
-def run_all(session, chosen, known, recorder: journal.Recorder, results: list[CaseResult]) -> None:
+def run_all(
+    session, chosen, known, recorder: journal.Recorder, results: list[CaseResult], spec: ModelSpec | None = None
+) -> None:
     """Run cases with a progress display on standard error; each result is kept and added to ``results`` as it comes."""
     from harness.verification.verify import verify_all
 
@@ -157,4 +174,4 @@ def run_all(session, chosen, known, recorder: journal.Recorder, results: list[Ca
                     f"{len(results):3}/{len(chosen)} {result.verdict:8} {result.case} ({result.setting['label']})"
                 )
 
-        verify_all(session, chosen, known, done)
+        verify_all(session, chosen, known, done, spec=spec)

@@ -72,6 +72,10 @@ class Family(ABC):
         """How many tokens vLLM counts for the largest item of each modality; modalities of which it is not known are left out."""
         return {}
 
+    def longest_image(self, spec: ModelSpec) -> int:
+        """The soft tokens of the longest image that a layout may have."""
+        return spec.max_length
+
     @abstractmethod
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
         """What the config.json of a checkpoint that exists already says; raises UsageError where it is damaged."""

@@ -23,8 +23,11 @@ def check_length(layout: Layout, spec: ModelSpec, field: str) -> None:
         )
 
 
-def prompt_of(layout: Layout, ids: Mapping[str, int], words: tuple[int, int], seed: int) -> Prompt:
-    """The prompt of a layout: ``ids`` are those of tokens by their kinds, text is drawn from ``words`` (first, end)."""
+def prompt_of(
+    layout: Layout, ids: Mapping[str, int], words: tuple[int, int], seed: int, cut: tuple[int, ...] = ()
+) -> Prompt:
+    """The prompt of a layout: ``ids`` are those of tokens by their kinds, text is drawn from ``words`` (first, end),
+    and ``cut`` is that of every item."""
     drawn = np.random.default_rng([seed, 1]).integers(*words, size=len(layout))
     texts = iter(drawn.tolist())
     token_ids = [ids[token.kind] if token.kind in ids else next(texts) for token in layout.tokens]
@@ -35,5 +38,6 @@ def prompt_of(layout: Layout, ids: Mapping[str, int], words: tuple[int, int], se
         positions = [token.position for token in layout.tokens if token.segment == index]
         embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
         content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
-        items.append(Item(segment.kind, positions[0], len(positions), embedded, segment.soft, segment.frames, content))
+        shape = (positions[0], len(positions), embedded, segment.soft, segment.frames)
+        items.append(Item(segment.kind, *shape, content, cut))
     return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))

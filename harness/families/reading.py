@@ -45,6 +45,16 @@ def read(name: str, path: Path, schema: type[T], largest: int = LARGEST) -> T:
     return checked(name, path.name, json_of(name, path, largest), schema)
 
 
+def file_of(source: str, name: str) -> Path:
+    """Where a file of a checkpoint is: in its directory, or in the hub's cache on this machine."""
+    if Path(source).is_dir():
+        return Path(source) / name
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, name)
+    return Path(found) if isinstance(found, str) else Path(source) / name
+
+
 def checked(name: str, file: str, data: dict, schema: type[T]) -> T:
     """``data`` as the schema has it; raises as `read`."""
     try:

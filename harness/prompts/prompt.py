@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Item:
     """One image, video or audio clip: its placeholder (``offset``, ``length``) and what fills it.
 
-    ``embedded`` are the offsets, inside the placeholder, of the soft tokens; ``seed`` draws the content.
+    ``embedded`` are the offsets, inside the placeholder, of the soft tokens; ``seed`` draws the content. ``cut`` is how the
+    model cuts pictures, as its family has it; empty where that is as in presets.
     """
 
     modality: str
@@ -20,6 +21,7 @@ class Item:
     soft: int
     frames: int
     seed: int
+    cut: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from harness.compare import known_file
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.errors import UsageError
+from harness.families.registry import prompt_for
 from harness.prompts.case import Case
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
 
 OWN = "cases"
 """The catalogue that comes with the harness."""
@@ -24,11 +27,35 @@ NEEDED = ("CASES", "DECLARED", "entries")
 @dataclass(frozen=True)
 class Catalogue:
     """``cases`` by which a user can ask for one, the divergences that are ``declared``, and ``entries(platform, python)``:
-    every case under every setting of a platform (cpu or cuda), by setting, so that engines are started once each."""
+    every case under every setting of a platform (cpu or cuda), by setting, so that engines are started once each.
+    ``entries_of(spec, platform, python)``, if there is one, are those of another model."""
 
     cases: Sequence[Case]
     declared: Sequence[Declared]
     entries: Callable[[str, str], list[tuple[Case, Setting]]]
+    entries_of: Callable[[ModelSpec, str, str], list[tuple[Case, Setting]]] | None = None
+
+    def of_model(
+        self, spec: ModelSpec, platform: str, python: str
+    ) -> tuple[list[tuple[Case, Setting]], dict[str, str]]:
+        """The entries for a model that takes them, and why it does not take the others, by their names. A catalogue that has no
+        ``entries_of`` gives its own layouts."""
+        if self.entries_of:
+            every = self.entries_of(spec, platform, python)
+        else:
+            every = [
+                (replace(case, model=spec.name), setting)
+                for case, setting in self.entries(platform, python)
+                if case.layout
+            ]
+            every = list(dict.fromkeys(every))
+        refused: dict[str, str] = {}
+        for case in dict.fromkeys(case for case, _ in every):
+            try:
+                prompt_for(Layout.parse(case.layout), spec, field=case.name)
+            except UsageError as error:
+                refused[case.name] = str(error)
+        return [(case, setting) for case, setting in every if case.name not in refused], refused
 
     def case(self, name: str, field: str = "case") -> Case:
         """The case of this name.
@@ -63,7 +90,12 @@ def load(where: str = OWN) -> Catalogue:
         raise UsageError("cases", where, f"{allowed} ({error})") from None
     if missing := [each for each in NEEDED if not hasattr(module, each)]:
         raise UsageError("cases", where, f"{allowed}; {', '.join(missing)} is missing")
-    return Catalogue(module.CASES, [_placed(one, where) for one in module.DECLARED], module.entries)
+    return Catalogue(
+        module.CASES,
+        [_placed(one, where) for one in module.DECLARED],
+        module.entries,
+        getattr(module, "entries_of", None),
+    )
 
 
 def declared(known: Iterable[str], cases: str = OWN) -> list[Declared]:

@@ -225,12 +225,15 @@ def verify_all(
     cases: Iterable[tuple[Case, Setting]],
     declared: Iterable[Declared],
     done: Callable[[CaseResult], None] = lambda result: None,
+    *,
+    spec: ModelSpec | None = None,
 ) -> list[CaseResult]:
-    """Run cases one after another; ``done`` is called after each, so that nothing that is known is lost."""
+    """Run cases one after another, all of them on the model ``spec`` if there is one; ``done`` is called after each, so that
+    nothing that is known is lost."""
     declared = list(declared)
     results = []
     for case, setting in cases:
-        results.append(verify(session, case, setting, declared))
+        results.append(verify(session, case, setting, declared, spec=spec))
         done(results[-1])
     return results
 

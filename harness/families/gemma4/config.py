@@ -75,6 +75,7 @@ class Vision(Part):
     intermediate_size: Size
     patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     pooling_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
+    position_embedding_size: Size = 10240
     standardize: bool = False
     use_clipped_linears: bool = False
 
@@ -86,6 +87,11 @@ class Config(Part):
     image_token_id: Token | None = None
     boi_token_id: Token | None = None
     eoi_token_id: Token | None = None
+    video_token_id: Token | None = None
+    boa_token_id: Token | None = None
+    eoa_token_id: Token | None = None
+    eoa_token_index: Token | None = None
+    audio_token_id: Token | None = None
 
 
 class Pictures(Part):

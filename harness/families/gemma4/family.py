@@ -62,6 +62,13 @@ class Gemma4(Family):
         sizes = {"video": FRAMES * (FRAME + 8), **({"audio": AUDIO} if spec.audio and not spec.source else {})}
         return sizes | ({"image": cut.max_soft_tokens} if cut else {})
 
+    def longest_image(self, spec: ModelSpec) -> int:
+        if not spec.source:
+            return spec.max_length
+        from harness.families.gemma4 import takes
+
+        return takes.of(spec).most
+
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
         from harness.families.gemma4 import checkpoint
 

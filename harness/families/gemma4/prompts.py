@@ -1,8 +1,8 @@
 """From a layout to the prompt that both sides are given: token ids, placeholders and pixels.
 
 The arrays are not stored: each side draws them from the prompt's seed with the functions here, which
-need numpy alone. An image of n soft tokens is a grid of n * POOL by POOL patches, which the vision
-tower pools to exactly n tokens.
+need numpy alone. An image of n soft tokens is a grid of n * pool by pool patches, which the vision
+tower pools to exactly n tokens; a checkpoint that exists already has its own sides of a patch and of a pool.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.prompts.prompt import Item, Prompt
 
 PATCH = 4
 POOL = 2
+"""The sides of a patch in pixels and of a pool in patches, of presets."""
 MEL_BINS = 128
 FRAME_SOFT_TOKENS = 70
 """The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
@@ -28,22 +29,35 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
     and pictures.
 
     Raises:
-        UsageError: the layout is longer than the model, has audio and the model no audio tower, or a frame of
-            more than `FRAME_SOFT_TOKENS`.
+        UsageError: the layout is longer than the model, has audio and the model no audio tower, a frame of
+            more than `FRAME_SOFT_TOKENS`, or what a checkpoint that exists already cannot be given.
     """
     check_length(layout, spec, field)
     if "audio" in layout.kinds and not spec.audio:
         raise UsageError(field, str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
     if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
         raise UsageError(field, str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
+    if spec.source:
+        from harness.families.gemma4 import takes
+
+        takes.check(layout, spec, field)
+        made = takes.of(spec)
+        return prompt_of(layout, made.ids, made.words, seed, made.cut)
     return prompt_of(layout, ID_OF_KIND, (FIRST_WORD, spec.vocab), seed)
 
 
+def cut_of(item: Item) -> tuple[int, int]:
+    """The sides of a patch in pixels and of a pool in patches."""
+    patch, pool = item.cut or (PATCH, POOL)
+    return patch, pool
+
+
 def patches(item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (frames, soft * POOL**2, 3 * PATCH**2) float32 in 0..1 and (x, y) positions (frames, soft * POOL**2, 2)."""
-    count = item.soft * POOL**2
-    pixels = np.random.default_rng([item.seed, 2]).random((item.frames, count, 3 * PATCH**2), dtype=np.float32)
-    columns = item.soft * POOL
+    """Pixels (frames, soft * pool**2, 3 * patch**2) float32 in 0..1 and (x, y) positions (frames, soft * pool**2, 2)."""
+    patch, pool = cut_of(item)
+    count = item.soft * pool**2
+    pixels = np.random.default_rng([item.seed, 2]).random((item.frames, count, 3 * patch**2), dtype=np.float32)
+    columns = item.soft * pool
     grid = np.stack([np.arange(count) % columns, np.arange(count) // columns], axis=-1)
     return pixels, np.broadcast_to(grid, (item.frames, count, 2)).astype(np.int64).copy()
 

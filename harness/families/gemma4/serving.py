@@ -9,7 +9,7 @@ import torch
 
 from harness.families.base import ServingSide
 from harness.families.gemma4 import inputs
-from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, POOL
+from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, cut_of
 from harness.prompts.prompt import Prompt
 
 PREFIXES = {
@@ -34,7 +34,13 @@ class Serving(ServingSide):
         images = [inputs.vision(item) for item in prompt.items if item.modality == "image"]
         if images:
             patches = max(
-                (item.soft * POOL**2 for each in together for item in each.items if item.modality == "image"), default=0
+                (
+                    item.soft * cut_of(item)[1] ** 2
+                    for each in together
+                    for item in each.items
+                    if item.modality == "image"
+                ),
+                default=0,
             )
             data["pixel_values"] = [inputs.padded([pixels[0]], 0, patches)[0] for pixels, _ in images]
             data["pixel_position_ids"] = [inputs.padded([positions[0]], -1, patches)[0] for _, positions in images]
@@ -43,7 +49,7 @@ class Serving(ServingSide):
         if videos:
             drawn = [inputs.vision(item) for item in videos]
             counts = torch.tensor([item.frames for item in videos])
-            most = FRAME_SOFT_TOKENS * POOL**2
+            most = FRAME_SOFT_TOKENS * cut_of(videos[0])[1] ** 2
             frames = [frame for pixels, _ in drawn for frame in pixels]
             data["pixel_values_videos"] = inputs.padded(frames, 0, most)
             data["pixel_position_ids_videos"] = inputs.padded([f for _, places in drawn for f in places], -1, most)
