@@ -194,14 +194,16 @@ class _Both:
     def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
         backend = self.serving.facts.engine.backend
         among = (mask, self.layout, self.spec.window, self.rows, backend)
-        whole = diagnosis.explanations(*among, sliding=sliding, first=first)
+        whole = diagnosis.explanations(*among, sliding=sliding, first=first, family=self.spec.family)
         if not self.steps.split(self.layout):
             yield from whole
             return
         names = list(whole)
         cut = [
             name
-            for name in diagnosis.explanations(*among, sliding=sliding, visible=self.steps.visible)
+            for name in diagnosis.explanations(
+                *among, sliding=sliding, visible=self.steps.visible, family=self.spec.family
+            )
             if name not in names
         ]
         yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: name != first)

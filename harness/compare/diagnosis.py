@@ -30,13 +30,15 @@ def explanations(
     sliding: bool,
     first: str | None = None,
     visible: np.ndarray | None = None,
+    family: str = "",
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
     ``first`` if that is among them; vision spans only, but for names that end in `AUDIO`, which come last. Those of another
-    ``backend`` are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
+    ``backend`` or ``family`` are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
     vision = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    possible = (policy for policy in policies.POLICIES.values() if policy.backend in ("", vllm_name(backend)))
-    names = [policy.name for policy in possible if sliding or policy.on_full]
+    known = policies.POLICIES.values()
+    possible = (each for each in known if each.backend in ("", vllm_name(backend)) and each.family in ("", family))
+    names = [policy.name for policy in possible if (policy.on_sliding if sliding else policy.on_full)]
     names.sort(key=lambda name: name != first)
     alone = list(policies.explanations(mask, vision, window, names, sliding=sliding, rows=rows, visible=visible))
     yield from alone

@@ -27,8 +27,8 @@ class Declared:
     It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
     options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable),
     and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
-    them. ``link`` is the issue or pull request. ``file`` is the known file that it stands in (`harness.compare.known_file`),
-    ``catalogue`` the catalogue, where that is not the harness's own.
+    them, and for models of a ``family``, or of all where none is named. ``link`` is the issue or pull request. ``file`` is the
+    known file that it stands in (`harness.compare.known_file`), ``catalogue`` the catalogue, where that is not the harness's own.
 
     Raises:
         ValueError: not exactly one of the three is given.
@@ -50,6 +50,7 @@ class Declared:
     certain: bool = False
     file: str = ""
     catalogue: str = ""
+    family: str = ""
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
@@ -57,11 +58,13 @@ class Declared:
         if self.precision and self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
 
-    def holds(self, setting: Setting, release: str) -> bool:
-        """``setting`` has the back end and runner that the engine chose, where "auto" was asked for."""
+    def holds(self, setting: Setting, release: str, family: str = "gemma4") -> bool:
+        """Whether it is of this setting, release of vLLM and model family; ``setting`` has the back end and runner that the
+        engine chose, where "auto" was asked for."""
         values = setting.to_dict()
         return (
-            (not self.backends or setting.engine.backend in self.backends)
+            self.family in ("", family)
+            and (not self.backends or setting.engine.backend in self.backends)
             and (not self.runners or setting.engine.runner in self.runners)
             and (not self.dtypes or setting.engine.dtype in self.dtypes)
             and all(_has(values[name], allowed) for name, allowed in self.settings)

@@ -53,6 +53,8 @@ class Family(ABC):
     presets: ClassVar[Mapping[str, ModelSpec]]
     intended: ClassVar[Mapping[str, str]]
     """The policy that layers of a kind ("sliding", "full") are meant to follow where images are bidirectional."""
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
+    """Those in which vLLM serves it."""
     followed: ClassVar[tuple[Followed, ...]] = ()
     """What releases of references did instead."""
 
@@ -63,6 +65,14 @@ class Family(ABC):
     @abstractmethod
     def causal(self, spec: ModelSpec) -> ModelSpec:
         """The same model with images that are causal; raises UsageError where the family has none."""
+
+    @abstractmethod
+    def letters(self, spec: ModelSpec) -> str:
+        """The letters of the notation that the model takes."""
+
+    def unit(self, spec: ModelSpec) -> int:
+        """Of what number of soft tokens every image has a multiple."""
+        return 1
 
     @abstractmethod
     def limits(self, spec: ModelSpec) -> dict[str, int]:
@@ -162,8 +172,8 @@ class ReferenceSide(ABC):
     """By a part of the configuration the prefixes of the tensors that neither side builds where it is lacking."""
 
     @abstractmethod
-    def arguments(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """The model's arguments for prompts of one length; of several prompts, all items are images."""
+    def arguments(self, prompts: Sequence[Prompt], config: Any) -> dict[str, torch.Tensor]:
+        """The arguments of the model with this ``config`` for prompts of one length; of several prompts, all items are images."""
 
     @abstractmethod
     def forward(self, model: Any, arguments: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
@@ -186,9 +196,10 @@ class ServingSide(ABC):
     """The names of the tensors that vLLM's processor makes of a picture."""
 
     @abstractmethod
-    def items(self, prompt: Prompt, together: Sequence[Prompt]) -> Any:
-        """The prompt's items as vLLM's own processor would hand them over (`MultiModalKwargsItems`). ``together`` are the prompts
-        whose images a release takes as one tensor; empty where it does not."""
+    def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
+        """The prompt's items as vLLM's own processor would hand them over to the model with this ``config``
+        (`MultiModalKwargsItems`). ``together`` are the prompts whose images a release takes as one tensor; empty where it does
+        not."""
 
     @abstractmethod
     def pictures(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,3 +208,11 @@ class ServingSide(ABC):
     @abstractmethod
     def name_of(self, name: str) -> str:
         """The checkpoint's name of a parameter of vLLM's model."""
+
+
+def renamed(name: str, prefixes: Mapping[str, str]) -> str:
+    """A name with another prefix, where it has one of these."""
+    for ours, theirs in prefixes.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from harness.errors import UsageError
 from harness.families.base import Family
+from harness.families.gemma3.family import Gemma3
 from harness.families.gemma4.family import Gemma4
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -17,6 +18,7 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Gemma4(),
+        Gemma3(),
     )
 }  # fmt: skip
 """By name."""

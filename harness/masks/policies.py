@@ -61,7 +61,8 @@ class Policy:
     ``sentence`` says what it does, ``cause`` where a side that follows it goes wrong, with the change that brought or mended
     it, and ``effect`` what then happens to ``images`` (named) under ``window``. ``guarded``: a span longer than the window
     counts as text. ``backend`` is the only attention back end of vLLM that masks so; ``on_full`` says that full layers
-    have a formula of their own.
+    have a formula of their own, ``on_sliding`` that sliding layers have one. ``family`` is the only model family whose layers
+    mask so.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Policy:
     guarded: bool = False
     backend: str = ""
     on_full: bool = False
+    on_sliding: bool = True
+    family: str = ""
 
     def mask(self, tokens: int, spans: Spans, window: int, *, sliding: bool) -> np.ndarray:
         """The boolean (tokens, tokens) mask; ``spans`` are inclusive ranges, ``window`` is in tokens."""
@@ -121,6 +124,14 @@ POLICIES = {
             lambda g: (g.causal & g.past) | g.same,
             "the ranges of full layers are not cleared: `_clear_mm_prefix_for_full_attn_layers`; vLLM PR #40534",
             full=lambda g: g.causal | g.same, on_full=True,
+        ),
+        Policy(
+            "everywhere-drop", "as everywhere on full layers, but an image longer than the window is left causal there too",
+            lambda g: (g.causal & g.past) | g.same,
+            "the range guard skips them for all layers, and full layers have no window "
+            "(docs/findings/vllm-gemma3-images-longer-than-the-window.md)",
+            "{images} longer than the window ({window}) left causal where no window is",
+            full=lambda g: g.causal | g.same, guarded=True, on_full=True, on_sliding=False, family="gemma3",
         ),
         Policy(
             "clamp-both", "as clamp, but the window bounds the later tokens of the image too, as the official implementation does",

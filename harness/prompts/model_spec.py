@@ -25,6 +25,7 @@ class ModelSpec:
     ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
     experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`. ``standardize`` is the vision tower's flag of that
     name, ``clipped`` is `use_clipped_linears` of all towers.
+    ``image_tokens`` is `mm_tokens_per_image`, the soft tokens of one crop; 0 where an image may have any number.
     ``family`` is the name of one of `harness.families.registry.FAMILIES`.
     ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
     """
@@ -55,6 +56,7 @@ class ModelSpec:
     source: str = ""
     family: str = "gemma4"
     ends_full: bool = True
+    image_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.window < 1:

@@ -9,6 +9,7 @@ from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import release_of
 from harness.errors import OverlayRefused, UsageError
+from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import arguments
 from harness.verification.interpreters import check_usage, inspect, platform_of, reference_of
@@ -38,6 +39,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     _check_ranks(setting, spec)
     _check_block(setting, spec, python, platform)
     check_overlays(setting.overlays, version)
+    _check_family(setting, spec)
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
     _check_batch(setting, spec, tokens)
@@ -68,6 +70,18 @@ def check_overlays(names: Sequence[str], version: str) -> None:
             overlay.check(version)
         except OverlayRefused as error:
             raise UsageError("overlay", name, str(error)) from None
+
+
+def _check_family(setting: Setting, spec: ModelSpec) -> None:
+    family = family_of(spec)
+    for name in setting.overlays:
+        if not OVERLAYS[name].fits(family.name):
+            raise UsageError("overlay", name, f"not with {spec.name}: it changes what {family.title} does not have")
+    if setting.engine.dtype not in family.dtypes:
+        allowed = " or ".join(family.dtypes)
+        raise UsageError(
+            "dtype", setting.engine.dtype, f"{allowed} with {spec.name}: vLLM serves {family.title} in no other"
+        )
 
 
 def _check_ranks(setting: Setting, spec: ModelSpec) -> None:

@@ -49,7 +49,7 @@ def verify(
             reproduce,
             Failure.of(error),
             session.versions,
-            declared_failure(error, setting, session, declared),
+            declared_failure(error, setting, session, declared, spec),
         )
     return compared(case, layout, spec, setting, pair, declared, reproduce)
 
@@ -68,7 +68,7 @@ def compared(
     start = time.perf_counter()
     release = pair.serving.facts.versions["vllm"]
     served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
-    holds = [d for d in declared if d.holds(served, release)]
+    holds = [d for d in declared if d.holds(served, release, spec.family)]
     versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
     if layout is None and (
         why := processed.tokens_differ(pair.reference.prompt.token_ids, pair.serving.prompt.token_ids)
@@ -111,12 +111,12 @@ def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
 
 
 def declared_failure(
-    error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared]
+    error: DriverFailure, setting: Setting, session: Session, declared: Iterable[Declared], spec: ModelSpec
 ) -> Declared | None:
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
     setting = setting.with_(backend=setting.engine.named_on(session.platform).backend)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
-    return next((d for d in ours if d.holds(setting, session.release)), None)
+    return next((d for d in ours if d.holds(setting, session.release, spec.family)), None)
 
 
 def failed(
@@ -191,7 +191,7 @@ class Batch:
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
     ) -> list[CaseResult]:
         """The ERROR of each of them, or KNOWN where this failure is declared."""
-        failure, known = Failure.of(error), declared_failure(error, setting, session, declared)
+        failure, known = Failure.of(error), declared_failure(error, setting, session, declared, spec)
         each = zip(self.cases, self.layouts, self.commands, strict=True)
         return [
             failed(case, layout, spec, setting, reproduce, failure, session.versions, known)

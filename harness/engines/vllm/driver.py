@@ -87,7 +87,8 @@ class Engine:
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
             **request.arguments,
         )
-        self.family = _family(self.llm.llm_engine.model_config.hf_config)
+        self.config = self.llm.llm_engine.model_config.hf_config
+        self.family = _family(self.config)
         self.observe = request.observe
         self.dtype = getattr(torch, request.arguments["dtype"])
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
@@ -264,8 +265,13 @@ class Engine:
                 f"-{self.salt}" if self.salt else ""
             )
             hashes.setdefault(item.modality, []).append(known_as)
+        items = self.family.items(prompt, self.together, self.config)
         return releases.engine_input(
-            list(prompt.token_ids), self.family.items(prompt, self.together), hashes, places, self.salt
+            list(prompt.token_ids),
+            items,
+            hashes,
+            places,
+            self.salt,
         )
 
     def _processed(self, prompt: Prompt):

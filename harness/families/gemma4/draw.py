@@ -7,21 +7,19 @@ What is called a model here is transformers' `Gemma4ForConditionalGeneration` in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.families.drawing import factors, stored
 from harness.families.gemma4.prompts import POOL, mel_frames, patches
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
-FAR, NEAR = 0.5, 0.1
-"""How far from 1 a factor is: between e**0.1 and e**0.5, or their inverses."""
 FAINT = 1e-3
 """The last layer's scalar multiplies all that the final norm sees, which a norm takes back, but for its epsilon of 1e-6: at this
 scale that is a tenth of the mean square, so that both the scalar and the epsilon count."""
@@ -49,13 +47,6 @@ def draw(model, spec: ModelSpec) -> None:
                 tensor.copy_(_values(name, tensor.shape, spec, generator))
         if spec.clipped:
             _draw_bounds(model, spec, generator)
-
-
-def stored(model) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of what a checkpoint of ``model`` holds; what is tied is given once."""
-    saved = set(model.state_dict())
-    yield from model.named_parameters()
-    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
 
 
 def shared(spec: ModelSpec) -> dict:
@@ -87,17 +78,10 @@ def _values(name: str, shape: tuple[int, ...], spec: ModelSpec, generator):
         return noise * spec.weight_std
     if name.endswith("layer_scalar"):
         last = f".layers.{len(spec.layers) - 1}." in name
-        return _factors(noise, generator) * (FAINT if last else 1.0)
+        return factors(noise, generator) * (FAINT if last else 1.0)
     if name.endswith(("std_scale", ".weight", ".scale", "per_expert_scale", "per_dim_scale")):
-        return _factors(noise, generator) * _scale(name, shape[0], spec)
+        return factors(noise, generator) * _scale(name, shape[0], spec)
     raise ValueError(f"{name}: nothing says what a checkpoint holds here")
-
-
-def _factors(noise, generator):
-    """Factors of either side of 1, none of them near it."""
-    import torch
-
-    return torch.exp(noise.sign() * (NEAR + (FAR - NEAR) * torch.rand(noise.shape, generator=generator)))
 
 
 def _scale(name: str, channels: int, spec: ModelSpec) -> float:

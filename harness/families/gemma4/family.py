@@ -54,6 +54,9 @@ class Gemma4(Family):
     def causal(self, spec: ModelSpec) -> ModelSpec:
         return presets.causal(spec)
 
+    def letters(self, spec: ModelSpec) -> str:
+        return "tiIva" if spec.audio else "tiIv"
+
     def limits(self, spec: ModelSpec) -> dict[str, int]:
         return {"image": PICTURES, "video": 8, **({"audio": 8} if spec.audio else {})}
 

@@ -29,7 +29,7 @@ class Reference(ReferenceSide):
         "audio_config": ("audio_tower.", "embed_audio."),
     }
 
-    def arguments(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+    def arguments(self, prompts: Sequence[Prompt], config: Any) -> dict[str, torch.Tensor]:
         arguments = {
             "input_ids": torch.tensor([prompt.token_ids for prompt in prompts]),
             "mm_token_type_ids": torch.tensor([prompt.token_types for prompt in prompts]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from harness.families.base import ServingSide
+from harness.families.base import ServingSide, renamed
 from harness.families.gemma4 import inputs
 from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, cut_of
 from harness.prompts.prompt import Prompt
@@ -24,7 +24,7 @@ OLDER = {".moe.experts.": ".experts.", ".moe.per_expert_scale": ".router.per_exp
 class Serving(ServingSide):
     picture_fields = ("pixel_values", "pixel_position_ids")
 
-    def items(self, prompt: Prompt, together: Sequence[Prompt]) -> Any:
+    def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
         """As `gemma4_mm.py`, `_get_mm_fields_config`, which pads every frame of a video to the same number of patches
         (docs/findings/vllm-video-batch-padding.md); images are filled up to the largest of those ``together``."""
         from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
@@ -76,7 +76,4 @@ class Serving(ServingSide):
     def name_of(self, name: str) -> str:
         for older, newer in OLDER.items():
             name = name.replace(older, newer)
-        for ours, theirs in PREFIXES.items():
-            if name.startswith(ours):
-                return theirs + name.removeprefix(ours)
-        return name
+        return renamed(name, PREFIXES)

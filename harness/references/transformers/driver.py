@@ -173,7 +173,7 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
 def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
     if prompts[0].text is not None:
         return _processed(loaded, prompts[0])
-    arguments = loaded.family.arguments(prompts)
+    arguments = loaded.family.arguments(prompts, loaded.model.config)
     return {name: tensor.to(loaded.device) for name, tensor in arguments.items()}
 
 

@@ -19,6 +19,7 @@ from harness.engines.vllm.releases import model_of
 HELPERS = "triton_attention_helpers"
 KERNEL = "triton_unified_attention"
 BUILD = ("AttentionMetadataBuilder.build",)
+GEMMA4 = ("gemma4",)
 
 
 def _ranges(name: str, sentence: str, change, source: str = "", **more) -> Overlay:
@@ -155,9 +156,10 @@ MUTANTS = [
     Overlay("no-registration", "mutant", "gemma4 is not an mm-prefix model: no ranges at all",
             ("ModelArchConfig.is_mm_prefix_lm",), _no_registration, "vllm #40106"),
     Overlay("full-layers-not-cleared", "mutant", "full layers keep the ranges",
-            ("Gemma4ForConditionalGeneration._clear_mm_prefix_for_full_attn_layers",), _not_cleared, "vllm PR #40534"),
+            ("Gemma4ForConditionalGeneration._clear_mm_prefix_for_full_attn_layers",), _not_cleared, "vllm PR #40534",
+            families=GEMMA4),
     Overlay("sliding-layers-cleared-too", "mutant", "the ranges of every layer are cleared",
-            ("Gemma4ForConditionalGeneration._full_attn_layer_idxs",), _cleared_everywhere, "vllm PR #40534"),
+            ("Gemma4ForConditionalGeneration._full_attn_layer_idxs",), _cleared_everywhere, "vllm PR #40534", families=GEMMA4),
     _guard_mutant("guard-at-least-window", "the guard drops a span of exactly the window (>= for >)", lambda n, w: n < w),
     _guard_mutant("guard-window-minus-one", "the guard compares with window - 1", lambda n, w: n <= w - 1),
     _guard_mutant("guard-window-plus-one", "the guard compares with window + 1", lambda n, w: n <= w + 1),
@@ -181,9 +183,9 @@ MUTANTS = [
     Overlay("is-embed-lost", "mutant", "the range covers the whole placeholder, boi and eoi too",
             ("PlaceholderRange.extract_embeds_range",), _whole_placeholder, "vllm #54548"),
     Overlay("video-frames-merged", "mutant", "the frames of a video are one range",
-            ("PlaceholderRange.extract_embeds_range",), _frames_merged),
+            ("PlaceholderRange.extract_embeds_range",), _frames_merged, families=GEMMA4),
     Overlay("window-not-applied-to-images", "mutant", "image pairs are not bounded by the window",
-            ("Attention.mm_prefix_clamp_sliding_window",), change_layers(_unclamped), "vllm PR #47217"),
+            ("Attention.mm_prefix_clamp_sliding_window",), change_layers(_unclamped), "vllm PR #47217", families=GEMMA4),
     Overlay("window-not-applied-at-all", "mutant", "sliding layers have no window",
             ("AttentionImpl.sliding_window",), change_windows(lambda window: (-1, -1)), "vllm #17180"),
     Overlay("flash-window-not-applied-beside-images", "mutant", "FlashAttention 4's mask function has no window for text",
@@ -191,18 +193,19 @@ MUTANTS = [
     Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
             ("AttentionImpl.sliding_window",), _window_everywhere, "vllm #21863"),
     Overlay("ranges-without-the-flag", "mutant", "image ranges whatever `use_bidirectional_attention` says",
-            ("ModelArchConfig.is_mm_prefix_lm",), _registered, "quic efficient-transformers #1159", needs=Needs.NO_FLAG),
+            ("ModelArchConfig.is_mm_prefix_lm",), _registered, "quic efficient-transformers #1159", needs=Needs.NO_FLAG,
+            families=GEMMA4),
     Overlay("prefix-keys-without-images", "mutant", "a block's prefix-cache key is made of its tokens alone",
             ("v1.core.kv_cache_utils._gen_mm_extra_hash_keys",), _keys_without_images, "vllm #20261",
             equivalent="without prefix caching no key is compared; cases/history shows it with prefix caching"),
     _kernel("image-window-future-only", "image pairs are bounded towards later tokens instead of earlier ones", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW,
-            "mm_mask = mm_mask & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202"),
+            "mm_mask = mm_mask & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202", families=GEMMA4),
     _kernel("image-window-symmetric", "image pairs are bounded by the window on both sides", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW,
-            _PAIR_WINDOW + " & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202"),
+            _PAIR_WINDOW + " & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202", families=GEMMA4),
     _kernel("image-window-plus-one", "image pairs may lie one token outside the window", HELPERS,
-            "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW.replace("< SLIDING", "<= SLIDING"), "vllm #3385"),
+            "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW.replace("< SLIDING", "<= SLIDING"), "vllm #3385", families=GEMMA4),
     Overlay("window-plus-one", "mutant", "the window keeps W + 1 keys", ("AttentionImpl.sliding_window",),
             change_windows(_wider), "transformers #29623, vllm #3385"),
     _kernel("window-mask-plus-one", "the mask keeps W + 1 keys, the value load W: weights do not sum to 1", HELPERS,

@@ -32,7 +32,8 @@ class Overlay:
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
     ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show. ``excludes`` are the names
-    of overlays that change the same thing in another way, so that of the two only one can be meant.
+    of overlays that change the same thing in another way, so that of the two only one can be meant. ``families`` are the model
+    families that have what is changed, or none for all.
     """
 
     name: str
@@ -45,6 +46,11 @@ class Overlay:
     equivalent: str = ""
     needs: Needs = Needs.NOTHING
     excludes: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+
+    def fits(self, family: str) -> bool:
+        """Whether it changes what a model of this family does."""
+        return not self.families or family in self.families
 
     def check(self, release: str) -> None:
         """Raise OverlayRefused if this release is none that the overlay fits."""

@@ -74,6 +74,7 @@ PATCHES = [
         _pr_40534,
         source="vllm PR #40534",
         excludes=("pr-47217", "pr-50539"),
+        families=("gemma4",),
     ),
     Overlay(
         "pr-47217",
@@ -82,6 +83,7 @@ PATCHES = [
         ("Attention.mm_prefix_clamp_sliding_window",),
         change_layers(_clamp),
         source="vllm PR #47217",
+        families=("gemma4",),
     ),
     Overlay(
         "pr-50539",
@@ -90,6 +92,7 @@ PATCHES = [
         ("v1.worker.gpu.model_states.default.compute_mm_prefix_ranges",),
         _pr_50539,
         source="vllm PR #50539",
+        families=("gemma4",),
     ),
     Overlay(
         "flex-image-blocks",
