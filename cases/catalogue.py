@@ -1,4 +1,4 @@
-"""The declared cases: layouts that a Gemma 4 engineer would pick, the settings, and the known divergences.
+"""The declared cases: layouts that an engineer of Gemma 4 or Gemma 3 would pick, the settings, and the known divergences.
 
 The window of the preset `tiny` is 8 tokens. `make report` and `pytest cases` both read this module.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from cases import gpu
+from cases import gemma3, gpu
 from cases.of_model import cases_of
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
@@ -43,6 +43,7 @@ ON_CPU = [
         "t3 i5 t4 i12 t3",
         model="e4b-small",
     ),
+    *gemma3.CASES,
 ]
 
 CASES = [*ON_CPU, *gpu.CASES]
@@ -51,11 +52,14 @@ V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
 CPU_ATTN = Setting.of(backend="cpu")
 SETTINGS = [V1, V2, CPU_ATTN]
+FEWER = {"gemma3-4b-small": [V1]}
+"""Models that are served under fewer settings."""
 
 DROP = replace(gpu.DROP, backends=("triton",))
 DECLARED = [
     DROP,
     Declared(
+        family="gemma4",
         policy="drop",
         link="https://github.com/vllm-project/vllm/pull/47217",
         reason="the V1 runner leaves an image longer than the window causal",
@@ -64,6 +68,7 @@ DECLARED = [
         releases=">=0.20,<0.25",
     ),
     Declared(
+        family="gemma4",
         policy="causal",
         link="https://github.com/vllm-project/vllm/pull/50539",
         reason="the V2 runner makes no image ranges yet (docs/releases.md)",
@@ -72,6 +77,7 @@ DECLARED = [
         releases=">=0.23,<0.25",
     ),
     Declared(
+        family="gemma4",
         policy="causal",
         link="https://github.com/vllm-project/vllm/issues/40106",
         reason="CPU_ATTN does not know image ranges and the CPU platform chooses it all the same",
@@ -79,6 +85,7 @@ DECLARED = [
         releases=">=0.20,<0.33",
     ),
     Declared(
+        family="gemma4",
         policy="clamp",
         split=True,
         link="https://github.com/vllm-project/vllm/issues/52306",
@@ -89,6 +96,7 @@ DECLARED = [
         releases=">=0.20,<0.33",
     ),
     *gpu.DECLARED,
+    *gemma3.DECLARED,
 ]
 
 
@@ -97,7 +105,13 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     if platform == "cuda":
         return gpu.entries(python)
     models = list(dict.fromkeys(case.model for case in ON_CPU))
-    return [(case, setting) for model in models for setting in SETTINGS for case in ON_CPU if case.model == model]
+    return [
+        (case, setting)
+        for model in models
+        for setting in FEWER.get(model, SETTINGS)
+        for case in ON_CPU
+        if case.model == model
+    ]
 
 
 def entries_of(spec: ModelSpec, platform: str = "cpu", python: str = sys.executable) -> list[tuple[Case, Setting]]:

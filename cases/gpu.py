@@ -29,6 +29,7 @@ CASES = [
 ]
 
 DROP = Declared(
+    family="gemma4",
     policy="drop",
     link="https://github.com/vllm-project/vllm/pull/50539",
     reason="the V2 runner leaves an image longer than the window causal",
@@ -40,6 +41,7 @@ DROP = Declared(
 DECLARED = [
     DROP,
     Declared(
+        family="gemma4",
         policy="causal-blocks",
         link="https://github.com/vllm-project/vllm/pull/27938",
         reason="FlexAttention leaves out later KV blocks that image ranges let through",
@@ -49,6 +51,7 @@ DECLARED = [
         mended_by=("flex-image-blocks",),
     ),
     Declared(
+        family="gemma4",
         policy="causal-blocks-drop",
         link="https://github.com/vllm-project/vllm/pull/27938",
         reason="FlexAttention leaves out later KV blocks that image ranges let through; the V2 runner drops long images",
@@ -58,6 +61,7 @@ DECLARED = [
         mended_by=("flex-image-blocks",),
     ),
     Declared(
+        family="gemma4",
         policy="unclamped",
         link="https://github.com/vllm-project/vllm/pull/50539",
         reason="FlexAttention does not clamp image ranges to the window",

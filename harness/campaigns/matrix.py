@@ -166,7 +166,7 @@ def _unit(
             try:
                 (served,) = session.serve(spec, setting, [prompt_for(Layout.parse(layout), spec)])
             except DriverFailure as failure:
-                known = declared_failure(failure, setting, session, plan.declared)
+                known = declared_failure(failure, setting, session, plan.declared, spec)
                 one = replace(plan, layouts=(layout,))
                 yield from _failed(serving, setting, one, spec, failure, session.versions, known)
                 continue

@@ -19,7 +19,7 @@ from harness.compare.verdict import Verdict
 from harness.engines.vllm.overlays import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
 from harness.errors import DriverFailure, FailureKind
-from harness.families.registry import causal
+from harness.families.registry import causal, family_of
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -51,23 +51,29 @@ def search_space(
     mutant: str, spec: ModelSpec, base: Setting, declared: Sequence[Declared], platform: str
 ) -> SearchSpace:
     """The setting and layouts for a mutant on ``platform`` (cpu or cuda); ``base`` has the back end and dtype, ``declared`` has
-    the V2 runner's own divergence. What a file declares is heeded everywhere."""
-    near = strategies.threshold_layouts(window=spec.window, max_tokens=6 * spec.window)
+    the V2 runner's own divergence, and the family's. What a file declares is heeded everywhere."""
+    family = family_of(spec)
+    letters, unit = family.letters(spec), family.unit(spec)
+    near = strategies.threshold_layouts(
+        window=spec.window, max_tokens=6 * spec.window, kinds=strategies.among("iIv", letters), unit=unit
+    )
     one = near.map(lambda layout: [layout])
     v1 = base.with_(runner="v1")
-    known = tuple(d for d in declared if d.file)
+    dropped = [d for d in declared if d.policy == "drop" and d.family == family.name and not d.file]
+    known = (*(d for d in declared if d.file), *(d for d in dropped if "v1" in d.runners))
     match OVERLAYS[mutant].needs:
         case Needs.RANGE_GUARD:
-            anywhere = tuple(
-                Declared(d.policy, d.link, d.reason) for d in declared if d.policy == "drop" and not d.file
-            )
+            anywhere = (Declared(d.policy, d.link, d.reason, full_policy=d.full_policy) for d in dropped)
             return SearchSpace(base.with_(runner="v2"), one, spec, (*known, *anywhere))
         case Needs.CHUNKS:
             chunk = max(2 * spec.window, SMALLEST_CHUNK[platform])
             borders = strategies.Borders(chunk=chunk)
-            images = strategies.threshold_layouts(window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders)
+            images = strategies.threshold_layouts(
+                window=spec.window, max_tokens=3 * chunk, kinds="iI", borders=borders, unit=unit
+            )
             whole = images.filter(lambda layout: unsplit(layout, chunk))
-            chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, NO_VIDEO))
+            limits = (NO_VIDEO,) if "v" in letters else ()
+            chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, *limits))
             return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec, known)
         case Needs.BATCH:
             return SearchSpace(v1, strategies.batches(near, 3), spec, known)

@@ -130,10 +130,17 @@ def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> di
 def drawn(number: int, spec: ModelSpec) -> list[Layout]:
     """`BLOCK` layouts of at most 8 windows that the model takes, the same for each ``number``."""
     most = min(8 * spec.window, spec.max_length - 1)
-    longest = min(most, family_of(spec).longest_image(spec))
+    family = family_of(spec)
+    letters, unit, longest = family.letters(spec), family.unit(spec), min(most, family.longest_image(spec))
     either = st.one_of(
-        strategies.threshold_layouts(window=spec.window, max_tokens=most, longest=longest),
-        strategies.layouts(max_tokens=most, longest=longest),
+        strategies.threshold_layouts(
+            window=spec.window,
+            max_tokens=most,
+            kinds=strategies.among("iIv", letters),
+            longest=longest,
+            unit=unit,
+        ),
+        strategies.layouts(max_tokens=most, kinds=strategies.among("tiv", letters), longest=longest, unit=unit),
     )
     either = either.filter(partial(taken, spec)) if spec.source else either
     layouts: list[Layout] = []

@@ -82,10 +82,12 @@ def mutants(
             raise UsageError("only", only[0], "not with --weights, which changes every tensor")
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
         change_each(folder, spec, setting, change, epsilons, serving_python, reference_python, limits, format, cases)
-    names = [name for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"]
+    planted = {name: overlay for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"}
+    names = [name for name, overlay in planted.items() if overlay.fits(spec.family)]
     for name in only or ():
         if name not in names:
-            raise UsageError("only", name, f"a mutant: {', '.join(names)}")
+            other = f" that {spec.name} has something for" if name in planted else ""
+            raise UsageError("only", name, f"a mutant{other}: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     heeded = list(dict.fromkeys([*declared(known or [], cases), *load(cases).declared]))

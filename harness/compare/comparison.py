@@ -194,7 +194,7 @@ class _Both:
     def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
         backend = self.serving.facts.engine.backend
         among = (mask, self.layout, self.spec.window, self.rows, backend)
-        whole = diagnosis.explanations(*among, sliding=sliding, first=first, family=self.spec.family)
+        whole = diagnosis.explanations(*among, sliding=sliding, first=first, family=family_of(self.spec))
         if not self.steps.split(self.layout):
             yield from whole
             return
@@ -202,7 +202,7 @@ class _Both:
         cut = [
             name
             for name in diagnosis.explanations(
-                *among, sliding=sliding, visible=self.steps.visible, family=self.spec.family
+                *among, sliding=sliding, visible=self.steps.visible, family=family_of(self.spec)
             )
             if name not in names
         ]

@@ -30,16 +30,17 @@ def explanations(
     sliding: bool,
     first: str | None = None,
     visible: np.ndarray | None = None,
-    family: str = "",
+    family: Family | None = None,
 ) -> Iterator[str]:
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
-    ``first`` if that is among them; vision spans only, but for names that end in `AUDIO`, which come last. Those of another
-    ``backend`` or ``family`` are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
+    ``first`` if that is among them, and the one that the ``family`` intends; vision spans only, but for names that end in `AUDIO`,
+    which come last. Those of another ``backend`` or family are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
     vision = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    known = policies.POLICIES.values()
-    possible = (each for each in known if each.backend in ("", vllm_name(backend)) and each.family in ("", family))
+    known, name_of = policies.POLICIES.values(), family.name if family else ""
+    intended = family.intended["sliding" if sliding else "full"] if family else ""
+    possible = (each for each in known if each.backend in ("", vllm_name(backend)) and each.family in ("", name_of))
     names = [policy.name for policy in possible if (policy.on_sliding if sliding else policy.on_full)]
-    names.sort(key=lambda name: name != first)
+    names.sort(key=lambda name: (name != first, name != intended))
     alone = list(policies.explanations(mask, vision, window, names, sliding=sliding, rows=rows, visible=visible))
     yield from alone
     if len(vision) < len(layout.spans):

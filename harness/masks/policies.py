@@ -108,6 +108,14 @@ POLICIES = {
             "{images} longer than the window ({window}) left causal", guarded=True,
         ),
         Policy(
+            "everywhere-drop", "as everywhere on full layers, but an image longer than the window is left causal there too",
+            lambda g: (g.causal & g.past) | g.same,
+            "the range guard skips them for all layers, and full layers have no window "
+            "(docs/findings/vllm-gemma3-images-longer-than-the-window.md)",
+            "{images} longer than the window ({window}) left causal where no window is",
+            full=lambda g: g.causal | g.same, guarded=True, on_full=True, on_sliding=False, family="gemma3",
+        ),
+        Policy(
             "causal", "the image ranges are ignored",
             lambda g: g.causal & g.past,
             "no image range reaches the kernel: is the model an mm-prefix model, does the back end know ranges? vLLM #40106",
@@ -124,14 +132,6 @@ POLICIES = {
             lambda g: (g.causal & g.past) | g.same,
             "the ranges of full layers are not cleared: `_clear_mm_prefix_for_full_attn_layers`; vLLM PR #40534",
             full=lambda g: g.causal | g.same, on_full=True,
-        ),
-        Policy(
-            "everywhere-drop", "as everywhere on full layers, but an image longer than the window is left causal there too",
-            lambda g: (g.causal & g.past) | g.same,
-            "the range guard skips them for all layers, and full layers have no window "
-            "(docs/findings/vllm-gemma3-images-longer-than-the-window.md)",
-            "{images} longer than the window ({window}) left causal where no window is",
-            full=lambda g: g.causal | g.same, guarded=True, on_full=True, on_sliding=False, family="gemma3",
         ),
         Policy(
             "clamp-both", "as clamp, but the window bounds the later tokens of the image too, as the official implementation does",

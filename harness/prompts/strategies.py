@@ -39,13 +39,14 @@ def windows(largest: int = 32) -> st.SearchStrategy[int]:
 
 
 def layouts(
-    *, max_tokens: int = 64, max_segments: int = 6, kinds: str = "tiv", longest: int | None = None
+    *, max_tokens: int = 64, max_segments: int = 6, kinds: str = "tiv", longest: int | None = None, unit: int = 1
 ) -> st.SearchStrategy[Layout]:
     """Any layout of at most ``max_tokens`` tokens.
 
-    ``kinds`` are the letters of the notation that may occur; ``longest`` bounds the soft tokens of an image.
+    ``kinds`` are the letters of the notation that may occur; ``longest`` bounds the soft tokens of an image, which are a
+    multiple of ``unit``.
     """
-    segments = st.lists(_segments(kinds, longest or max_tokens), min_size=1, max_size=max_segments)
+    segments = st.lists(_segments(kinds, longest or max_tokens, unit), min_size=1, max_size=max_segments)
     return segments.map(_joined).filter(lambda layout: len(layout) <= max_tokens)
 
 
@@ -58,19 +59,23 @@ def threshold_layouts(
     borders: Borders = Borders(),
     kinds: str = "iIv",
     longest: int | None = None,
+    unit: int = 1,
 ) -> Layout:
     """Layouts whose spans and gaps sit at the threshold.
 
     One to three images of window - 1, window, window + 1, 2 * window or 1 soft tokens (or any other
     number), each beginning or ending at position 0, at a border (see `Borders`) or one token beside
-    it, or 0 to window + 1 tokens after the image before it; text may follow the last.
+    it, or 0 to window + 1 tokens after the image before it; text may follow the last. Where images have multiples of ``unit``
+    soft tokens, those next to these numbers.
     """
     longest = longest or max_tokens
-    sizes = sorted({n for n in (1, 2, window - 1, window, window + 1, 2 * window) if 1 <= n <= longest})
+    wanted = (1, 2, window - 1, window, window + 1, 2 * window)
+    next_to = {n + d for n in wanted for d in (-n % unit, -(n % unit))}
+    sizes = sorted(n for n in next_to if unit <= n <= longest) or [unit]
     at = borders.positions(max_tokens)
     image = st.tuples(
         st.sampled_from(kinds),
-        st.one_of(st.sampled_from(sizes), st.integers(1, min(longest, 2 * window))),
+        st.one_of(st.sampled_from(sizes), _multiples(min(longest, 2 * window), unit)),
         st.integers(1, 2),
         st.one_of(st.just(0), st.integers(0, window + 1)),
         st.one_of(st.none(), st.sampled_from(at)) if at else st.none(),
@@ -96,17 +101,30 @@ def threshold_layouts(
     return _joined(segments or [Segment("t", 1)])
 
 
+def among(kinds: str, letters: str) -> str:
+    """Those ``kinds`` that are among the ``letters`` that a model takes."""
+    return "".join(kind for kind in kinds if kind in letters)
+
+
 def batches(layout: st.SearchStrategy[Layout], size: int = 4) -> st.SearchStrategy[list[Layout]]:
     """Requests served together in one engine step."""
     return st.lists(layout, min_size=1, max_size=size)
 
 
-def _segments(kinds: str, longest: int) -> st.SearchStrategy[Segment]:
+def _multiples(most: int, unit: int) -> st.SearchStrategy[int]:
+    """Multiples of ``unit`` up to ``most``, and the first."""
+    if unit == 1:
+        return st.integers(1, most)
+    return st.integers(1, max(1, most // unit)).map(unit.__mul__)
+
+
+def _segments(kinds: str, longest: int, unit: int) -> st.SearchStrategy[Segment]:
     soft = st.integers(1, longest)
+    image = _multiples(longest, unit)
     forms = {
         "t": st.builds(Segment, st.just("t"), soft),
-        "i": st.builds(Segment, st.just("i"), soft),
-        "I": st.builds(Segment, st.just("I"), soft),
+        "i": st.builds(Segment, st.just("i"), image),
+        "I": st.builds(Segment, st.just("I"), image),
         "a": st.builds(Segment, st.just("a"), soft),
         "v": st.builds(Segment, st.just("v"), st.integers(1, max(1, longest // 4)), st.integers(1, 3)),
     }

@@ -96,7 +96,8 @@ def compared(
         return failed(case, layout, spec, setting, reproduce, failure, versions)
     if why := processed.pictures_differ(pair.reference.prompt.pictures, pair.serving.prompt.pictures):
         result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
-    result = _still_failing(result, [d for d in declared if d.holds(served, release) or d.holds(setting, release)])
+    either = (d for d in declared if any(d.holds(each, release, spec.family) for each in (served, setting)))
+    result = _still_failing(result, either)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
