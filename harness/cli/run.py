@@ -41,7 +41,7 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            help="a preset (`harness show --models`), a directory with a Gemma 4 checkpoint, the id of one that is in the "
+            help="a preset (`harness show --models`), a directory with a checkpoint of Gemma 4 or 3, the id of one that is in the "
             "hub's cache here, or hf:ORG/NAME to ask the hub for it"
         ),
     ] = "tiny",

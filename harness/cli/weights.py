@@ -15,6 +15,7 @@ from harness.cli.finish import finishing
 from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
+from harness.families.registry import family_of
 from harness.files import atomic, jsonl
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
@@ -88,7 +89,7 @@ def layouts_for(spec: ModelSpec, cases: Iterable[Case]) -> list[Layout]:
     """The layouts of ``cases`` that a model can be given, in the order in which they are tried: those with most kinds of tokens
     first."""
     layouts = dict.fromkeys(Layout.parse(case.layout) for case in cases if case.layout)
-    able = (layout for layout in layouts if spec.audio or "audio" not in layout.kinds)
+    able = (layout for layout in layouts if family_of(spec).takes(layout, spec))
     return sorted(able, key=lambda layout: (-len(set(layout.kinds)), len(layout)))
 
 

@@ -74,6 +74,13 @@ class Family(ABC):
         """Of what number of soft tokens every image has a multiple."""
         return 1
 
+    def takes(self, layout: Layout, spec: ModelSpec) -> bool:
+        """Whether the model can be given a layout, by what it is made of and how long it is."""
+        letters, unit = self.letters(spec), self.unit(spec)
+        return len(layout) < spec.max_length and all(
+            segment.form in letters and (segment.form == "t" or segment.soft % unit == 0) for segment in layout.segments
+        )
+
     @abstractmethod
     def limits(self, spec: ModelSpec) -> dict[str, int]:
         """How many items of each modality a request may have; modalities that the model does not take are left out."""

@@ -26,6 +26,7 @@ SLIDING = {
     "unclamped": lambda q, k, w, same, fits: (k <= q and q - k < w) or same,
     "causal": lambda q, k, w, same, fits: k <= q and q - k < w,
     "everywhere": lambda q, k, w, same, fits: (k <= q and q - k < w) or same,
+    "everywhere-drop": lambda q, k, w, same, fits: (k <= q and q - k < w) or (same and fits),
     "clamp-both": lambda q, k, w, same, fits: (k <= q or same) and abs(q - k) < w,
     "no-window": lambda q, k, w, same, fits: k <= q or same,
     "full-causal": lambda q, k, w, same, fits: k <= q,
@@ -35,8 +36,9 @@ SLIDING = {
     "causal-blocks-drop": lambda q, k, w, same, fits: (k <= q and q - k < w) or (same and fits and visited(q, k, w)),
 }
 FULL = {
-    "everywhere": lambda q, k, same: k <= q or same,
-    "bidirectional": lambda q, k, same: True,
+    "everywhere": lambda q, k, same, fits: k <= q or same,
+    "everywhere-drop": lambda q, k, same, fits: k <= q or (same and fits),
+    "bidirectional": lambda q, k, same, fits: True,
 }
 
 
@@ -53,7 +55,7 @@ def slowly(name: str, tokens: int, spans: Spans, window: int, *, sliding: bool) 
             if sliding:
                 mask[q, k] = SLIDING[name](q, k, window, bool(common), fits)
             else:
-                mask[q, k] = FULL.get(name, lambda q, k, same: k <= q)(q, k, bool(common))
+                mask[q, k] = FULL.get(name, lambda q, k, same, fits: k <= q)(q, k, bool(common), fits)
     return mask
 
 

@@ -15,7 +15,7 @@ from harness.families.gemma3.tokens import BOI, EOI, ID_OF_KIND, IMAGE, NEWLINES
 from harness.prompts.model_spec import ModelSpec
 
 TOWER, PUBLISHED = "vision_tower.", "vision_tower.vision_model."
-"""How 5.19 of transformers writes the tensors of the vision tower, and how published checkpoints and vLLM have them
+"""How transformers 5.19 saves a vision tower that it did not load, and how published checkpoints and vLLM have it
 (docs/findings/transformers-gemma3-vision-names.md)."""
 
 
