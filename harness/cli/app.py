@@ -22,7 +22,7 @@ app = typer.Typer(
 
 @app.callback()
 def harness() -> None:
-    """Verify that vLLM's Gemma 4 computes what transformers' Gemma 4 computes: attention masks and logits."""
+    """Verify that vLLM's Gemma 4 (or 3) computes what transformers' computes: attention masks and logits."""
 
 
 BadCommandLine = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])

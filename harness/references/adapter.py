@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.errors import UsageError
+from harness.prompts.model_spec import ModelSpec
 from harness.references.options import ATTENTION
 
 
@@ -28,9 +29,13 @@ class Reference:
     dtypes: tuple[str, ...]
     versions: Mapping[str, str]
     prepares: bool
+    families: tuple[str, ...] = ()
+    """The model families that it has; none for all."""
 
-    def check(self, attention: str, dtype: str) -> None:
+    def check(self, attention: str, dtype: str, spec: ModelSpec) -> None:
         """Raise UsageError for what this reference does not have."""
+        if self.families and spec.family not in self.families:
+            raise UsageError("model", spec.name, f"one of {' or '.join(self.families)} with the reference {self.name}")
         if attention not in self.attention:
             raise UsageError(
                 "reference-attention", attention, f"{' or '.join(self.attention)} with the reference {self.name}"
@@ -58,6 +63,7 @@ OFFICIAL = Reference(
     dtypes=("float32", "bfloat16"),
     versions={"gemma": "gemma", "jax": "jax"},
     prepares=False,
+    families=("gemma4",),
 )
 REFERENCES = {one.name: one for one in (TRANSFORMERS, OFFICIAL)}
 """By name; where an interpreter has several, it runs the first."""

@@ -8,17 +8,14 @@ from harness.errors import UsageError
 from harness.families.registry import FAMILIES
 
 FAMILY = FAMILIES["gemma3"]
-PUBLISHED = {
-    "model_type": "gemma3",
-    "mm_tokens_per_image": 256,
-    "text_config": {
-        "hidden_size": 2560,
-        "intermediate_size": 10240,
-        "num_hidden_layers": 34,
-        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
-        "sliding_window": 1024,
-    },
+TEXT = {
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_hidden_layers": 34,
+    "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    "sliding_window": 1024,
 }
+PUBLISHED = {"model_type": "gemma3", "mm_tokens_per_image": 256, "text_config": TEXT}
 
 
 def test_what_a_published_one_leaves_out_is_as_both_sides_take_it() -> None:
@@ -33,16 +30,16 @@ def test_what_a_published_one_leaves_out_is_as_both_sides_take_it() -> None:
     [
         ({"mm_tokens_per_image": 8}, "mm_tokens_per_image, 8, is no square number"),
         ({"mm_tokens_per_image": 0}, "mm_tokens_per_image"),
-        ({"text_config": {**PUBLISHED["text_config"], "hidden_size": "2560"}}, "text_config.hidden_size"),
+        ({"text_config": {**TEXT, "hidden_size": "2560"}}, "text_config.hidden_size"),
         (
-            {"text_config": {**PUBLISHED["text_config"], "num_attention_heads": 6}},
+            {"text_config": {**TEXT, "num_attention_heads": 6}},
             "num_attention_heads, 6, is no multiple",
         ),
         (
-            {"text_config": {**PUBLISHED["text_config"], "layer_types": ["full_attention"]}},
+            {"text_config": {**TEXT, "layer_types": ["full_attention"]}},
             "num_hidden_layers is 34 of 1",
         ),
-        ({"text_config": {**PUBLISHED["text_config"], "use_bidirectional_attention": True}}, "encodes text"),
+        ({"text_config": {**TEXT, "use_bidirectional_attention": True}}, "encodes text"),
     ],
 )
 def test_what_is_damaged_is_named(changes: dict, said: str) -> None:
