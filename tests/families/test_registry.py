@@ -35,7 +35,9 @@ def test_presets_of_all_families_have_names_of_their_own() -> None:
 
 def test_what_belongs_to_a_family_names_one_that_is_there() -> None:
     named = {name for overlay in OVERLAYS.values() for name in overlay.families}
-    named |= {policy.family for policy in POLICIES.values() if policy.family} | {one.family for one in DECLARED}
+    named |= {policy.family for policy in POLICIES.values() if policy.family} | {
+        one.family for one in DECLARED if one.family
+    }
     assert named <= set(FAMILIES)
 
 
