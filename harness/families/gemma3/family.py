@@ -42,10 +42,13 @@ class Gemma3(Family):
     def limits(self, spec: ModelSpec) -> dict[str, int]:
         return {"image": PICTURES}
 
-    def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
-        from harness.families.gemma3 import given
+    def largest(self, spec: ModelSpec) -> dict[str, int]:
+        return {"image": spec.image_tokens}
 
-        return given.spec_of(name, config, source)
+    def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
+        from harness.families.gemma3 import checkpoint
+
+        return checkpoint.spec_of(name, config, source)
 
     def pictures(self, spec: ModelSpec) -> int:
         """Every picture is scaled to one crop: pan and scan is off unless a request asks for it."""

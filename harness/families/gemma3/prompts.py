@@ -19,7 +19,7 @@ POOL = 2
 
 
 def side(image_tokens: int) -> int:
-    """Pixels along a side of a crop."""
+    """Pixels along a side of a preset's crop."""
     return math.isqrt(image_tokens) * POOL * PATCH
 
 
@@ -39,10 +39,16 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
             str(layout),
             f"an image has a multiple of {spec.image_tokens} soft tokens, as many as {spec.name} makes of one crop",
         )
-    return prompt_of(layout, ID_OF_KIND, (FIRST_WORD, spec.vocab), seed)
+    if spec.source:
+        from harness.families.gemma3 import checkpoint
+
+        own = checkpoint.takes(spec)
+        return prompt_of(layout, own.ids, own.words, seed, (own.side,))
+    return prompt_of(layout, ID_OF_KIND, (FIRST_WORD, spec.vocab), seed, (side(spec.image_tokens),))
 
 
 def crops(item: Item, image_tokens: int) -> np.ndarray:
     """Pixels (crops, 3, side, side) float32 in -1..1, each crop of ``image_tokens`` soft tokens."""
-    shape = (item.soft // image_tokens, 3, side(image_tokens), side(image_tokens))
+    (pixels,) = item.cut
+    shape = (item.soft // image_tokens, 3, pixels, pixels)
     return np.random.default_rng([item.seed, 2]).uniform(-1, 1, shape).astype(np.float32)

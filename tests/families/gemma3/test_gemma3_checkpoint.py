@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from harness.errors import UsageError
+from harness.families.gemma3.prompts import crops
 from harness.families.registry import FAMILIES
+from harness.prompts.layout import Layout
 
 FAMILY = FAMILIES["gemma3"]
 TEXT = {
@@ -45,3 +50,15 @@ def test_what_a_published_one_leaves_out_is_as_both_sides_take_it() -> None:
 def test_what_is_damaged_is_named(changes: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         FAMILY.spec_of("4b", {**PUBLISHED, **changes}, "/somewhere")
+
+
+def test_a_layout_for_a_checkpoint_has_its_ids_and_its_pixels(tmp_path: Path) -> None:
+    vision = {"image_size": 896}
+    (tmp_path / "config.json").write_text(json.dumps({**PUBLISHED, "vision_config": vision}))
+    spec = FAMILY.spec_of("4b", PUBLISHED, str(tmp_path))
+    prompt = FAMILY.prompt_for(Layout.parse("t3 i256 t2"), spec, 0, "layout")
+    assert prompt.token_ids[3:6] == (255_999, 262_144, 262_144) and prompt.token_ids[260] == 256_000
+    assert all(512 <= number < 255_999 for number in (*prompt.token_ids[:3], *prompt.token_ids[-2:]))
+    assert crops(prompt.items[0], spec.image_tokens).shape == (1, 3, 896, 896)
+    with pytest.raises(UsageError, match="a multiple of 256 soft tokens"):
+        FAMILY.prompt_for(Layout.parse("i5"), spec, 0, "layout")

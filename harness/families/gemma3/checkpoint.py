@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from harness.errors import UsageError
+from harness.families.gemma3.tokens import FIRST_WORD
 from harness.families.limits import LONGEST
-from harness.families.reading import Part, Positive, Size, checked
+from harness.families.reading import Part, Positive, Size, Token, checked, file_of, read
 from harness.prompts.model_spec import LAYER_TYPES, LayerType, ModelSpec
+
+UNUSED = 512
+"""Ids below it are control tokens and unused ones in Gemma's vocabulary; words are drawn from here on, if there are as many."""
 
 
 class Text(Part):
@@ -50,15 +58,52 @@ class Text(Part):
         return "".join("f" if index % pattern == 0 else "s" for index in range(1, self.num_hidden_layers + 1))
 
 
+class Vision(Part):
+    image_size: Annotated[int, Field(ge=1, le=1 << 14)] = 224
+
+
 class Config(Part):
     text_config: Text
+    vision_config: Vision = Vision()
     mm_tokens_per_image: Size = 256
+    boi_token_index: Token = 255_999
+    eoi_token_index: Token = 256_000
+    image_token_index: Token = 262_144
 
     @model_validator(mode="after")
     def _is_square(self) -> Config:
         if math.isqrt(self.mm_tokens_per_image) ** 2 != self.mm_tokens_per_image:
             raise ValueError(f"mm_tokens_per_image, {self.mm_tokens_per_image}, is no square number")
         return self
+
+
+@dataclass(frozen=True)
+class Takes:
+    """``ids`` of special tokens by their kinds, ``words`` (first, end) that are none of them, and pixels along a ``side`` of a
+    crop."""
+
+    ids: Mapping[str, int]
+    words: tuple[int, int]
+    side: int
+
+
+@lru_cache(maxsize=8)
+def takes(spec: ModelSpec) -> Takes:
+    """What a layout's prompt is made of for the checkpoint of a spec.
+
+    Raises:
+        UsageError: its config.json is damaged, or has ids that are not in its vocabulary.
+    """
+    config = read(spec.name, file_of(spec.source, "config.json"), Config)
+    ids = {kind: getattr(config, f"{kind}_token_index") for kind in ("boi", "eoi", "image")}
+    first = UNUSED if spec.vocab >= 2 * UNUSED else FIRST_WORD
+    end = min([spec.vocab, *(number for number in ids.values() if number >= first)])
+    if max(ids.values()) >= spec.vocab or end <= first:
+        given = ", ".join(f"{kind} {number}" for kind, number in ids.items())
+        raise UsageError(
+            "model", spec.name, f"ids below {spec.vocab} with words between them; its config.json has {given}"
+        )
+    return Takes(ids, (first, end), config.vision_config.image_size)
 
 
 def spec_of(name: str, data: dict, source: str) -> ModelSpec:
