@@ -16,6 +16,7 @@ from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.cli.nightly import _started as start
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
+from tests.cli.replacing import run
 from tests.report.results import failed, result
 
 SECONDS = "PRETENDED_SECONDS"
@@ -82,24 +83,6 @@ def started(words: list[str]) -> subprocess.Popen:
     return start(["tests.cli.pretended", os.environ[SECONDS], *words[1:]])
 
 
-def main() -> int:
-    os.environ[SECONDS] = sys.argv[1]
-    sys.argv[:] = ["harness", *sys.argv[2:]]
-    import harness.campaigns.bench
-    import harness.cli.mutants
-    import harness.cli.nightly
-    import harness.cli.soak
-    import harness.verification.verify
-    from harness.cli import main as run
-    from tests.cli import pretended
-
-    harness.verification.verify.verify = pretended.verify
-    harness.cli.mutants._search = pretended.search
-    harness.cli.soak.block = pretended.block
-    harness.campaigns.bench.measure = pretended.measure
-    harness.cli.nightly._started = pretended.started
-    return run()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    os.environ[SECONDS] = sys.argv[1]
+    sys.exit(run("tests.cli.pretended", sys.argv[2:]))
