@@ -95,6 +95,15 @@ DECLARED = [
         runners=("v1",),
         releases=">=0.20,<0.33",
     ),
+    Declared(
+        policy="clamp-both",
+        reference="official",
+        family="gemma4",
+        link="https://github.com/google-deepmind/gemma/commit/09e7b48ae88720f6236b8266c7213eb51bb62b87",
+        reason="the window of the official implementation bounds the later tokens of an image too "
+        "(docs/findings/transformers-window-future-side.md)",
+        releases=">=4.0,<5",
+    ),
     *gpu.DECLARED,
     *gemma3.DECLARED,
 ]

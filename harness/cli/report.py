@@ -48,7 +48,7 @@ def report(
         Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")
     ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
-    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    references: options.ReferencePythons = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
@@ -67,7 +67,7 @@ def report(
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
     heeded = list(dict.fromkeys([*declared(known or [], cases), *catalogue.declared]))
-    serving_python, reference_python = options.interpreters(serving_python, reference_python)
+    serving_python, reference_python, further = options.several(serving_python, references)
     platform = platform_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
     spec = checkpoint.model(model) if model else None
@@ -114,7 +114,9 @@ def report(
 
     with (
         claimed("out", out),
-        Session(reference_python=reference_python, serving_python=serving_python, timeouts=timeouts) as session,
+        Session(
+            reference_python=reference_python, serving_python=serving_python, timeouts=timeouts, further=further
+        ) as session,
     ):
         recorder = journal.begin("out", out, command, len(chosen))
         with finishing(say, write):

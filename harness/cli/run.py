@@ -49,7 +49,7 @@ def run(
     known: options.KnownOption = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
-    reference_python: options.ReferencePython = options.THIS_PYTHON,
+    references: options.ReferencePythons = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     html: Annotated[Path | None, typer.Option(help="write the HTML report of this case into this folder too")] = None,
@@ -68,7 +68,7 @@ def run(
     from harness.verification.session import Session
     from harness.verification.verify import verify
 
-    serving_python, reference_python = options.interpreters(serving_python, reference_python)
+    serving_python, reference_python, further = options.several(serving_python, references)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens)
     console = Console(stderr=True)
     results: list[CaseResult] = []
@@ -87,7 +87,11 @@ def run(
             if folder:
                 claims.enter_context(claimed(field, folder))
         session = Session(
-            reference_python=reference_python, serving_python=serving_python, keep=keep, timeouts=timeouts
+            reference_python=reference_python,
+            serving_python=serving_python,
+            keep=keep,
+            timeouts=timeouts,
+            further=further,
         )
         with session, finishing(say, write), console.working(f"{what.case.name}: starting both sides, {setting.label}"):
             results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
@@ -98,7 +102,8 @@ def show(result: CaseResult, format: options.Format) -> None:
     """Print a result for people or, without the masks, as JSON."""
     if format is options.Format.json:
         layers = [replace(layer, masks={}) for layer in result.layers]
-        json.dump(replace(result, layers=layers).to_dict(), sys.stdout, indent=1)
+        further = [replace(one, layers=[replace(each, mask="") for each in one.layers]) for one in result.further]
+        json.dump(replace(result, layers=layers, further=further).to_dict(), sys.stdout, indent=1)
         print()
         return
     from harness.report.terminal import case_panel, reproduce_line

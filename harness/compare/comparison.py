@@ -50,8 +50,10 @@ def judge(
     declared: Declared | None,
     reproduce: str,
     imprecise: Declared | None = None,
+    aside: Declared | None = None,
 ) -> CaseResult:
-    """Compare the captures layer by layer and say what it means. ``declared`` is of masks, ``imprecise`` of logits.
+    """Compare the captures layer by layer and say what it means. ``declared`` is of serving's masks, ``imprecise`` of its logits,
+    ``aside`` of the reference's masks.
 
     Raises:
         ValueError: the captures are not of the same prompt, checkpoint or model.
@@ -63,9 +65,9 @@ def judge(
     compared = list(zip(layers, differences, strict=True))
     first = next((layer.index for layer in layers if layer.differs), None)
     if first is not None:
-        verdict, words, meant = both.masks_differ(compared, declared)
+        verdict, words, meant = both.masks_differ(compared, declared, aside)
     else:
-        verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise)
+        verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise, aside)
         first = None if found.within else _first_hidden(layers, reference)
     weights, head = Weights.of(reference, serving), Head(reference, serving)
     if beyond := [*weights.sentences, *both.widths, *head.sentences]:
@@ -127,7 +129,7 @@ class _Both:
         found = []
         for facts in self.serving.facts.layers:
             theirs = self.reference.masks(facts.index)
-            ours = _of_one_rank(self.serving.masks(facts.index), len(theirs))
+            ours = of_one_rank(self.serving.masks(facts.index), len(theirs))
             if not self.rows.all():
                 theirs = theirs * self.rows[:, None].astype(np.uint8)
             found.append(Difference.of(theirs, ours, self.reference.unpack))
@@ -209,13 +211,20 @@ class _Both:
         yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: name != first)
 
     def masks_are_equal(
-        self, compared: Compared, found: LogitsResult, declared: Declared | None, imprecise: Declared | None
+        self,
+        compared: Compared,
+        found: LogitsResult,
+        declared: Declared | None,
+        imprecise: Declared | None,
+        aside: Declared | None = None,
     ) -> Meaning:
         """What it means that all masks are equal, with these logits."""
         if nothing := self._no_answer(found):
             return Verdict.ERROR, [f"no answer: every layer's mask is equal, but {nothing}"], None
         if declared and not self._follows(compared, "reference", declared):
             return Verdict.FIXED, [declared.gone], declared
+        if aside and not self._follows(compared, "reference", aside):
+            return Verdict.FIXED, [aside.gone], aside
         if found.within and imprecise and self._shows(imprecise):
             return Verdict.FIXED, [imprecise.gone], imprecise
         if found.within:
@@ -263,9 +272,13 @@ class _Both:
             return f"{self.setting.engine.dtype} overflows, a higher precision does not"
         return "neither are those of the reference in a higher precision"
 
-    def masks_differ(self, compared: Compared, declared: Declared | None) -> Meaning:
+    def masks_differ(self, compared: Compared, declared: Declared | None, aside: Declared | None = None) -> Meaning:
         """What it means that some masks differ."""
         words = self._sentences(compared)
+        if aside and self._follows(compared, "reference", aside):
+            meant = Declared(policy=self._intended("sliding"), full_policy=self._intended("full"))
+            if self._follows(compared, "serving", meant):
+                return Verdict.KNOWN, [*words, _declared(aside)], aside
         if declared and not self._follows(compared, "reference", declared):
             if self._follows(compared, "serving", declared):
                 return Verdict.KNOWN, [*words, _declared(declared)], declared
@@ -300,7 +313,7 @@ class _Both:
         found = set()
         for layer, difference in compared:
             meant = self._intended("sliding" if layer.window is not None else "full")
-            wanted = _masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
+            wanted = masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
             for side in ("reference", "serving") if layer.differs else ():
                 if not all(np.array_equal(wanted, group[self.rows]) for group in getattr(difference, side)):
                     found.add(side)
@@ -356,7 +369,7 @@ def _declared(declared: Declared) -> str:
     return f"declared: {declared.reason} ({declared.link})"
 
 
-def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
+def of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
     """The masks (groups, N, bytes) of ``kv_heads`` KV heads, where ranks that are more than these each had a copy of one."""
     copies = len(masks) // kv_heads
     if copies * kv_heads != len(masks) or copies == 1:
@@ -367,10 +380,10 @@ def _of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
 
 def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
     """The mask (N, N) that a declaration expects."""
-    return _masked_by(declared.policy if sliding else declared.full_policy, layout, window, sliding=sliding)
+    return masked_by(declared.policy if sliding else declared.full_policy, layout, window, sliding=sliding)
 
 
-def _masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
+def masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
     """The mask (N, N) of a policy; audio is text."""
     spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
     return POLICIES[policy].mask(len(layout), spans, window, sliding=sliding)

@@ -24,6 +24,9 @@ class Declared:
       products in this precision, one of `PRECISIONS`, measured in the same run;
     - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all.
 
+    With a ``reference`` (its name) it is the reference that follows ``policy``, instead of what is intended, and ``releases``
+    are its own; nothing else of what follows is meant then.
+
     It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
     options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable),
     and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
@@ -31,7 +34,7 @@ class Declared:
     known file that it stands in (`harness.compare.known_file`), ``catalogue`` the catalogue, where that is not the harness's own.
 
     Raises:
-        ValueError: not exactly one of the three is given.
+        ValueError: not exactly one of the three is given, or of a reference another one than a policy.
     """
 
     policy: str = ""
@@ -51,26 +54,37 @@ class Declared:
     file: str = ""
     catalogue: str = ""
     family: str = ""
+    reference: str = ""
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
             raise ValueError("a declaration has exactly one of policy, precision and failure")
         if self.precision and self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
+        if self.reference and not self.policy:
+            raise ValueError("of a reference a policy is declared")
 
     def holds(self, setting: Setting, release: str, family: str = "gemma4") -> bool:
         """Whether it is of this setting, release of vLLM and model family; ``setting`` has the back end and runner that the
         engine chose, where "auto" was asked for."""
         values = setting.to_dict()
         return (
-            self.family in ("", family)
+            not self.reference
+            and self.family in ("", family)
             and (not self.backends or setting.engine.backend in self.backends)
             and (not self.runners or setting.engine.runner in self.runners)
             and (not self.dtypes or setting.engine.dtype in self.dtypes)
             and all(_has(values[name], allowed) for name, allowed in self.settings)
             and not set(self.mended_by) & set(setting.overlays)
-            and SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)
+            and self._covers(release)
         )
+
+    def holds_of(self, reference: str, release: str, family: str) -> bool:
+        """It is declared of this ``release`` of a reference, for models of this family."""
+        return self.reference == reference and self.family in ("", family) and self._covers(release)
+
+    def _covers(self, release: str) -> bool:
+        return SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)
 
     def to_dict(self) -> dict[str, str]:
         """What a report says of it."""

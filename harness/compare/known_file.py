@@ -27,6 +27,7 @@ from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.errors import UsageError
 from harness.masks.policies import POLICIES
 from harness.options import Option, declared
+from harness.references.adapter import REFERENCES
 from harness.text import quoted
 
 LARGEST = 1 << 20
@@ -119,6 +120,7 @@ class _Entry(BaseModel):
     policy: Annotated[str, _one_of(POLICIES), Field(description=_names(POLICIES))] = ""
     full_policy: Annotated[str, _one_of(POLICIES), Field(description=_names(POLICIES))] = "causal"
     split: Annotated[bool, Field(description="true or false")] = False
+    reference: Annotated[str, _one_of(REFERENCES), Field(description=_names(REFERENCES))] = ""
     precision: Annotated[str, _one_of(PRECISIONS), Field(description=_names(PRECISIONS))] = ""
     failure: Annotated[str, AfterValidator(_said), Field(description="what serving's message has, as text")] = ""
     sometimes: Annotated[bool, Field(description="true or false")] = False
@@ -137,10 +139,12 @@ class _Entry(BaseModel):
         kinds = [name for name in ("policy", "precision", "failure") if getattr(self, name)]
         if len(kinds) != 1:
             raise ValueError(f"exactly one of policy, precision and failure, and not {' and '.join(kinds) or 'none'}")
-        for of, names in (("policy", ("full_policy", "split")), ("failure", ("sometimes",))):
+        for of, names in (("policy", ("full_policy", "split", "reference")), ("failure", ("sometimes",))):
             for name in names:
                 if name in self.model_fields_set and kinds != [of]:
                     raise ValueError(f"{name} goes with {of}, not with {kinds[0]}")
+        if self.reference and (self.settings or self.split or self.mended_by):
+            raise ValueError("reference goes with policy, full_policy and releases alone: it is the reference that follows")
         return self
 
 

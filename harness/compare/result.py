@@ -14,7 +14,7 @@ from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
 from harness.files import typed
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -119,10 +119,46 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class FurtherLayer:
+    """One layer of a further reference. ``apart`` has, by the side that masks otherwise ("reference", "serving"), how many pairs
+    [missing, extra] the further reference lacks and has beside it. ``mask`` is that of the first KV head group (`encode_mask`)."""
+
+    index: int
+    policy: str | None
+    pairs: int
+    apart: dict[str, list[int]]
+    mask: str
+
+
+@dataclass(frozen=True)
+class FurtherReference:
+    """A reference beside the first, by its ``name`` and release. ``logits`` are by side those of serving against it, and its own
+    against those of the first reference, where the masks are equal. Where there is an ``error`` it has no answer."""
+
+    name: str
+    versions: dict[str, str]
+    layers: list[FurtherLayer]
+    logits: dict[str, LogitsResult]
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Which sides agree in the masks of ``layers``, or in logits where there are none: ``groups`` of names, the largest first.
+    ``policies`` are what each side's masks follow there; ``sentence`` names the side that stands alone."""
+
+    layers: list[int]
+    groups: list[list[str]]
+    policies: dict[str, str | None]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token.
 
     ``at_fault`` is the side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both".
+    Where there are ``further`` references, ``agreement`` says which of all sides agree.
     """
 
     case: str
@@ -144,6 +180,8 @@ class CaseResult:
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
     at_fault: str | None = None
+    further: list[FurtherReference] = field(default_factory=list)
+    agreement: list[Agreement] = field(default_factory=list)
 
     @property
     def masks_differ(self) -> bool:
@@ -158,4 +196,14 @@ class CaseResult:
         layers = [LayerResult(**layer) for layer in data["layers"]]
         logits = LogitsResult(**data["logits"]) if data["logits"] else None
         error = typed.read(Failure, data["error"]) if data["error"] else None
-        return cls(**{**data, "layers": layers, "logits": logits, "verdict": Verdict[data["verdict"]], "error": error})
+        further = [_further(one) for one in data.get("further", ())]
+        agreement = [Agreement(**one) for one in data.get("agreement", ())]
+        read = {"layers": layers, "logits": logits, "verdict": Verdict[data["verdict"]], "error": error}
+        return cls(**{**data, **read, "further": further, "agreement": agreement})
+
+
+def _further(data: dict[str, Any]) -> FurtherReference:
+    layers = [FurtherLayer(**layer) for layer in data["layers"]]
+    logits = {side: LogitsResult(**one) for side, one in data["logits"].items()}
+    error = typed.read(Failure, data["error"]) if data["error"] else None
+    return FurtherReference(**{**data, "layers": layers, "logits": logits, "error": error})

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.compare.logits import FACTOR
-from harness.compare.result import CaseResult, LogitsResult
+from harness.compare.result import CaseResult, FurtherReference, LogitsResult
 from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, layer_table, overview, setting_label
 from harness.report.text import SIDES, number
@@ -94,14 +94,22 @@ def _layers(result: CaseResult) -> Table:
         ("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
         ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right"),
     )  # fmt: skip
-    for heading, justify in columns:
+    further = [one for one in result.further if not one.error]
+    named: tuple[tuple[str, JustifyMethod], ...] = tuple((plain(one.name), "left") for one in further)
+    for heading, justify in (*columns[:4], *named, *columns[4:]):
         table.add_column(heading, justify=justify, overflow="fold")
     for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):
         distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
-        cells = [str(layer.index), row["type"], layer.reference_policy or "none known", layer.serving_policy or "none known",
-                 str(layer.missing), str(layer.extra), *("-" if d is None else number(d) for d in distances)]  # fmt: skip
+        policies = [layer.reference_policy, layer.serving_policy, *(_policy_of(one, layer.index) for one in further)]
+        named_policies = [policy or "none known" for policy in policies]
+        numbers = [str(layer.missing), str(layer.extra), *("-" if d is None else number(d) for d in distances)]
+        cells = [str(layer.index), row["type"], *named_policies, *numbers]
         table.add_row(*map(Text, cells), style="bold red" if layer.differs else None)
     return table
+
+
+def _policy_of(one: FurtherReference, layer: int) -> str | None:
+    return next((found.policy for found in one.layers if found.index == layer), None)
 
 
 def _logits(logits: LogitsResult) -> Text:

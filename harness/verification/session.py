@@ -28,6 +28,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.verification.capture_store import CaptureStore, Key
 from harness.verification.engine_pool import Engines
+from harness.verification.further import Answered, FurtherReference, called
 from harness.verification.interpreters import Interpreters, Sides
 from harness.verification.reference_pool import References, reference_model
 
@@ -36,11 +37,13 @@ R = TypeVar("R", bound=Request[Captured])
 
 @dataclass(frozen=True)
 class Pair:
-    """The captures of one prompt; ``started`` is what the drivers' starts took for it, 0 when they ran already."""
+    """The captures of one prompt; ``started`` is what the drivers' starts took for it, 0 when they ran already. ``further`` is what
+    further references made of it."""
 
     reference: Capture
     serving: Capture
     started: float
+    further: tuple[Answered, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Session:
     ``cache`` keeps checkpoints between runs; captures go to a directory that goes with the session
     unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, as in `CUDA_VISIBLE_DEVICES`,
     but for engines of several ranks. ``runs`` takes the place of the two interpreters, if it is given.
-    ``checkpoints`` are directories of specs, by their keys, that are there already.
+    ``checkpoints`` are directories of specs, by their keys, that are there already. ``further`` are interpreters of references
+    beside the first, which `observe` asks too.
 
     Raises:
         EnvironmentFailure: an interpreter cannot run its side.
@@ -97,6 +101,7 @@ class Session:
         timeouts: Timeouts = Timeouts(),
         runs: Sides | None = None,
         checkpoints: Mapping[str, str] | None = None,
+        further: Sequence[str] = (),
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -106,6 +111,8 @@ class Session:
         self.captures = CaptureStore(keep)
         self.references = References(self.runs, self.captures, timeouts)
         self.engines = Engines(self.runs, self.captures, timeouts)
+        self.further_pythons = tuple(further)
+        self.further = [FurtherReference.of(python, serving_python, gpu, self.captures, timeouts) for python in further]
         self._checkpoints = dict(checkpoints or {})
 
     def __enter__(self) -> Session:
@@ -117,6 +124,8 @@ class Session:
     def close(self) -> None:
         """End every driver; remove the captures unless they are kept."""
         self.references.close()
+        for one in self.further:
+            one.close()
         self.engines.close()
         self.captures.close()
 
@@ -142,8 +151,13 @@ class Session:
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """The options by which a command names what this session runs, but for this interpreter."""
-        return self.runs.options
+        """The options by which a command names what this session runs, but for this interpreter; of several references each."""
+        if not self.further:
+            return self.runs.options
+        options = list(self.runs.options)
+        if "--reference" not in options:
+            options += ["--reference", called(self.reference_python)]
+        return (*options, *(word for one in self.further for word in ("--reference", one.called)))
 
     def checkpoint(self, spec: ModelSpec) -> str:
         """The checkpoint directory of a spec, built if it is not in the cache."""
@@ -179,7 +193,10 @@ class Session:
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
         """
-        return self.finish(self.begin(spec, setting, prompts, mates, after, about=about))
+        pairs = self.finish(self.begin(spec, setting, prompts, mates, after, about=about))
+        checkpoint = self.checkpoint(spec)
+        answered = [one.answers(checkpoint, setting, prompts, about=about) for one in self.further]
+        return [replace(pair, further=tuple(every[place] for every in answered)) for place, pair in enumerate(pairs)]
 
     def begin(
         self,

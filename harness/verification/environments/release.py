@@ -36,6 +36,11 @@ class Release:
     def number(self) -> Version:
         return Version(self.version)
 
+    @property
+    def distribution(self) -> str:
+        """What is installed."""
+        return REFERENCES[self.name].distribution if self.name in REFERENCES else self.name
+
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
 

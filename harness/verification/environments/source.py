@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-PACKAGES = {"serving": ("vllm", "vllm"), "reference": ("src/transformers", "transformers")}
+PACKAGES = {"serving": ("vllm",), "reference": ("src/transformers", "transformers", "gemma")}
 """Where a checkout has its package, or an unpacked one, by side."""
 COMPILED = (".so", ".pyd", ".dylib")
 GENERATED = ("vllm_flash_attn",)

@@ -125,7 +125,7 @@ def layered(source: Source) -> Environment:
     base = _base(source)
     over = Release.parse(base.release)
     assert over is not None, "what a source is laid over is a release"
-    name, version = over.name, source.version(over.version)
+    name, version = over.distribution, source.version(over.version)
     (lent,) = base.folder.glob("lib/python*/site-packages")
     linked = links(source.package, lent / source.package.name)
     key = hashlib.sha256(json.dumps([version, str(lent), *map(str, sorted(linked.items()))]).encode()).hexdigest()[:12]
@@ -144,7 +144,7 @@ def layered(source: Source) -> Environment:
 
 def _base(source: Source) -> Environment:
     failures = []
-    for release in bases(source.side, source.number):
+    for release in bases(source.package.name, source.number):
         try:
             return make(release)
         except (UsageError, EnvironmentFailure) as error:
