@@ -144,7 +144,9 @@ class _Entry(BaseModel):
                 if name in self.model_fields_set and kinds != [of]:
                     raise ValueError(f"{name} goes with {of}, not with {kinds[0]}")
         if self.reference and (self.settings or self.split or self.mended_by):
-            raise ValueError("reference goes with policy, full_policy and releases alone: it is the reference that follows")
+            raise ValueError(
+                "reference goes with policy, full_policy and releases alone: it is the reference that follows"
+            )
         return self
 
 
