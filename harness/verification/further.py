@@ -12,6 +12,7 @@ from harness.compare.setting import Setting
 from harness.drivers.messages import ReferenceModel, RunReference
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure, FailureKind, UsageError
+from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references.adapter import TRANSFORMERS
 from harness.verification import environments
@@ -55,7 +56,7 @@ class FurtherReference:
         return cls(Interpreters(python, serving_python, gpu), called(python), store, timeouts)
 
     def answers(
-        self, checkpoint: str, setting: Setting, prompts: Sequence[Prompt], *, about: str = ""
+        self, spec: ModelSpec, checkpoint: str, setting: Setting, prompts: Sequence[Prompt], *, about: str = ""
     ) -> list[Answered]:
         """What it makes of each of ``prompts``, with the attention that a setting asks for where it has that, else its own. A
         failure is an answer too."""
@@ -63,6 +64,11 @@ class FurtherReference:
         attention = setting.reference.reference
         known = attention if attention in reference.attention else reference.attention[0]
         model = replace(reference_model(checkpoint, setting), attention=known)
+        try:
+            reference.check(model.attention, model.dtype, spec)
+        except UsageError as error:
+            failure = Failure("reference", FailureKind.UNSUPPORTED, str(error))
+            return [Answered(self.called, failure)] * len(prompts)
         return [Answered(self.called, self._answer(model, setting, prompt, about)) for prompt in prompts]
 
     def _answer(self, model: ReferenceModel, setting: Setting, prompt: Prompt, about: str) -> Capture | Failure:
@@ -70,7 +76,6 @@ class FurtherReference:
         key = (model, layers, positions, prompt.digest)
         if key not in self._known:
             try:
-                self._sides.reference.check(model.attention, model.dtype)
                 self._known[key] = self._asked(model, layers, positions, prompt, about)
             except DriverFailure as error:
                 self._known[key] = Failure.of(error)

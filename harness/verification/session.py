@@ -195,7 +195,7 @@ class Session:
         """
         pairs = self.finish(self.begin(spec, setting, prompts, mates, after, about=about))
         checkpoint = self.checkpoint(spec)
-        answered = [one.answers(checkpoint, setting, prompts, about=about) for one in self.further]
+        answered = [one.answers(spec, checkpoint, setting, prompts, about=about) for one in self.further]
         return [replace(pair, further=tuple(every[place] for every in answered)) for place, pair in enumerate(pairs)]
 
     def begin(
