@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
@@ -19,13 +19,12 @@ from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.timeouts import Timeouts
-from harness.errors import DriverFailure, EnvironmentFailure, FailureKind, UsageError
+from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.registry import prompt_for
-from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import environments
-from harness.verification.reproduce import command
+from harness.verification.apart import case_of, failures, placed
 from harness.verification.session import Pair, Session
 from harness.verification.verify import compared, declared_failure, failed
 from harness.verification.workers import Workers
@@ -119,7 +118,9 @@ def run(
                 ended += 1
                 (serving, setting), future = item
                 if failure := future.exception():
-                    yield from _failed(serving, setting, plan, spec, failure, {})
+                    yield from failures(
+                        serving, plan.references, plan.layouts, setting, spec, failure, {}, plan.declared
+                    )
 
 
 def _referred(
@@ -158,7 +159,7 @@ def _unit(
     try:
         python = environments.interpreter(serving, "serving")
     except (UsageError, EnvironmentFailure) as error:
-        yield from _failed(serving, setting, plan, spec, error, {})
+        yield from failures(serving, plan.references, plan.layouts, setting, spec, error, {}, plan.declared)
         return
     anchor = environments.interpreter(plan.references[0], "reference")
     with Session(serving_python=python, reference_python=anchor, timeouts=timeouts, checkpoints=checkpoints) as session:
@@ -167,11 +168,11 @@ def _unit(
                 (served,) = session.serve(spec, setting, [prompt_for(Layout.parse(layout), spec)])
             except DriverFailure as failure:
                 known = declared_failure(failure, setting, session, plan.declared, spec)
-                one = replace(plan, layouts=(layout,))
-                yield from _failed(serving, setting, one, spec, failure, session.versions, known)
+                given = (serving, plan.references, (layout,), setting, spec, failure, session.versions)
+                yield from failures(*given, plan.declared, known)
                 continue
             for reference, captures in referred.items():
-                case, reproduce = _case(serving, reference, layout, setting, spec, plan)
+                case, reproduce = case_of(serving, reference, layout, setting, spec, declared=plan.declared)
                 if isinstance(captures, DriverFailure):
                     result = failed(
                         case, Layout.parse(layout), spec, setting, reproduce, Failure.of(captures), session.versions
@@ -179,45 +180,7 @@ def _unit(
                 else:
                     pair = Pair(captures[index], served, 0.0)
                     result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
-                yield _placed(result, serving, reference)
-
-
-def _failed(
-    serving: str,
-    setting: Setting,
-    plan: Plan,
-    spec: ModelSpec,
-    failure: BaseException,
-    versions: dict[str, str],
-    known: Declared | None = None,
-) -> Iterator[CaseResult]:
-    what = (
-        Failure.of(failure)
-        if isinstance(failure, DriverFailure)
-        else Failure("environment", FailureKind.UNFORESEEN, str(failure))
-    )
-    for layout in plan.layouts:
-        for reference in plan.references:
-            case, reproduce = _case(serving, reference, layout, setting, spec, plan)
-            result = failed(case, Layout.parse(layout), spec, setting, reproduce, what, versions, known)
-            yield _placed(result, serving, reference)
-
-
-def _case(serving: str, reference: str, layout: str, setting: Setting, spec: ModelSpec, plan: Plan) -> tuple[Case, str]:
-    case = Case(f"{serving} with {reference}", "one cell of the matrix of releases", layout, spec.name)
-    return case, command(case, setting, spec, _Named(("--serving", serving, "--reference", reference)), plan.declared)
-
-
-def _placed(result: CaseResult, serving: str, reference: str) -> CaseResult:
-    return replace(result, extra={**result.extra, "serving": serving, "reference": reference})
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What a command says of a session, before there is one."""
-
-    sides: tuple[str, ...]
-    timeouts: Timeouts = Timeouts()
+                yield placed(result, serving, reference)
 
 
 @contextmanager

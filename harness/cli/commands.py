@@ -10,7 +10,20 @@ from typer.core import TyperGroup
 
 from harness.cli import options
 
-MODULES = ("run", "report", "show", "doctor", "bench", "mutants", "soak", "nightly", "matrix")
+MODULES = (
+    "run",
+    "report",
+    "show",
+    "doctor",
+    "bench",
+    "mutants",
+    "soak",
+    "nightly",
+    "matrix",
+    "bisect",
+    "watch",
+    "canary",
+)
 """Modules of `harness.cli` with a command of their own name, in the order of the help page."""
 GROUPS = ("environments",)
 """Modules with several commands, which are their ``app``."""

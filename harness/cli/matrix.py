@@ -19,9 +19,11 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
+from harness.errors import UsageError
 from harness.files import atomic, jsonl
 from harness.prompts.layout import Layout
 from harness.report import matrix as page
+from harness.report import releases
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import declared
@@ -47,6 +49,12 @@ def matrix(
     known: options.KnownOption = None,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = 1,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="a releases.json that the matrix is put into, and the table of the page releases.md beside it"
+        ),
+    ] = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
@@ -75,6 +83,8 @@ def matrix(
             environments.side(text, field)
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
+    if into:
+        _readable(into)
     with claimed("out", out):
         path = out / "matrix.jsonl"
         key = page.key_of(plan, spec)
@@ -106,6 +116,8 @@ def matrix(
             atomic.write_text(out / "matrix.json", json.dumps(found, indent=1) + "\n")
             atomic.write_text(out / "matrix.csv", page.csv(table))
             atomic.write_text(out / "matrix.md", page.markdown(found))
+            if into:
+                _put(into, found)
             console.print(f"table: {shown}")
 
         with finishing(say, write):
@@ -115,3 +127,24 @@ def matrix(
                 console.print(f"{result.case}, {result.setting['label']}: {result.verdict}")
     verdicts = {result.verdict for result in results}
     raise typer.Exit(1 if any(verdict.diverges for verdict in verdicts) else 3 if Verdict.ERROR in verdicts else 0)
+
+
+def _readable(into: Path) -> dict:
+    """The document; raises UsageError where there is none, or no page beside it."""
+    try:
+        found = json.loads(into.read_text(encoding="utf-8"))
+        if set(found) >= {"layouts", "references", "rows", "date"} and into.with_suffix(".md").is_file():
+            return found
+    except (OSError, ValueError, TypeError):
+        pass
+    raise UsageError(
+        "into", str(into), "a releases.json with its page releases.md beside it, such as docs/releases.json"
+    )
+
+
+def _put(into: Path, found: dict) -> None:
+    before, beside = _readable(into), into.with_suffix(".md")
+    now = releases.joined(before, found, datetime.now(UTC).strftime("%Y-%m-%d"))
+    text = releases.with_table(beside.read_text(encoding="utf-8"), now, before)
+    atomic.write_text(into, json.dumps(now, indent=1) + "\n")
+    atomic.write_text(beside, text)

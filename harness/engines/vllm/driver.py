@@ -31,12 +31,15 @@ from harness.captures.selection import chosen
 from harness.captures.stack import write_facts
 from harness.drivers import channel
 from harness.drivers.messages import (
+    AskImported,
     AskMemory,
     Captured,
     Changeable,
     ChangeableTensors,
     ChangeTensor,
     Done,
+    ImportAhead,
+    Imported,
     LayOverlays,
     LoadEngine,
     Part,
@@ -47,7 +50,7 @@ from harness.drivers.messages import (
     ServePlainly,
     Stored,
 )
-from harness.engines.vllm import loaded, releases
+from harness.engines.vllm import ahead, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
 from harness.families.base import ServingSide
@@ -76,6 +79,13 @@ class Engine:
         self.engine = EngineFacts()
         self.salt: str | None = None
         """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
+
+    def imported(self, request: AskImported) -> Imported:
+        return Imported(ahead.imported())
+
+    def import_ahead(self, request: ImportAhead) -> Done:
+        ahead.import_ahead(request.modules)
+        return Done()
 
     def load(self, request: LoadEngine) -> Done:
         """Start vLLM, then install the observer."""
@@ -298,6 +308,8 @@ def _family(config: Any) -> ServingSide:
 def handlers(engine: Engine) -> dict[type[Request], channel.Handler]:
     """What each request is answered by."""
     return {
+        AskImported: engine.imported,
+        ImportAhead: engine.import_ahead,
         LoadEngine: engine.load,
         LayOverlays: engine.overlay,
         ChangeableTensors: engine.changeable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import metadata
 
 import torch
 
@@ -50,7 +51,6 @@ def load(of: ReferenceModel, device: str) -> Loaded:
         RuntimeError: its config.json names a model of no family.
         CheckpointError: tensors are missing, unexpected or of another shape, or the two models do not hold the same.
     """
-    import transformers
 
     checkpoint = of.checkpoint
     on, own = torch.device(device), getattr(torch, of.dtype)
@@ -65,7 +65,7 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     of_all = Facts(
         layers=(),
         logits_at=(),
-        versions={"transformers": transformers.__version__, "reference torch": torch.__version__},
+        versions={"transformers": _installed(), "reference torch": torch.__version__},
         seconds={},
         loaded=facts.Loaded(content(checkpoint), weights, not_finite),
         after=_after(model.generation_config),
@@ -74,6 +74,16 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     )
     routers = routing.routers(model, family.router), routing.routers(truth, family.router)
     return Loaded(of, family, own, on, model, truth, *routers, of_all)
+
+
+def _installed() -> str:
+    """The release of transformers; of a source tree with its commit, which its own `__version__` does not have."""
+    try:
+        return metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        import transformers
+
+        return transformers.__version__
 
 
 def _family(checkpoint: str) -> ReferenceSide:

@@ -4,6 +4,30 @@
 """
 
 from harness.verification.environments.release import Release, side
-from harness.verification.environments.store import Environment, interpreter, known, remove, root, words
+from harness.verification.environments.source import Source
+from harness.verification.environments.store import (
+    Environment,
+    ahead,
+    discarded,
+    interpreter,
+    known,
+    layered,
+    remove,
+    root,
+    words,
+)
 
-__all__ = ["Environment", "Release", "interpreter", "known", "remove", "root", "side", "words"]
+__all__ = [
+    "Environment",
+    "Release",
+    "Source",
+    "ahead",
+    "discarded",
+    "interpreter",
+    "known",
+    "layered",
+    "remove",
+    "root",
+    "side",
+    "words",
+]

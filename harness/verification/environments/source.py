@@ -19,16 +19,20 @@ PACKAGES = {"serving": ("vllm",), "reference": ("src/transformers", "transformer
 COMPILED = (".so", ".pyd", ".dylib")
 GENERATED = ("vllm_flash_attn",)
 """What vLLM's build puts beside the files of the repository."""
+BUT_CACHES = ":(exclude,glob)**/__pycache__/**"
+"""What Python writes beside the files that it runs is no change of them."""
 _VERSION = re.compile(r"^__version__\s*=(?:[^\"'\n]*=)?\s*[\"']([^\"'\n]+)[\"']", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A tree of ``side``; ``package`` is the directory that is imported, ``tree`` what was given."""
+    """A tree of ``side``; ``package`` is the directory that is imported, ``tree`` what was given. One that is ``edited`` is as it
+    will be when a file of it is changed."""
 
     side: str
     tree: Path
     package: Path
+    edited: bool = False
 
     @classmethod
     def found(cls, text: str, side: str) -> Source | None:
@@ -53,7 +57,7 @@ class Source:
         """The commit, with `.dirty` where files of the package are changed; empty where the tree is nobody's checkout."""
         if not self._git("ls-files", "__init__.py"):
             return ""
-        dirty = ".dirty" if self._git("status", "--porcelain", "--", ".") else ""
+        dirty = ".dirty" if self.edited or self._git("status", "--porcelain", "--", ".", BUT_CACHES) else ""
         return f"g{self._git('rev-parse', '--short=9', 'HEAD')}{dirty}"
 
     def version(self, base: str) -> str:

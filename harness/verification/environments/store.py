@@ -11,8 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
@@ -26,6 +25,8 @@ from harness.verification.environments.release import Release, side
 from harness.verification.environments.source import Source, links
 
 MARKER = "environment.json"
+_locks: dict[Path, int] = {}
+"""The open locks of the environments that this process uses."""
 
 
 def root() -> Path:
@@ -72,6 +73,12 @@ def interpreter(text: str, field: str) -> str:
     if isinstance(named, Source):
         return str(layered(named).python)
     return str(make(named).python) if isinstance(named, Release) else named
+
+
+def ahead(text: str, field: str) -> str:
+    """As `interpreter`; for a source tree the one that will run it when a file of it has been changed."""
+    named = side(text, field)
+    return str(layered(replace(named, edited=True)).python) if isinstance(named, Source) else interpreter(text, field)
 
 
 def words(python: str) -> str:
@@ -149,7 +156,8 @@ def _base(source: Source) -> Environment:
             return make(release)
         except (UsageError, EnvironmentFailure) as error:
             failures.append(error)
-    raise EnvironmentFailure(f"{source.tree}: there is no release to lay it over: {failures[0]}")
+    why = failures[0] if failures else f"{source.number} is older than all that were tried"
+    raise EnvironmentFailure(f"{source.tree}: there is no release to lay it over: {why}")
 
 
 def _lay(package: str, linked: dict[str, Path], own: Path) -> None:
@@ -184,6 +192,16 @@ def remove(environment: Environment) -> bool:
         return False
     finally:
         os.close(held)
+
+
+def discarded(python: str) -> None:
+    """Remove the environment of a source tree that this process is done with, unless another uses it; others stay."""
+    folder = Path(python).absolute().parent.parent
+    found = _marked(folder) if folder.parent == root() else None
+    if found and Release.parse(found.release) is None:
+        if folder in _locks:
+            os.close(_locks.pop(folder))
+        remove(found)
 
 
 def remove_half_made() -> None:
@@ -249,10 +267,11 @@ def _lock_path(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
 
-@cache
 def _lock_file(folder: Path) -> int:
-    """The open lock of an environment; open as long as this process lives."""
-    return os.open(_lock_path(folder), os.O_RDWR | os.O_CREAT, 0o644)
+    """The open lock of an environment; open as long as this process lives, or until the environment is `discarded`."""
+    if folder not in _locks:
+        _locks[folder] = os.open(_lock_path(folder), os.O_RDWR | os.O_CREAT, 0o644)
+    return _locks[folder]
 
 
 @contextmanager

