@@ -111,7 +111,7 @@ def bisect(
             return {"schema": SCHEMA, **asked_for, "steps": looked, "changes": found, "ended": why}
 
         def write(why: str) -> None:
-            from harness.report.bundle import write_report
+            from harness.report.files import write_report
 
             if results:
                 atomic.write_text(out / "bisect.json", json.dumps(document(why), indent=1) + "\n")

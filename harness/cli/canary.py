@@ -13,7 +13,7 @@ from harness.console import Console
 from harness.errors import UsageError
 from harness.files import atomic
 from harness.report import canary as report
-from harness.report.bundle import read_results
+from harness.report.files import read_results
 from harness.report.folder import claimed
 
 

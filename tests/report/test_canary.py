@@ -59,8 +59,7 @@ def test_the_workflow_has_commands_that_parse(monkeypatch: pytest.MonkeyPatch) -
     assert len(commands()) == 6
     group = typer.main.get_command(app)
     for words in commands():
-        command = group.commands[words[0]]
-        rest = words[1:]
+        command, rest = group.get_command(None, words[0]), words[1:]
         if words[0] == "environments":
             command, rest = command.commands[rest[0]], rest[1:]
         command.make_context(words[0], rest)
