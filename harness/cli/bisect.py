@@ -31,6 +31,7 @@ from harness.verification.environments.commits import commits_of
 from harness.verification.environments.index import released
 from harness.verification.environments.line import CommitLine, Line, ReleaseLine
 from harness.verification.environments.release import Release, Side
+from harness.verification.interpreters import inspect
 
 SCHEMA = 1
 """Counts the changes of the document that break a reader."""
@@ -71,7 +72,9 @@ def bisect(
         "model": spec.name,
         "setting": setting.to_dict(),
     }
-    key = hashlib.sha256(json.dumps([asked, spec.key], default=str).encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        json.dumps([asked, spec.key, stays.python, inspect(stays.python)], default=str).encode()
+    ).hexdigest()[:12]
     console, told = Console(), Console(stderr=True)
     if format is options.Format.json:
         console = told
@@ -147,18 +150,20 @@ def _line(side: Side, good: str, bad: str, serving: str, reference: str) -> tupl
     moves, stays = (serving, reference) if side is Side.serving else (reference, serving)
     other = "reference" if side is Side.serving else "serving"
     environments.side(stays, other)
-    line: Line
-    if moves == options.THIS_PYTHON:
-        first = Release.parse(good, "good")
-        known = released(first.name) if first else ()
-        line = ReleaseLine.of(side.value, good, bad, known)
-    elif Release.parse(moves, side.value):
-        raise UsageError(
-            side.value, moves, "a source tree, whose commits are bisected; releases are named by --good and --bad"
-        )
-    else:
-        line = CommitLine.of(commits_of(moves, side.value), good, bad)
+    line = _releases(side, good, bad) if moves == options.THIS_PYTHON else _commits(side, good, bad, moves)
     return line, Named(stays, environments.interpreter(stays, other))
+
+
+def _releases(side: Side, good: str, bad: str) -> Line:
+    first = Release.parse(good, "good")
+    return ReleaseLine.of(side.value, good, bad, released(first.name) if first else ())
+
+
+def _commits(side: Side, good: str, bad: str, tree: str) -> Line:
+    if Release.parse(tree, side.value):
+        allowed = "a source tree, whose commits are bisected; releases are named by --good and --bad"
+        raise UsageError(side.value, tree, allowed)
+    return CommitLine.of(commits_of(tree, side.value), good, bad)
 
 
 def _result(apart: Apart, line: Line, point: str, side: Side, stays: Named) -> CaseResult:
