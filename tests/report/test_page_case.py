@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from math import inf, nan
+from pathlib import Path
 
 import pytest
 
 from harness.compare.result import Failure
 from harness.errors import FailureKind
+from tests.compare.test_agreement import LONG, three
 from tests.report.page import Page
 from tests.report.results import LINK, failed, one_of_each, result
 
@@ -142,3 +144,16 @@ def overlap(a: dict, b: dict) -> bool:
     return all(
         min(a[at] + a[size], b[at] + b[size]) - max(a[at], b[at]) > 1 for at, size in (("x", "width"), ("y", "height"))
     )
+
+
+def test_a_further_reference_is_shown_beside_both_and_the_odd_one_is_named(opened: Callable, tmp_path: Path) -> None:
+    page = opened([three(tmp_path, LONG, third="clamp-both")])
+    case = page.open("case")
+    agreement = page.elements("section.part table", case)[0]
+    rows = page.elements("tbody tr", agreement)
+    assert [row.get_attribute("class") for row in rows] == ["differs", ""]
+    assert "official 4.0.1 stands alone with `clamp-both`" in rows[0].text
+    assert "Policy of\nofficial 4.0.1" in case.text or "Policy of official 4.0.1" in case.text
+    assert "against the reference 1 missing, 0 extra; against serving 1 missing, 0 extra" in case.text
+    captions = [caption.text for caption in page.elements("figure.mask figcaption", case)]
+    assert captions[:4] == ["Reference", "Serving", "Difference", "official 4.0.1"]

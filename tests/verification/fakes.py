@@ -28,6 +28,9 @@ from harness.drivers.messages import (
     LoadEngine,
     LoadReference,
     PeakMemory,
+    Prepare,
+    Prepared,
+    PreparedPrompt,
     Request,
     RunEngine,
     RunReference,
@@ -201,6 +204,12 @@ def _lay(driver: FakeDriver, request: LayOverlays) -> Done:
     return Done()
 
 
+def _prepare(driver: FakeDriver, request: Prepare) -> Prepared:
+    assert driver.loaded == request.model
+    each = [PreparedPrompt(one.token_ids, one.token_types, None, request.out / "soft") for one in request.prompts]
+    return Prepared(tuple(each), AfterModel(()), {}, "a" * 64)
+
+
 def _run_reference(driver: FakeDriver, request: RunReference) -> Captured:
     assert driver.loaded == request.model
     return _captured(request.prompts, request.out, lambda prompt: _reference(prompt, request.samples))
@@ -213,6 +222,7 @@ def _run_engine(driver: FakeDriver, request: RunEngine) -> Captured:
 HANDLERS: dict[type[Request], Callable[[FakeDriver, Any], Any]] = {
     Build: _build,
     LoadReference: _load,
+    Prepare: _prepare,
     RunReference: _run_reference,
     LoadEngine: _start,
     LayOverlays: _lay,
