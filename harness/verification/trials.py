@@ -15,6 +15,7 @@ from harness.drivers.process import ROOT, SITE
 from harness.drivers.supervise import die_with
 from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
+from harness.references.adapter import OFFICIAL, installed
 from harness.verification.interpreters import inspect, platform_of
 from harness.verification.workplace import Workplace
 
@@ -57,11 +58,12 @@ def examine(serving_python: str, reference_python: str) -> Examined:
     except EnvironmentFailure as error:
         platform = None
         problems.append(Problem(str(error), "make setup"))
-    if not sides["reference"]["transformers"]:
+    known = installed(sides["reference"])
+    if known is None:
         problems.append(
             Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup")
         )
-    able = {"serving": platform is not None, "reference": bool(sides["reference"]["transformers"])}
+    able = {"serving": platform is not None, "reference": known is not None}
     unavailable: dict[str, str] = {}
     for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
@@ -124,7 +126,9 @@ def _answer(process: subprocess.Popen) -> dict:
 
 
 def _failed(side: str, python: str, why: str, versions: dict) -> Problem:
-    what = {"serving": "vllm", "reference": "transformers.Gemma4ForConditionalGeneration"}[side]
+    official = side == "reference" and installed(versions) is OFFICIAL
+    of_reference = "gemma.gm.nn.gemma4" if official else "transformers.Gemma4ForConditionalGeneration"
+    what = {"serving": "vllm", "reference": of_reference}[side]
     return Problem(f"{python}: {what} cannot be imported: {why}", _mend(why, versions))
 
 
