@@ -46,7 +46,17 @@ ON_CPU = [
     *gemma3.CASES,
 ]
 
-CASES = [*ON_CPU, *gpu.CASES]
+DECODED = [
+    Case("decode-window-minus-one", "steps after a prompt of window - 1 tokens", "t7"),
+    Case("decode-window", "steps after a prompt of exactly the window", "t8"),
+    Case("decode-window-plus-one", "steps after a prompt one token longer than the window", "t9"),
+    Case("decode-after-long-image", "steps right after an image longer than the window", "t3 i12"),
+    Case("decode-over-a-block", "steps over the border of a KV block", "t31"),
+]
+STEPS = 3
+"""Tokens that each of them is continued with."""
+
+CASES = [*ON_CPU, *DECODED, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -113,12 +123,14 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     """Every case under every setting of ``platform``, by setting, so that engines are started once each."""
     if platform == "cuda":
         return gpu.entries(python)
+    every: list[tuple[Case, dict[str, int]]] = [(case, {}) for case in ON_CPU]
+    every += [(case, {"decode": STEPS}) for case in DECODED]
     models = list(dict.fromkeys(case.model for case in ON_CPU))
     return [
-        (case, setting)
+        (case, setting.with_(**more))
         for model in models
         for setting in FEWER.get(model, SETTINGS)
-        for case in ON_CPU
+        for case, more in every
         if case.model == model
     ]
 

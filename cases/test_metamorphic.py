@@ -83,7 +83,7 @@ def test_a_prompt_in_chunks_is_the_prompt_in_one_step(session, layout):
 def test_a_cached_prefix_changes_nothing(session, layout):
     prompt = prompt_for(layout, TINY)
     caching = V1.with_(prefix_caching=True)
-    first, again = one(session, prompt, caching), one(session, prompt, caching)
+    first, again = one(session, prompt, caching), one(session, prompt, caching.with_(times=2))
     assert not again.serving.observed.all(), "nothing came from the cache"
     assert_same(first.serving, again.serving, floor(first))
 

@@ -183,6 +183,12 @@ CORPUS = [
         "tokens here, and the last token is always computed)",
         "i1 t62", "prefix-keys-without-images", LOGITS, CACHING, after_other_pictures=True,
     ),
+    Bug(
+        "free-slots-multiplied", "vllm #35219, #53628", vllm(35219, 43990, 53628),
+        "values of slots that nobody wrote are multiplied by a weight of 0, so that NaN there is NaN everywhere: this release's "
+        "CPU_ATTN does it with the rest of a request's last block (docs/findings/vllm-cpu-attn-free-slots.md)",
+        ("t1",), CPU_ATTN.with_(poison=True), (LOGITS,), CPU_ATTN,
+    ),
     _mutant(
         "ranges-without-the-flag", "quic efficient-transformers #1159",
         ("https://github.com/quic/efficient-transformers/pull/1159",

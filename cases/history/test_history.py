@@ -13,9 +13,7 @@ from harness.compare import failure
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
-from harness.prompts.prompt import Prompt
 from harness.report.journal import Recorder
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
@@ -47,12 +45,8 @@ def layouts_of(bug: Bug) -> list[Layout]:
 
 def serve(session: Session, bug: Bug, layouts: list[Layout], setting: Setting) -> list[CaseResult]:
     if bug.after_other_pictures:
-        session.observe(bug.spec, setting, [other_pictures(prompt_for(layout, bug.spec)) for layout in layouts])
+        setting = setting.with_(before=tuple(f"{layout} pictures=1" for layout in layouts))
     return verify_batch(session, layouts, setting, bug.spec, name=bug.name)
-
-
-def other_pictures(prompt: Prompt) -> Prompt:
-    return replace(prompt, items=tuple(replace(item, seed=item.seed + 1) for item in prompt.items))
 
 
 def shorter(layouts: list[Layout]) -> Iterator[list[Layout]]:

@@ -12,6 +12,9 @@ On disk each has the prompts of the stack as its first dimension.
 ``routed.logits``     (P, V) float, reference only, with experts: the truth with ties of routers
                       decided the other way
 ``tf32.logits``       (P, V) float, reference only, on a GPU in float32: with products in TF32
+``cached.logits``     (C, V) float, reference only, of a prompt that is continued: in the serving
+                      dtype from the reference's own cache, at the last C of the positions
+                      `logits_at`: those from the prompt's last token on
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``surplus.<layer>``   (KV head groups, N) int32, serving only, where some row has any: how many keys a
                       row counts in its softmax beside those of its mask
@@ -20,7 +23,10 @@ On disk each has the prompts of the stack as its first dimension.
                       at most `ATTENTION_VALUES` values
 ``hidden.<layer>``    (N, hidden size) float: the hidden state after the layer
 ``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
-                      prefix cache had it; its rows are 0 in all other tensors
+                      prefix cache had it, or where it was computed without calling hooks;
+                      its rows are 0 in all other tensors but logits
+``computed``          (N,) uint8, serving only, where it is not ``observed``: 0 where a position was
+                      not computed
 ====================  ======================================================================
 
 Floats are stored in the dtype that the side computed them in (float64 as float32) and read as float32. The entry ``stored``
@@ -109,6 +115,12 @@ class Capture:
         """Which positions were computed, boolean (N,)."""
         seen = self.tensors.get("observed")
         return np.ones(self.tokens, dtype=bool) if seen is None else seen.astype(bool)
+
+    @property
+    def computed(self) -> np.ndarray:
+        """Which positions have logits, if they were asked for, boolean (N,): those that were computed, observed or not."""
+        found = self.tensors.get("computed")
+        return self.observed if found is None else found.astype(bool)
 
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""

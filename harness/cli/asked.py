@@ -11,8 +11,9 @@ from harness.compare.setting import Setting
 from harness.errors import UsageError
 from harness.families import checkpoint, pictures
 from harness.families.base import Family
+from harness.families.drawn import check_steps
 from harness.families.limits import PICTURES
-from harness.families.registry import family_of, prompt_for
+from harness.families.registry import continued, family_of, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -55,8 +56,13 @@ def asked(
     spec = checkpoint.model(chosen.model)
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
-    own = _length(chosen, spec, image)
-    beside = [len(prompt.token_ids) for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
+    own = _length(chosen, spec, image, setting.scenario.decode)
+    mates.history(setting, spec, seed)
+    beside = [
+        len(prompt.token_ids) + len(prompt.continuation)
+        for prompts in mates.prompts(setting, spec, seed)
+        for prompt in prompts
+    ]
     return Asked(chosen, spec, list(dict.fromkeys([*heeded, *declared])), (own, *beside) if own else ())
 
 
@@ -117,14 +123,15 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _length(case: Case, spec: ModelSpec, image: list[str]) -> int | None:
-    """The tokens of the case's prompt, which has the pictures ``image``; None where only the checkpoint's own tokenizer can tell.
+def _length(case: Case, spec: ModelSpec, image: list[str], steps: int) -> int | None:
+    """The tokens of the case's prompt, which has the pictures ``image``, and of the ``steps`` that continue it; None where only the
+    checkpoint's own tokenizer can tell.
 
     Raises:
         UsageError: the model does not take it.
     """
     if case.layout:
-        return len(prompt_for(Layout.parse(case.layout), spec).token_ids)
+        return len(continued(prompt_for(Layout.parse(case.layout), spec), spec, steps).token_ids) + steps
     if len(image) > PICTURES:
         raise UsageError("image", f"{len(image)} images", f"at most {PICTURES} in a prompt")
     named = [("image", path, pictures.size_of(path)) for path in image]
@@ -135,4 +142,8 @@ def _length(case: Case, spec: ModelSpec, image: list[str]) -> int | None:
         return None
     soft = [family.soft_tokens(field, name, size, cut) for field, name, size in named]
     text = case.text if case.text is not None else family.picture_text
-    return None if spec.source else family.text_tokens(text, soft, spec)
+    if spec.source:
+        return None
+    tokens = family.text_tokens(text, soft, spec)
+    check_steps(steps, tokens, spec)
+    return tokens + steps

@@ -27,6 +27,8 @@ BOUNDS = {
     "window": Bounds(1, LONGEST, "tokens, four times the context of the largest Gemma 4"),
     "seed": Bounds(0, 2**32 - 1, "a seed has 32 bits"),
     "chunk": Bounds(1, 65536, "tokens of one engine step, for which vLLM takes memory at its start"),
+    "decode": Bounds(0, LONGEST, "tokens that a prompt is continued with, one a step"),
+    "times": Bounds(1, 1000, "how often the batch is served"),
     "block_size": Bounds(1, LONGEST, "tokens of one KV block"),
     "tensor_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
     "observe_layer": Bounds(0, 1023, "a layer, counted from 0"),

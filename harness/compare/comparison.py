@@ -12,6 +12,7 @@ import numpy as np
 from harness.captures.facts import LayerFacts
 from harness.captures.read import Capture
 from harness.compare import diagnosis, logits, surplus
+from harness.compare.decode import Decode
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
 from harness.compare.loaded import Weights, check_checkpoints
@@ -74,6 +75,9 @@ def judge(
         verdict, words = Verdict.DIVERGED, [*beyond, *words]
     if not found.within:
         words = [*words, *head.causes]
+    decode = Decode.of(reference, setting.scenario.decode, found)
+    if decode:
+        verdict, words = decode.judged(verdict, words)
     engine = serving.facts.engine
     return CaseResult(
         case=case,
@@ -97,7 +101,8 @@ def judge(
         reproduce=reproduce,
         declared=meant.to_dict() if meant else None,
         error=Failure("comparison", FailureKind.INCOMPARABLE, words[0]) if verdict is Verdict.ERROR else None,
-        at_fault=both.at_fault(compared),
+        at_fault=both.at_fault(compared) or (decode.at_fault if decode else None),
+        cached_logits=decode.cached if decode else None,
     )
 
 
@@ -145,7 +150,9 @@ class _Both:
         samples = [theirs[name][:, :width] for name in floor or FLOOR if name in theirs]
         at = self.reference.facts.logits_at
         routed = theirs["routed.logits"][:, :width] if "routed.logits" in theirs else None
-        return logits.compare(theirs["truth.logits"][:, :width], samples, ours[:, :width], self.rows, at, routed)
+        return logits.compare(
+            theirs["truth.logits"][:, :width], samples, ours[:, :width], self.serving.computed, at, routed
+        )
 
     @property
     def _widths(self) -> tuple[int, int]:
@@ -231,6 +238,7 @@ class _Both:
             return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
         if alone := found.not_finite.get("serving"):
             words = f"serving's logits {_no_numbers(alone)}, the reference's are"
+            words += ": NaN of a free slot of the KV cache got in" if self.setting.scenario.poison else ""
             return Verdict.DIVERGED, [f"every layer's mask is equal, but {words}"], imprecise or declared
         off = (
             f"every layer's mask is equal, but the logits at position {found.position_of_worst} are off by "
@@ -413,7 +421,13 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             notes.append(
                 f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed"
             )
-    cached = int((~serving.observed).sum())
+    cached = int((~serving.computed).sum())
     if cached:
         notes.append(f"{cached} positions came from the prefix cache and were not computed")
+    alone = np.flatnonzero(serving.computed & ~serving.observed).tolist()
+    if alone:
+        notes.append(
+            f"position{'s' if len(alone) > 1 else ''} {listed(alone, 5)} ran where hooks are not called, as in a full CUDA graph: "
+            "no mask was observed there, and they are judged by their logits alone"
+        )
     return notes

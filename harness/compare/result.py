@@ -157,8 +157,10 @@ class Agreement:
 class CaseResult:
     """One case under one setting. ``tokens`` is the strip: position, kind, segment, name of each token.
 
-    ``at_fault`` is the side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both".
-    Where there are ``further`` references, ``agreement`` says which of all sides agree.
+    ``at_fault`` is the side whose masks are not those that are intended, where masks differ, or whose logits are not those of the
+    reference's one-shot forward, where a prompt was continued: "reference", "serving" or "both". ``cached_logits`` are then
+    those of the reference's own cached decode against that forward. Where there are ``further`` references, ``agreement`` says
+    which of all sides agree.
     """
 
     case: str
@@ -182,6 +184,7 @@ class CaseResult:
     at_fault: str | None = None
     further: list[FurtherReference] = field(default_factory=list)
     agreement: list[Agreement] = field(default_factory=list)
+    cached_logits: LogitsResult | None = None
 
     @property
     def masks_differ(self) -> bool:
@@ -195,11 +198,12 @@ class CaseResult:
     def from_dict(cls, data: dict[str, Any]) -> CaseResult:
         layers = [LayerResult(**layer) for layer in data["layers"]]
         logits = LogitsResult(**data["logits"]) if data["logits"] else None
+        cached = LogitsResult(**data["cached_logits"]) if data.get("cached_logits") else None
         error = typed.read(Failure, data["error"]) if data["error"] else None
         further = [_further(one) for one in data.get("further", ())]
         agreement = [Agreement(**one) for one in data.get("agreement", ())]
         read = {"layers": layers, "logits": logits, "verdict": Verdict[data["verdict"]], "error": error}
-        return cls(**{**data, **read, "further": further, "agreement": agreement})
+        return cls(**{**data, **read, "cached_logits": cached, "further": further, "agreement": agreement})
 
 
 def _further(data: dict[str, Any]) -> FurtherReference:

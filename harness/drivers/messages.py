@@ -2,7 +2,7 @@
 
 Messages are frozen dataclasses; between processes each is one line of JSON (`harness.files.typed`). A request is
 ``{"id": 1, "request": "Build", "fields": {...}}``, its answer ``{"id": 1, "answer": {...}}`` or, where it failed,
-``{"id": 1, "failed": {...}}``. Before any answer a driver says its protocol: ``{"protocol": 1}``.
+``{"id": 1, "failed": {...}}``. Before any answer a driver says its protocol: ``{"protocol": 2}``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
 
 A = TypeVar("A")
@@ -241,8 +241,10 @@ class ChangeTensor(Request[Done]):
 @dataclass(frozen=True)
 class RunEngine(Request[Captured]):
     """Serve ``prompts`` in one batch, with ``mates`` added before them and others ``after`` them, and capture them into stacks
-    below ``out``, as `RunReference` says. No prompt that is observed while this engine runs has more than ``longest`` tokens,
-    where that is given."""
+    below ``out``, as `RunReference` says. The engine's prefix cache is emptied first; then each prompt of ``history`` is served to
+    the end, and the batch ``times`` times, of which the last one is captured. With ``poison`` what is free of the KV cache is
+    NaN whenever something is added. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
+    that is given."""
 
     prompts: tuple[Prompt, ...]
     out: Path
@@ -251,6 +253,9 @@ class RunEngine(Request[Captured]):
     layers: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
     longest: int | None = None
+    history: tuple[Prompt, ...] = ()
+    times: int = 1
+    poison: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,14 @@ def check_length(layout: Layout, spec: ModelSpec, field: str) -> None:
         )
 
 
+def check_steps(steps: int, tokens: int, spec: ModelSpec) -> None:
+    """Raise UsageError where the model does not take as many ``steps`` behind a prompt of ``tokens``."""
+    most = spec.max_length - 1 - tokens
+    if steps > most:
+        why = f"the prompt has {tokens} tokens, the model {spec.name} takes {spec.max_length - 1}"
+        raise UsageError("decode", steps, f"at most {most}: {why}")
+
+
 def prompt_of(
     layout: Layout, ids: Mapping[str, int], words: tuple[int, int], seed: int, cut: tuple[int, ...] = ()
 ) -> Prompt:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from harness.errors import UsageError
 from harness.families.base import Family
+from harness.families.drawn import check_steps
 from harness.families.gemma3.family import Gemma3
 from harness.families.gemma4.family import Gemma4
-from harness.prompts.layout import Layout
+from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
@@ -26,6 +28,10 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
     {name: spec for family in FAMILIES.values() for name, spec in family.presets.items()}
 )
 """By name, in the order in which `harness show --models` lists them."""
+
+
+CONTINUATION = 1 << 31
+"""The bit in which the seed of a continuation differs from that of its prompt, so that it has other words."""
 
 
 def family_of(spec: ModelSpec) -> Family:
@@ -68,12 +74,25 @@ def causal(spec: ModelSpec) -> ModelSpec:
 
 def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "layout") -> Prompt:
     """The prompt of a layout, which an error calls ``field``; the same arguments give the same prompt, and two seeds other words
-    and pictures.
+    and pictures. Two layouts that begin alike have prompts that begin alike.
 
     Raises:
         UsageError: the model does not take the layout.
     """
     return family_of(spec).prompt_for(layout, spec, seed, field)
+
+
+def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0) -> Prompt:
+    """A prompt that both sides go on from with as many words as ``steps``, which ``seed`` draws.
+
+    Raises:
+        UsageError: the model does not take that many.
+    """
+    check_steps(steps, len(prompt.token_ids), spec)
+    if not steps:
+        return prompt
+    words = prompt_for(Layout((Segment("t", steps),)), spec, seed ^ CONTINUATION)
+    return replace(prompt, continuation=words.token_ids)
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:

@@ -130,6 +130,10 @@ class Layout:
     def __len__(self) -> int:
         return sum(map(len, self.segments))
 
+    def continued(self, tokens: int) -> Layout:
+        """With ``tokens`` of text behind it, in a segment of their own."""
+        return Layout((*self.segments, Segment("t", tokens))) if tokens else self
+
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         spans: list[Span] = []

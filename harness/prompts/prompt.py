@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,21 @@ class Item:
 @dataclass(frozen=True)
 class Prompt:
     """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its
-    ``images`` stand for all of them where real pictures go through both processors."""
+    ``images`` stand for all of them where real pictures go through both processors. ``continuation`` are the tokens of text that
+    both sides go on with, one a step, whatever they would have sampled."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...]
     items: tuple[Item, ...]
     images: tuple[str, ...] = ()
     text: str | None = None
+    continuation: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> Prompt:
+        """A prompt of all tokens, with nothing to go on with; of a text they are not known."""
+        types = (*self.token_types, *([0] * len(self.continuation)))
+        return replace(self, token_ids=self.token_ids + self.continuation, token_types=types, continuation=())
 
     @property
     def digest(self) -> str:

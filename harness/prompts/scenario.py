@@ -11,10 +11,13 @@ from harness.options import option
 @dataclass(frozen=True)
 class Scenario:
     """``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step); ``mates`` are layouts that are
-    served in the same batch, added before the request, ``mates_after`` after it (`harness.verification.mates`).
+    served in the same batch, added before the request, ``mates_after`` after it (`harness.verification.mates`). ``decode`` is
+    the number of tokens that the prompt is continued with, one a step: both sides are given the same. ``before`` are layouts that
+    are served to the end one after another before the batch, in the same engine, and ``times`` is how often the batch is served:
+    the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN whenever something is added.
 
     Raises:
-        UsageError: a chunk of less than one token.
+        UsageError: a chunk of less than one token, less than no token to continue with, or less than one time.
     """
 
     chunk: int | None = option(
@@ -32,6 +35,29 @@ class Scenario:
         label=lambda mates: f"{len(mates)} batch mates after it",
     )  # fmt: skip
 
+    decode: int = option(
+        0, "--decode", "continue the prompt with this many given tokens, one a step, and compare each step",
+        new_engine=False, label="decode {}".format,
+    )  # fmt: skip
+
+    before: tuple[str, ...] = option(
+        (), "--before", "a layout served to the end before the batch, with the layout's own words and pictures as far as they go; "
+        "seed=N behind it: others; pictures=N: other pictures with the same words; repeatable",
+        new_engine=False, label=lambda layouts: f"after {len(layouts)} requests",
+    )  # fmt: skip
+    times: int = option(
+        1, "--times", "serve the batch this many times, and compare the last time", new_engine=False,
+        label="served {} times".format,
+    )  # fmt: skip
+    poison: bool = option(
+        False, "--poison", "fill every free slot of the KV cache with NaN before requests are added", new_engine=False,
+        label=lambda on: "poison",
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
+        if self.times < 1:
+            raise UsageError("times", self.times, "the batch is served at least once")
+        if self.decode < 0:
+            raise UsageError("decode", self.decode, "a number of tokens, 0 for none")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError("chunk", self.chunk, "a chunk is at least 1 token")

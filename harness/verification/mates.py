@@ -1,47 +1,92 @@
-"""Requests that are served in the batch of the one that is verified, as they are written: a layout, and the seed of its
-words and pictures where it is not the one that its place gives."""
+"""Requests that are served beside the one that is verified, or before it, as they are written: a layout, the seed of its words and
+pictures where it is not the one that its place gives, and that of its pictures alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from harness.compare.setting import Setting
 from harness.errors import UsageError
-from harness.families.registry import prompt_for
+from harness.families.registry import continued, prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
-SEED = "seed="
+SEED, PICTURES = "seed=", "pictures="
 LARGEST = 2**32 - 1
 
 
+@dataclass(frozen=True)
+class Written:
+    """A request: ``seed`` is of its words and pictures, ``pictures`` of its pictures alone; None where it has none of its own."""
+
+    layout: Layout
+    seed: int | None = None
+    pictures: int | None = None
+
+    def __str__(self) -> str:
+        seeds = ((SEED, self.seed), (PICTURES, self.pictures))
+        return " ".join([str(self.layout), *(f"{name}{seed}" for name, seed in seeds if seed is not None)])
+
+    def prompt(self, spec: ModelSpec, seed: int, field: str) -> Prompt:
+        """Its prompt, with ``seed`` where it has none of its own; raises as `prompt_for`."""
+        prompt = prompt_for(self.layout, spec, seed if self.seed is None else self.seed, field)
+        if self.pictures is None:
+            return prompt
+        return replace(prompt, items=prompt_for(self.layout, spec, self.pictures, field).items)
+
+
 def written(layout: Layout | str, seed: int) -> str:
-    """A mate with a seed of its own: ``t5 i9 seed=3``."""
+    """A request with a seed of its own: ``t5 i9 seed=3``."""
     return f"{layout} {SEED}{seed}"
 
 
-def parsed(text: str) -> tuple[Layout, int | None]:
-    """The layout of a mate, and its seed if it has one of its own.
+def parsed(text: str, field: str = "mate") -> Written:
+    """A request as it is written; ``field`` is what an error calls it.
 
     Raises:
         UsageError: it is not written in that way.
     """
-    layout, _, last = text.rpartition(" ")
-    if not last.startswith(SEED):
-        return Layout.parse(text, "mate"), None
-    digits = last.removeprefix(SEED)
+    layout, seeds = text, {}
+    for name in (PICTURES, SEED):
+        front, _, last = layout.rpartition(" ")
+        if last.startswith(name):
+            layout, seeds[name] = front, _seed(last.removeprefix(name), text, field)
+    return Written(Layout.parse(layout, field), seeds.get(SEED), seeds.get(PICTURES))
+
+
+def _seed(digits: str, text: str, field: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and int(digits) <= LARGEST):
-        raise UsageError("mate", text, f"a layout, or a layout and {SEED}0 to {SEED}{LARGEST}")
-    return Layout.parse(layout, "mate"), int(digits)
+        allowed = f"a layout, then {SEED}N and {PICTURES}N if they are wanted, each 0 to {LARGEST}"
+        raise UsageError(field, text, allowed)
+    return int(digits)
 
 
 def prompts(setting: Setting, spec: ModelSpec, seed: int) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts that are added before the request whose seed is ``seed``, and those after it.
+    """The prompts that are added before the request whose seed is ``seed``, and those after it, continued as it is.
 
     Raises:
         UsageError: as `parsed` and `prompt_for`.
     """
+    scenario = setting.scenario
     every = []
-    for place, text in enumerate((*setting.scenario.mates, *setting.scenario.mates_after), start=1):
-        layout, own = parsed(text)
-        every.append(prompt_for(layout, spec, seed + place if own is None else own, field="mate"))
-    return every[: len(setting.scenario.mates)], every[len(setting.scenario.mates) :]
+    for place, text in enumerate((*scenario.mates, *scenario.mates_after), start=1):
+        mate = parsed(text)
+        own = seed + place if mate.seed is None else mate.seed
+        every.append(continued(mate.prompt(spec, own, "mate"), spec, scenario.decode, own))
+    return every[: len(scenario.mates)], every[len(scenario.mates) :]
+
+
+def history(setting: Setting, spec: ModelSpec, seed: int) -> list[Prompt]:
+    """The prompts that are served before the batch: they begin as the request whose seed is ``seed`` where their layouts do.
+
+    Raises:
+        UsageError: as `parsed` and `prompt_for`.
+    """
+    return [parsed(text, "before").prompt(spec, seed, "before") for text in setting.scenario.before]
+
+
+def with_seed(text: str, seed: int) -> str:
+    """A request as it is written, with this seed where it has none of its own."""
+    found = parsed(text, "before")
+    return str(found if found.seed is not None else Written(found.layout, seed, found.pictures))

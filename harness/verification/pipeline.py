@@ -110,7 +110,9 @@ class _Stream:
 
     def _take_off(self, batch: Batch) -> None:
         try:
-            flight = self.session.begin(self.spec, self.setting, batch.prompts, remember=False, about=batch.about)
+            flight = self.session.begin(
+                self.spec, self.setting, batch.prompts, history=batch.history, remember=False, about=batch.about
+            )
         except DriverFailure as error:
             self.asked.append(_Asked(batch, error))
         else:

@@ -185,15 +185,17 @@ class Session:
         mates: Sequence[Prompt] = (),
         after: Sequence[Prompt] = (),
         *,
+        history: Sequence[Prompt] = (),
         about: str = "",
     ) -> list[Pair]:
         """Run both sides at the same time on ``prompts``, served together in one batch, with ``mates`` added before them and
-        others ``after`` them. A failure says that it was ``about`` this case.
+        others ``after`` them, when those of ``history`` were served one after another. A failure says that it was ``about``
+        this case.
 
         Raises:
             DriverFailure: a driver failed or died; the next call starts it anew.
         """
-        pairs = self.finish(self.begin(spec, setting, prompts, mates, after, about=about))
+        pairs = self.finish(self.begin(spec, setting, prompts, mates, after, history=history, about=about))
         checkpoint = self.checkpoint(spec)
         answered = [one.answers(spec, checkpoint, setting, prompts, about=about) for one in self.further]
         return [replace(pair, further=tuple(every[place] for every in answered)) for place, pair in enumerate(pairs)]
@@ -206,6 +208,7 @@ class Session:
         mates: Sequence[Prompt] = (),
         after: Sequence[Prompt] = (),
         *,
+        history: Sequence[Prompt] = (),
         remember: bool = True,
         about: str = "",
     ) -> InFlight:
@@ -242,6 +245,9 @@ class Session:
             layers,
             positions,
             longest=spec.max_length if setting.scenario.prefix_caching else None,
+            history=tuple(history),
+            times=setting.scenario.times,
+            poison=setting.scenario.poison,
         )
         of_reference = reference.send(asked, timeout=self.timeouts.case, about=about) if new else None
         of_engine = engine.send(served, timeout=self.timeouts.case, about=about)
@@ -278,7 +284,15 @@ class Session:
         layers, positions = setting.selection.layers, setting.selection.positions
         found: list[Capture] = []
         for prompt in prompts:
-            asked = RunEngine((prompt,), self.captures.directory("serving"), layers=layers, positions=positions)
+            asked = RunEngine(
+                (prompt,),
+                self.captures.directory("serving"),
+                layers=layers,
+                positions=positions,
+                longest=spec.max_length if setting.scenario.prefix_caching else None,
+                times=setting.scenario.times,
+                poison=setting.scenario.poison,
+            )
             with self.engines.dropping(engine):
                 found += map(_read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
         return found

@@ -17,7 +17,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
 from harness.families import decoded
-from harness.families.registry import family_of, preset, prompt_for
+from harness.families.registry import continued, family_of, preset, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
@@ -37,11 +37,13 @@ def verify(
     prompt = (
         prompt_for(layout, spec, case.seed) if layout else text_prompt(case, family_of(spec).picture_text, session.work)
     )
+    prompt = continued(prompt, spec, setting.scenario.decode, case.seed)
     before, after = mates.prompts(setting, spec, case.seed)
+    history = mates.history(setting, spec, case.seed)
     declared = list(declared)
     reproduce = command(case, setting, spec, session, declared)
     try:
-        (pair,) = session.observe(spec, setting, [prompt], before, after, about=case.name)
+        (pair,) = session.observe(spec, setting, [prompt], before, after, history=history, about=case.name)
     except DriverFailure as error:
         return failed(
             case,
@@ -65,8 +67,8 @@ def compared(
     declared: Sequence[Declared],
     reproduce: str,
 ) -> CaseResult:
-    """The verdict on a pair of captures; of several declarations of a kind the first that holds is meant. Captures that
-    cannot be compared are an ERROR."""
+    """The verdict on a pair of captures of a ``layout`` that was continued as the setting says; of several declarations of a kind
+    the first that holds is meant. Captures that cannot be compared are an ERROR."""
     start = time.perf_counter()
     declared = list(declared)
     release = pair.serving.facts.versions["vllm"]
@@ -81,11 +83,12 @@ def compared(
         )
         return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
     masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
+    whole = layout.continued(setting.scenario.decode) if layout else None
     try:
         result = judge(
             case=case.name,
             title=case.title,
-            layout=layout or layout_of(pair.reference),
+            layout=whole or layout_of(pair.reference),
             spec=spec,
             setting=setting,
             reference=pair.reference,
@@ -104,7 +107,7 @@ def compared(
     result = _still_failing(result, either)
     if pair.further:
         answers = [Answer(one.called, one.found, _declared_of(one.found, declared, spec)) for one in pair.further]
-        result = with_further(result, layout or layout_of(pair.reference), spec, pair.reference, pair.serving, answers)
+        result = with_further(result, whole or layout_of(pair.reference), spec, pair.reference, pair.serving, answers)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
 
@@ -176,6 +179,7 @@ class Batch:
     cases: list[Case]
     prompts: list[Prompt]
     commands: list[str]
+    history: list[Prompt]
 
     @classmethod
     def of(
@@ -190,13 +194,19 @@ class Batch:
     ) -> Batch:
         title = "served together" if len(layouts) > 1 else "generated"
         cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
-        prompts = [prompt_for(layout, spec, seed=seed + index) for index, layout in enumerate(layouts)]
+        steps = setting.scenario.decode
+        prompts = [
+            continued(prompt_for(layout, spec, seed=seed + index), spec, steps, seed + index)
+            for index, layout in enumerate(layouts)
+        ]
         commands = []
         every = [mates.written(layout, seed + index) for index, layout in enumerate(layouts)]
+        before = tuple(mates.with_seed(text, seed) for text in setting.scenario.before)
         for index, case in enumerate(cases):
-            alone = setting.with_(mates=tuple(every[:index]), mates_after=tuple(every[index + 1 :]))
+            company = {"mates": tuple(every[:index]), "mates_after": tuple(every[index + 1 :])}
+            alone = setting.with_(**company, before=before if index else setting.scenario.before)
             commands.append(command(case, alone, spec, session, declared))
-        return cls(layouts, cases, prompts, commands)
+        return cls(layouts, cases, prompts, commands, mates.history(setting, spec, seed))
 
     @property
     def about(self) -> str:
@@ -227,7 +237,7 @@ def verify_batch(
     declared = list(declared)
     batch = Batch.of(layouts, setting, spec, name, session, declared)
     try:
-        pairs = session.observe(spec, setting, batch.prompts, about=batch.about)
+        pairs = session.observe(spec, setting, batch.prompts, history=batch.history, about=batch.about)
     except DriverFailure as error:
         return batch.failed(setting, spec, error, session, declared)
     return [

@@ -18,6 +18,7 @@ from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 
+PLAIN = Setting()
 SPEC = preset("tiny").with_(layers="ssf")
 KV_HEADS, VOCABULARY, NOISE = 2, 16, 1e-5
 
@@ -48,10 +49,13 @@ def write(
     ranges: list[list[int]] | None = None,
     transformers: str = "5.19.0",
     versions: dict[str, str] | None = None,
+    decoded: tuple[int, float] | None = None,
+    unseen: int = 0,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
-    layer count ``surplus`` (KV heads, N) keys beside those that they attend."""
+    layer count ``surplus`` (KV heads, N) keys beside those that they attend. ``decoded`` are the steps of a reference's cached
+    decode and how far it is off; of the last ``unseen`` positions serving has no masks."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
     computed = np.arange(len(layout)) >= cached
@@ -60,12 +64,18 @@ def write(
     if side == "reference":
         tensors["truth.logits"] = truth.astype(np.float32)
         tensors["again.logits"] = tensors["logits"].copy()
+        if decoded:
+            steps_, off = decoded
+            tensors["cached.logits"] = (truth + off)[-steps_ - 1 :].astype(np.float32)
         if coarse:
             tensors["tf32.logits"] = (truth + coarse).astype(np.float32)
     else:
-        tensors["observed"] = computed.astype(np.uint8)
+        tensors["observed"] = (computed & (np.arange(len(layout)) < len(layout) - unseen)).astype(np.uint8)
+        if unseen:
+            tensors["computed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):
-        tensors[f"mask.{index}"] = np.packbits(mask & computed[:, None], axis=-1)
+        seen = tensors.get("observed", computed).astype(bool)
+        tensors[f"mask.{index}"] = np.packbits(mask & seen[:, None], axis=-1)
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32)
@@ -95,6 +105,7 @@ def judged(
     declared: Declared | None = None,
     imprecise: Declared | None = None,
     aside: Declared | None = None,
+    setting: Setting = PLAIN,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -102,7 +113,7 @@ def judged(
         title="",
         layout=layout,
         spec=SPEC,
-        setting=Setting(),
+        setting=setting,
         reference=reference,
         serving=serving,
         declared=declared,

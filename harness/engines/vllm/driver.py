@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from harness.drivers.messages import (
     ServePlainly,
     Stored,
 )
-from harness.engines.vllm import ahead, loaded, releases
+from harness.engines.vllm import ahead, blocks, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
 from harness.families.base import ServingSide
@@ -59,6 +59,19 @@ from harness.families.decoded import read
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt, and the ``entry`` that the engine takes of it."""
+
+    prompt: Prompt
+    entry: Any
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Of all positions that the engine computes."""
+        return [*self.entry["prompt_token_ids"], *self.prompt.continuation]
 
 
 class Engine:
@@ -152,40 +165,62 @@ class Engine:
 
     def serve_plainly(self, request: ServePlainly) -> ServedPlainly:
         self.together = request.prompts if releases.stacks_images() else ()
-        return ServedPlainly(self._served(self._named(request.prompts)))
+        return ServedPlainly(self._served(self._named("plain", request.prompts)))
 
     def run(self, request: RunEngine) -> Captured | channel.Later[Captured]:
         """Serve prompts and capture them."""
-        every = (*request.prompts, *request.mates, *request.after)
-        self.together = every if releases.stacks_images() else ()
-        ready = self._named(request.prompts)
+        batch = (*request.mates, *request.prompts, *request.after)
+        self.together = (*batch, *request.history) if releases.stacks_images() else ()
+        past = [self._named("past", [prompt]) for prompt in request.history]
+        past += [self._named("past", batch) for _ in range(request.times - 1)]
+        ready = self._named("case", request.prompts)
+        before, after = self._named("before", request.mates), self._named("after", request.after)
+        given = self._given({name: one for some in (*past, ready, before, after) for name, one in some.items()})
+        fields = self.family.picture_fields
         self.made = {
-            name: tuple(self.pictures[picture] for picture, _ in releases.pictures(entry, self.family.picture_fields))
-            for (name, entry), prompt in zip(ready.items(), request.prompts, strict=True)
-            if prompt.text is not None
+            name: tuple(self.pictures[picture] for picture, _ in releases.pictures(asked.entry, fields))
+            for name, asked in ready.items()
+            if asked.prompt.text is not None
         }
-        ids = {name: list(entry["prompt_token_ids"]) for name, entry in ready.items()}
+        ids = {name: asked.token_ids for name, asked in ready.items()}
         longest = request.longest or max(map(len, ids.values()))
         rows = {name: chosen(request.positions, len(tokens)) for name, tokens in ids.items()}
-        asked = ({name: len(tokens) for name, tokens in ids.items()}, longest, request.layers, rows)
+        asked = ({name: len(tokens) for name, tokens in ids.items()}, longest, request.layers, rows, given)
         self.llm.collective_rpc("harness_begin", args=asked)
-        served = self._served(ready, *([self._input(mate) for mate in some] for some in (request.mates, request.after)))
+        releases.empty_prefix_cache(self.llm)
+        batches = [*past, {**before, **ready, **after}]
+        served = sum(map(self._served_in_poison if request.poison else self._served, batches))
         return self._collected(request.out, ids, rows, served)
 
-    def _named(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """What the engine takes of each prompt, by the name that its request will have."""
+    def _named(self, kind: str, prompts: Sequence[Prompt]) -> dict[str, _Asked]:
+        """The requests of prompts, by the names that they will have."""
         self.count += 1
-        return {f"case{self.count}x{index}": self._input(prompt) for index, prompt in enumerate(prompts)}
+        return {f"{kind}{self.count}x{place}": _Asked(one, self._input(one)) for place, one in enumerate(prompts)}
 
-    def _served(self, ready: dict[str, Any], before: Sequence = (), after: Sequence = ()) -> float:
-        """Serve requests with others added before and after them; the seconds that the engine took."""
+    def _given(self, requests: dict[str, _Asked]) -> dict[str, tuple[int, list[int]]]:
+        """The tokens that requests go on with, and from which position on."""
+        return {
+            name: (len(asked.token_ids) - len(asked.prompt.continuation), list(asked.prompt.continuation))
+            for name, asked in requests.items()
+            if asked.prompt.continuation
+        }
+
+    def _served_in_poison(self, requests: dict[str, _Asked]) -> float:
+        """As `_served`, with NaN in all that is free before; what is free then is clean again for others."""
+        self._fill(blocks.POISON)
+        try:
+            return self._served(requests)
+        finally:
+            self._fill(blocks.CLEAN)
+
+    def _fill(self, value: float) -> None:
+        self.llm.collective_rpc("harness_fill", args=(*releases.free_blocks(self.llm), value))
+
+    def _served(self, requests: dict[str, _Asked]) -> float:
+        """Serve requests together; the seconds that the engine took."""
         start = time.perf_counter()
-        for index, entry in enumerate(before):
-            self._add(f"mate{self.count}x{index}", entry)
-        for name, entry in ready.items():
-            self._add(name, entry)
-        for index, entry in enumerate(after, start=len(before)):
-            self._add(f"mate{self.count}x{index}", entry)
+        for name, asked in requests.items():
+            self._add(name, asked.entry, len(asked.prompt.continuation) + 1)
         while self.llm.llm_engine.has_unfinished_requests():
             self.llm.llm_engine.step()
         return time.perf_counter() - start
@@ -250,10 +285,13 @@ class Engine:
         finish()
         return answer
 
-    def _add(self, name: str, entry) -> None:
+    def _add(self, name: str, entry, tokens: int) -> None:
+        """Add a request that ends after as many ``tokens``: the last of those that it is given is computed when another one is
+        sampled."""
         from vllm import SamplingParams
 
-        self.llm.llm_engine.add_request(name, entry, SamplingParams(max_tokens=1, temperature=0.0))
+        sampling = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
+        self.llm.llm_engine.add_request(name, entry, sampling)
 
     def _input(self, prompt: Prompt):
         if prompt.text is not None:

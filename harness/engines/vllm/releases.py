@@ -109,6 +109,23 @@ def batch_order(runner) -> list[str] | None:
     return None if is_v2(runner) else list(runner.input_batch.req_ids)
 
 
+def watch_steps(runner, remember) -> None:
+    """Call ``remember(steps)`` before each step, by request id the first position that it computes and the one after the last.
+
+    The runners' own buffers have other names in each release; what the scheduler tells them has these since 0.11.
+    """
+    original = runner.execute_model
+
+    def execute_model(scheduled, *args, **kwargs):
+        first = {new.req_id: new.num_computed_tokens for new in scheduled.scheduled_new_reqs}
+        cached = scheduled.scheduled_cached_reqs
+        first |= dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
+        remember({req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()})
+        return original(scheduled, *args, **kwargs)
+
+    runner.execute_model = execute_model
+
+
 def request_name(req_id: str, names) -> str | None:
     """Which of ``names`` a worker's request id stands for: since 0.14 the engine appends ``-<hash>`` to it."""
     if req_id in names:
@@ -184,6 +201,25 @@ def processed(llm, request: dict):
 
     (rendered,) = engine.renderer.render_cmpl([parse_model_prompt(llm.model_config, request)])
     return rendered
+
+
+def empty_prefix_cache(llm) -> None:
+    """Forget what earlier requests left in the prefix cache, if there is one."""
+    if llm.llm_engine.vllm_config.cache_config.enable_prefix_caching:
+        llm.reset_prefix_cache()
+
+
+def free_blocks(llm) -> tuple[list[int], int]:
+    """The blocks of the KV cache that belong to no request and hold no prefix that a later one could ask for, and how many blocks
+    there are. The engine core lives in this process (`VLLM_ENABLE_V1_MULTIPROCESSING`)."""
+    pool = llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_manager.block_pool
+    free = [block.block_id for block in pool.free_block_queue.get_all_free_blocks() if block.block_hash is None]
+    return free, pool.num_gpu_blocks
+
+
+def kv_cache(layer):
+    """The KV cache of an attention layer; some releases keep a list of one."""
+    return layer.kv_cache[0] if isinstance(layer.kv_cache, list) else layer.kv_cache
 
 
 def pictures(rendered: dict, fields: Sequence[str]) -> list[tuple]:

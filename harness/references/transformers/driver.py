@@ -37,7 +37,7 @@ from harness.families import decoded
 from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
-from harness.references.transformers import attention, precision, preparing, routing
+from harness.references.transformers import attention, decoding, precision, preparing, routing
 from harness.references.transformers.loading import Loaded, load
 
 WIDEST = 2048
@@ -123,6 +123,9 @@ class Reference:
                 if exact:
                     with routing.swapped(loaded.routers_of_truth, exact, rounded):
                         tensors["routed.logits"] = _forward(loaded, loaded.truth, arguments, at).to(torch.float32)
+            if steps := len(prompts[0].continuation):
+                cached = decoding.decoded(loaded.model, arguments, loaded.family.types, steps)
+                tensors["cached.logits"] = cached[:, [row - tokens for row in rows if row >= tokens - steps - 1]]
             if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
                 with precision.tf32():
                     tensors["tf32.logits"] = _forward(loaded, loaded.model, arguments, at)
@@ -161,9 +164,9 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
     """Which prompts are run together: those of one length with text and images only, up to `PAIRS_TOGETHER`."""
     groups: dict[object, list[list[int]]] = {}
     for place, prompt in enumerate(prompts):
-        length = len(prompt.token_ids)
+        length = len(prompt.token_ids) + len(prompt.continuation)
         plain = prompt.text is None and all(item.modality == "image" for item in prompt.items)
-        found = groups.setdefault(length if plain else (place,), [[]])
+        found = groups.setdefault((length, len(prompt.continuation)) if plain else (place,), [[]])
         if found[-1] and (len(found[-1]) + 1) * length**2 > PAIRS_TOGETHER:
             found.append([])
         found[-1].append(place)
@@ -173,7 +176,7 @@ def together(prompts: Sequence[Prompt]) -> list[list[int]]:
 def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
     if prompts[0].text is not None:
         return _processed(loaded, prompts[0])
-    arguments = loaded.family.arguments(prompts, loaded.model.config)
+    arguments = loaded.family.arguments([prompt.whole for prompt in prompts], loaded.model.config)
     return {name: tensor.to(loaded.device) for name, tensor in arguments.items()}
 
 
@@ -184,6 +187,9 @@ def _processed(loaded: Loaded, prompt: Prompt) -> dict:
     processor = AutoProcessor.from_pretrained(loaded.of.checkpoint, trust_remote_code=False)
     batch = processor(text=prompt.text, images=[*map(decoded.read, prompt.images)] or None, return_tensors="pt")
     batch.pop("attention_mask", None)
+    words = torch.tensor([prompt.continuation], dtype=torch.long)
+    for name, more in (("input_ids", words), (loaded.family.types, torch.zeros_like(words))):
+        batch[name] = torch.cat([batch[name], more], dim=1)
     return {name: value.to(loaded.device) for name, value in batch.items() if torch.is_tensor(value)}
 
 

@@ -6,6 +6,7 @@ and the real cache are untouched, so what the engine computes does not change.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from harness.engines.vllm.head import Head
 from harness.engines.vllm.observer import hooks
 from harness.engines.vllm.observer.probing import Call, Probed, Prober
 from harness.engines.vllm.observer.rows import Batch
-from harness.engines.vllm.observer.stacks import Pieces
+from harness.engines.vllm.observer.sampling import Continuation, around_sampler, force
+from harness.engines.vllm.observer.stacks import SAMPLED, Pieces
 from harness.masks import probe
 
 
@@ -40,22 +42,34 @@ class Observer:
         self.saving: dict[int, list[Future]] = {}
         self.behind = ThreadPoolExecutor(1)
         self.layers = hooks.attention_layers(self.runner)
-        self.begin({}, 0, [], {})
+        self.next: dict[str, int] = {}
+        """By request id the position of the token that this step samples."""
+        self.begin({}, 0, [], {}, {})
         for name, layer in self.layers.items():
             hooks.after_attention(name, layer, self._attended)
         releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
+        releases.watch_steps(self.runner, self._stepped)
+        around_sampler(self.runner, self._sampling, self._sampled)
         hooks.around_model(self.model, self._before, self._after)
         hooks.after_decoder_layers(
             self.model, self._observes, lambda index, hidden: self._keep(f"hidden.{index}", hidden)
         )
 
-    def begin(self, requests: dict[str, int], longest: int, layers: list[int], logits_at: dict[str, list[int]]) -> None:
-        """Observe ``requests`` (name: prompt tokens) until `collect`; no prompt has more than ``longest`` tokens.
+    def begin(
+        self,
+        requests: dict[str, int],
+        longest: int,
+        layers: list[int],
+        logits_at: dict[str, list[int]],
+        given: dict[str, tuple[int, list[int]]],
+    ) -> None:
+        """Observe ``requests`` (name: tokens) until `collect`; no request has more than ``longest`` tokens.
 
         ``layers`` are those whose masks are observed, or none for all; ``logits_at`` has the positions of each request's
-        logits.
+        logits. Requests that are ``given`` tokens (from a position on) go on with them, whether they are observed or not.
         """
         self.requests = requests
+        self.given = {name: Continuation(*one) for name, one in given.items()}
         self.longest = longest
         self.chosen = layers
         self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
@@ -82,7 +96,8 @@ class Observer:
         }
         for directory, names in () if answer["failure"] else stacks.items():
             tokens = self.requests[names[0]]
-            tensors, missing = self.pieces.stacked(names, tokens, self.logits_at[names[0]], f"mask.{observed[0]}")
+            computed = torch.stack([_within(self.steps[name], tokens) for name in names])
+            tensors, missing = self.pieces.stacked(names, computed, self.logits_at[names[0]], f"mask.{observed[0]}")
             tensors = write.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
@@ -96,7 +111,7 @@ class Observer:
         types = {hooks.index_of(name): layer for name, layer in self.layers.items()}
         answer["layers"] = [{"index": index, "type": _type(types[index])} for index in observed]
         answer |= {"ranges": self.ranges, "steps": self.steps, "collected": self.collected, "logits": self.head.facts()}
-        self.begin({}, 0, [], {})
+        self.begin({}, 0, [], {}, {})
         return answer
 
     def saved(self, collected: int) -> None:
@@ -106,6 +121,37 @@ class Observer:
 
     def _observes(self, index: int) -> bool:
         return bool(self.requests) and (not self.chosen or index in self.chosen)
+
+    def _stepped(self, steps: dict[str, tuple[int, int]]) -> None:
+        self.next = {req_id: end for req_id, (_, end) in steps.items()}
+        for req_id, (start, end) in steps.items():
+            name = releases.request_name(req_id, self.requests)
+            if name is not None and start < self.requests[name]:
+                self.steps[name].append([start, min(end, self.requests[name]) - 1])
+
+    def _sampling(self, logits: torch.Tensor | None) -> None:
+        """Keep the logits that are sampled from: where hooks are not called there are no others."""
+        if not self.requests or logits is None:
+            return
+        kept = [
+            (place, name, position)
+            for place, (name, after) in enumerate(zip(*self._of_batch(self.requests), strict=True))
+            if name is not None and after is not None
+            for position in [after - 1]
+            if position in self.logits_at[name]
+        ]
+        if kept:
+            owners = [(name, torch.tensor([position])) for _, name, position in kept]
+            self.pieces.keep(SAMPLED, owners, logits[[place for place, *_ in kept]].clone())
+
+    def _sampled(self, tokens: torch.Tensor) -> None:
+        if self.given:
+            force(tokens, *self._of_batch(self.given), self.given)
+
+    def _of_batch(self, names: Iterable[str]) -> tuple[list[str | None], list[int | None]]:
+        """The names of the batch's requests, of those that are among ``names``, and the positions that tokens are sampled for."""
+        order = releases.batch_order(self.runner) or self.order
+        return [releases.request_name(req_id, names) for req_id in order], [self.next.get(req_id) for req_id in order]
 
     def _before(self, positions: torch.Tensor) -> None:
         if self.requests:
@@ -129,6 +175,8 @@ class Observer:
     def _observe(self, index: int, call: Call) -> None:
         batch = self._batch()
         if not len(batch):
+            if self.caching:
+                self.prober.write(call, self.positions, self.longest)
             return
         self._keep(f"attention.{index}", call.output.view(len(call.output), -1), ATTENTION_VALUES)
         whole = not self.caching and batch.whole(self.requests)
@@ -142,8 +190,6 @@ class Observer:
         """The rows of this step that belong to observed prompts."""
         if self.step is None:
             self.step = self._found()
-            for rows in self.step.requests:
-                self.steps[rows.name].append([int(rows.positions[0]), int(rows.positions[-1])])
         return self.step
 
     def _found(self) -> Batch:
@@ -159,6 +205,14 @@ class Observer:
         batch = self._batch().only(small)
         if len(batch):
             self.pieces.keep(key, batch.owners, values[batch.index])
+
+
+def _within(steps: list[list[int]], tokens: int) -> torch.Tensor:
+    """Which of a request's positions some step computed, boolean (tokens,)."""
+    computed = torch.zeros(tokens, dtype=torch.bool)
+    for first, last in steps:
+        computed[first : last + 1] = True
+    return computed
 
 
 def _type(layer: Any) -> str:

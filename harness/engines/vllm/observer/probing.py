@@ -43,25 +43,43 @@ class Prober:
         The implementation writes position codes into a shadow of the cache and reads them with query 0, with the metadata, slot
         mapping and block table that serve the requests. The real cache is untouched.
         """
-        layer, impl = call.layer, call.layer.impl
-        tokens, kv_heads, channels = len(call.query), impl.num_kv_heads, kv_cache_channels(layer)
-        dtype, device = call.query.dtype, call.query.device
-        blank_query = torch.zeros_like(call.query)
-        blank_key = torch.zeros(tokens, kv_heads, channels, dtype=dtype, device=device)
-        shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
+        channels = kv_cache_channels(call.layer)
         decoder = probe.Decoder()
         for number in range(probe.passes_for(longest, channels)):
-            shadow = self._shadow(call.kv_cache, 0 if whole else number)
-            values = probe.codes(positions[:tokens], channels, number, dtype)[:, None]
-            values = values.expand(tokens, kv_heads, channels).contiguous()
-            if hasattr(impl, "do_kv_cache_update") and not shares:
-                slots = releases.slot_mapping(call.layer_name, call.metadata)
-                impl.do_kv_cache_update(layer, blank_key, values, shadow, slots)
-            probed = torch.zeros_like(call.output)
-            call.forward(layer, blank_query, blank_key, values, shadow, call.metadata, output=probed)
-            seen = probed.view(tokens, impl.num_heads, channels)
+            values = self._written(call, positions, number, 0 if whole else number)
+            probed = self._read(call, values, 0 if whole else number)
+            seen = probed.view(len(call.query), call.layer.impl.num_heads, channels)
             decoder.add(seen if len(seen) == len(index) else seen[index])
-        return decoder.recovered(kv_heads)
+        return decoder.recovered(call.layer.impl.num_kv_heads)
+
+    def write(self, call: Call, positions: torch.Tensor, longest: int) -> None:
+        """Write the codes of a step that nobody observes: others may find its keys in the prefix cache."""
+        for number in range(probe.passes_for(longest, kv_cache_channels(call.layer))):
+            values = self._written(call, positions, number, number)
+            if not hasattr(call.layer.impl, "do_kv_cache_update"):
+                self._read(call, values, number)
+
+    def _written(self, call: Call, positions: torch.Tensor, number: int, shadow: int) -> torch.Tensor:
+        """The codes of pass ``number``, which are in the ``shadow`` now, unless the forward itself writes them or the layer has
+        none of its own."""
+        layer, impl = call.layer, call.layer.impl
+        shape = (len(call.query), impl.num_kv_heads, kv_cache_channels(layer))
+        values = probe.codes(positions[: len(call.query)], shape[-1], number, call.query.dtype)[:, None]
+        values = values.expand(shape).contiguous()
+        shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
+        if hasattr(impl, "do_kv_cache_update") and not shares:
+            slots = releases.slot_mapping(call.layer_name, call.metadata)
+            cache = self._shadow(call.kv_cache, shadow)
+            impl.do_kv_cache_update(layer, torch.zeros_like(values), values, cache, slots)
+        return values
+
+    def _read(self, call: Call, values: torch.Tensor, shadow: int) -> torch.Tensor:
+        """What the forward makes of a shadow with query 0."""
+        probed = torch.zeros_like(call.output)
+        cache = self._shadow(call.kv_cache, shadow)
+        blank = torch.zeros_like(call.query), torch.zeros_like(values)
+        call.forward(call.layer, *blank, values, cache, call.metadata, output=probed)
+        return probed
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
         """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request

@@ -11,6 +11,9 @@ from harness.engines.vllm.observer.rows import Owners
 BY_GROUP = ("mask.", "surplus.")
 """Tensors that have the KV head groups as the first dimension of a request."""
 
+SAMPLED = "sampled.logits"
+"""Logits as they are sampled from, which come out of every step, but only of the last token of a request in it."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -31,11 +34,13 @@ class Pieces:
         self._by_key.setdefault(key, []).append(Piece(owners, values))
 
     def stacked(
-        self, names: list[str], tokens: int, logits_at: torch.Tensor, seen: str
+        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """The tensors of the requests ``names``, which have ``tokens`` each, stacked, and the keys of those that some step did
-        not see. Which positions were computed at all is read from the key ``seen``; logits are wanted of the positions
+        """The tensors of the requests ``names`` stacked, and the keys of those that some step did not see. ``computed``
+        (requests, tokens) says which positions some step computed; those that hooks were called for are read from the key
+        ``seen``. Where they were not, the logits that were sampled from are enough; logits are wanted of the positions
         ``logits_at``."""
+        tokens = computed.shape[1]
         known: dict[tuple, torch.Tensor] = {}
 
         def places(pieces: list[Piece]) -> torch.Tensor:
@@ -47,16 +52,27 @@ class Pieces:
         observed = places(self._by_key.get(seen, [])) >= 0
         tensors = {"observed": observed.to(torch.uint8)}
         missing = [] if observed.any(dim=1).all() else ["every layer's mask"]
+        if not torch.equal(observed, computed):
+            tensors["computed"] = computed.to(torch.uint8)
         for key, pieces in self._by_key.items():
-            at = logits_at if key == "logits" else torch.arange(tokens)
-            found = places(pieces)[:, at]
+            if key in ("logits", SAMPLED):
+                continue
+            found = places(pieces)
             if not (found >= 0).any():
                 continue
-            if not torch.equal(found >= 0, observed[:, at]):
+            if not torch.equal(found >= 0, observed):
                 missing.append(key)
                 continue
             stack = _taken(pieces, found)
             tensors[key] = stack.transpose(1, 2) if key.startswith(BY_GROUP) else stack
+        logits = self._by_key.get("logits", [])
+        if not (places(logits)[:, logits_at] >= 0)[computed[:, logits_at]].all():
+            logits = [*self._by_key.get(SAMPLED, []), *logits]
+        found = places(logits)[:, logits_at]
+        if not torch.equal(found >= 0, computed[:, logits_at]):
+            missing.append("logits")
+        elif (found >= 0).any():
+            tensors["logits"] = _taken(logits, found)
         return tensors, missing
 
 

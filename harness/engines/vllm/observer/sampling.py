@@ -1,0 +1,57 @@
+"""What a worker samples: its raw logits, and the token that a request goes on with where one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The ``tokens`` that a request goes on with from position ``start`` on."""
+
+    start: int
+    tokens: Sequence[int]
+
+    def at(self, position: int) -> int | None:
+        """The token that is given for a position, if one is."""
+        index = position - self.start
+        return self.tokens[index] if 0 <= index < len(self.tokens) else None
+
+
+def force(
+    sampled: torch.Tensor,
+    names: Sequence[str | None],
+    positions: Sequence[int | None],
+    given: Mapping[str, Continuation],
+) -> None:
+    """Put the ``given`` tokens of requests in place of the ``sampled`` ones, (requests, 1), in the order of the batch; each was
+    sampled for its position."""
+    for place, (name, position) in enumerate(zip(names, positions, strict=True)):
+        if (
+            name is not None
+            and name in given
+            and position is not None
+            and (token := given[name].at(position)) is not None
+        ):
+            sampled[place, 0] = token
+
+
+def around_sampler(runner: Any, before: Callable[[torch.Tensor], None], after: Callable[[torch.Tensor], None]) -> None:
+    """Call ``before`` with the logits of each step before a worker samples from them, and ``after`` with the tokens, which may
+    be changed. A rank that does not sample has no sampler."""
+    sampler = getattr(runner, "sampler", None)
+    if sampler is None:
+        return
+    own = type(sampler)
+
+    def call(self, *args, **kwargs):
+        before(kwargs.get("logits", args[0] if args else None))
+        output = own.__call__(self, *args, **kwargs)
+        after(output.sampled_token_ids)
+        return output
+
+    sampler.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})
