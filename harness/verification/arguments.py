@@ -13,6 +13,7 @@ from harness.engines.vllm.arguments import (
     MAY_BE_GIVEN,
     MODALITIES,
     MOST_SEATS,
+    UNSERVED,
     check_generation,
     value,
 )
@@ -40,6 +41,8 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
             near = get_close_matches(name, [each for each in MAY_BE_GIVEN if each in release.arguments], 1, 0.7)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(FIELD, given, f"vLLM {version} has no such argument{hint}")
+        if name in UNSERVED:
+            raise UsageError(FIELD, given, UNSERVED[name])
         if name not in MAY_BE_GIVEN:
             known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
             why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"

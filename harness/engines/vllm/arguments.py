@@ -75,6 +75,13 @@ GENERATION = "generation_config"
 GENERATION_OF = ("auto", "vllm")
 GENERATION_FILE = "generation_config.json"
 MODALITIES = ("image", "video", "audio")
+UNSERVED = {
+    "kv_sharing_fast_prefill": "with it layers that share keys compute only the rows that are sampled, and the logits of "
+    "a prompt's other tokens, which are compared, are none (vLLM #49622)",
+    "pipeline_parallel_size": "the ranks of a pipeline have some layers each, and what is observed is put together from "
+    "ranks that have some KV heads of every layer; --tensor-parallel makes those",
+}
+"""Arguments by which a prompt could not be observed or judged, and why."""
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""
