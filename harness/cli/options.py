@@ -28,7 +28,6 @@ BOUNDS = {
     "seed": Bounds(0, 2**32 - 1, "a seed has 32 bits"),
     "chunk": Bounds(1, 65536, "tokens of one engine step, for which vLLM takes memory at its start"),
     "decode": Bounds(0, LONGEST, "tokens that a prompt is continued with, one a step"),
-    "times": Bounds(1, 1000, "how often the batch is served"),
     "block_size": Bounds(1, LONGEST, "tokens of one KV block"),
     "tensor_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
     "observe_layer": Bounds(0, 1023, "a layer, counted from 0"),
@@ -43,7 +42,7 @@ BOUNDS = {
     "engines": Bounds(1, 4 * _CORES, f"engines at the same time; this machine has {_CORES} cores"),
     "layouts": Bounds(1, 1_000_000, "at 100 a minute that is a week"),
     "change": Bounds(1e-9, 1, "a share of a tensor's values, at most all of them", whole=False),
-    "times": Bounds(0, 1_000_000, "times that a tree is looked at; 0 for no end"),
+    "times": Bounds(0, 1_000_000, "times that a batch is served, or that a tree is looked at; 0 for no end of that"),
     "examples": Bounds(1, 100_000, "layouts for each mutant"),
 }
 """The numbers of all commands: an option means the same in each."""

@@ -8,6 +8,9 @@ from harness.errors import UsageError
 from harness.options import option
 
 
+MOST_TIMES = 1000
+
+
 @dataclass(frozen=True)
 class Scenario:
     """``chunk`` is vLLM's `max_num_batched_tokens` (None: a whole prompt fits one step); ``mates`` are layouts that are
@@ -55,8 +58,8 @@ class Scenario:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if self.times < 1:
-            raise UsageError("times", self.times, "the batch is served at least once")
+        if not 1 <= self.times <= MOST_TIMES:
+            raise UsageError("times", self.times, f"the batch is served 1 to {MOST_TIMES} times")
         if self.decode < 0:
             raise UsageError("decode", self.decode, "a number of tokens, 0 for none")
         if self.chunk is not None and self.chunk < 1:
