@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from harness.errors import UsageError
 from harness.options import option
 
-
 MOST_TIMES = 1000
 
 
