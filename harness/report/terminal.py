@@ -89,19 +89,18 @@ def _sentences(result: CaseResult) -> Iterable[str]:
 
 
 def _layers(result: CaseResult) -> Table:
+    """With further references the attention output has no column: 80 characters do not hold both."""
     table = tight_table()
+    further = [one for one in result.further if not one.error]
     columns: tuple[tuple[str, JustifyMethod], ...] = (
         ("layer", "right"), ("type", "left"), ("reference", "left"), ("serving", "left"),
-        ("missing", "right"), ("extra", "right"), ("attention", "right"), ("hidden", "right"),
+        *((plain(one.name).replace(" ", "\n"), "left") for one in further),
+        ("missing", "right"), ("extra", "right"), *(() if further else (("attention", "right"),)), ("hidden", "right"),
     )  # fmt: skip
-    further = [one for one in result.further if not one.error]
-    named: tuple[tuple[str, JustifyMethod], ...] = tuple(
-        (plain(one.name).replace(" ", "\n"), "left") for one in further
-    )
-    for heading, justify in (*columns[:4], *named, *columns[4:]):
+    for heading, justify in columns:
         table.add_column(heading, justify=justify, overflow="fold")
     for layer, row in zip(result.layers, layer_table([result]).to_dict("records"), strict=True):
-        distances = [layer.attention_max_abs_diff, layer.hidden_max_abs_diff]
+        distances = [*([] if further else [layer.attention_max_abs_diff]), layer.hidden_max_abs_diff]
         policies = [layer.reference_policy, layer.serving_policy, *(_policy_of(one, layer.index) for one in further)]
         named_policies = [policy or "none known" for policy in policies]
         numbers = [str(layer.missing), str(layer.extra), *("-" if d is None else number(d) for d in distances)]

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from math import inf, nan
+from pathlib import Path
 
 import pytest
 from rich.console import RenderableType
@@ -10,6 +11,7 @@ from rich.console import RenderableType
 from harness.compare.result import CaseResult
 from harness.console import Console
 from harness.report.terminal import LOG_LINES, case_panel, reproduce_line, summary_table
+from tests.compare.test_agreement import LONG, three
 from tests.report.results import LINK, failed, one_of_each, result
 
 EACH = one_of_each()
@@ -67,3 +69,10 @@ def test_a_narrow_terminal_cuts_nothing_off(width: int) -> None:
 def test_positions_without_numbers_are_told(noise: float, shift: float, side: str) -> None:
     panel = shown(case_panel(result(noise=noise, shift=shift)), width=400)
     assert f"no number on {side} at 31 positions, the first is 0" in panel
+
+
+def test_a_further_reference_has_a_column_that_80_characters_hold(tmp_path: Path) -> None:
+    lines = shown(case_panel(three(tmp_path, LONG, third="clamp-both")), width=80).splitlines()
+    assert any("official" in line and "stands" not in line for line in lines)
+    rows = [line.split()[1:6] for line in lines if " sliding  clamp" in line]
+    assert rows == [[str(layer), "sliding", "clamp", "clamp", "clamp-both"] for layer in (0, 1)]
