@@ -314,7 +314,9 @@ class Session:
     def discard(self, flight: InFlight) -> None:
         """Remove the captures of prompts that were not to be remembered, unless the session keeps them."""
         if not flight.remember:
-            self.captures.discard(flight.reference.request.out, flight.serving.request.out)
+            prepared = flight.reference.request.prepared
+            given = {one.file.parent for one in prepared.prompts} if prepared else ()
+            self.captures.discard(flight.reference.request.out, flight.serving.request.out, *given)
 
     def forget_references(self) -> None:
         """Ask the reference again for prompts that it was asked before."""

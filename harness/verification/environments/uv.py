@@ -35,8 +35,8 @@ UNREACHED = (
     "network was disabled",
 )
 MISSING = "there is no version of"
-NO_PYTHON = "python-build-standalone"
-"""Where uv downloads an interpreter from that this machine does not have."""
+NO_PYTHON = ("python-build-standalone", "No interpreter found", "error: Failed to inspect Python interpreter")
+"""What uv says where this machine has no interpreter that fits, and none can be downloaded."""
 
 Say = Callable[[str], None]
 
@@ -113,7 +113,7 @@ def _uv(command: list[str], recipe: Recipe, say: Say, given: str = "", inherited
 
 def _failure(recipe: Recipe, said: list[str]) -> Exception:
     wanted = recipe.requirements[0]
-    if any(NO_PYTHON in line for line in said):
+    if any(sign in line for line in said for sign in NO_PYTHON):
         return EnvironmentFailure(
             f"{wanted}: its environment cannot be made, there is no Python {recipe.python} here and none could be downloaded"
         )

