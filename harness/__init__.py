@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from harness.captures.read import Capture as Capture
     from harness.captures.selection import CaptureSelection as CaptureSelection
     from harness.compare.known import Declared as Declared
+    from harness.compare.result import Agreement as Agreement
     from harness.compare.result import CaseResult as CaseResult
     from harness.compare.result import Failure as Failure
+    from harness.compare.result import FurtherLayer as FurtherLayer
+    from harness.compare.result import FurtherReference as FurtherReference
     from harness.compare.result import LayerResult as LayerResult
     from harness.compare.result import LogitsResult as LogitsResult
     from harness.compare.result import decode_mask as decode_mask
@@ -49,7 +52,16 @@ _HOMES = {
     "harness.captures.read": ["Capture"],
     "harness.captures.selection": ["CaptureSelection"],
     "harness.compare.known": ["Declared"],
-    "harness.compare.result": ["CaseResult", "Failure", "LayerResult", "LogitsResult", "decode_mask"],
+    "harness.compare.result": [
+        "Agreement",
+        "CaseResult",
+        "Failure",
+        "FurtherLayer",
+        "FurtherReference",
+        "LayerResult",
+        "LogitsResult",
+        "decode_mask",
+    ],
     "harness.compare.setting": ["Setting"],
     "harness.compare.verdict": ["Verdict"],
     "harness.drivers.timeouts": ["Timeouts"],

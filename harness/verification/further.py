@@ -37,7 +37,7 @@ class Answered:
     found: Capture | Failure
 
 
-class FurtherReference:
+class FurtherSide:
     """One of them, with a driver of its own. What it answered is remembered."""
 
     def __init__(self, sides: Sides, name: str, store: CaptureStore, timeouts: Timeouts) -> None:
@@ -51,7 +51,7 @@ class FurtherReference:
     @classmethod
     def of(
         cls, python: str, serving_python: str, gpu: str | None, store: CaptureStore, timeouts: Timeouts
-    ) -> FurtherReference:
+    ) -> FurtherSide:
         """The reference that an interpreter runs; raises EnvironmentFailure where it has none."""
         return cls(Interpreters(python, serving_python, gpu), called(python), store, timeouts)
 

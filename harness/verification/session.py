@@ -28,7 +28,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.verification.capture_store import CaptureStore, Key
 from harness.verification.engine_pool import Engines
-from harness.verification.further import Answered, FurtherReference, called
+from harness.verification.further import Answered, FurtherSide, called
 from harness.verification.interpreters import Interpreters, Sides
 from harness.verification.reference_pool import References, reference_model
 
@@ -112,7 +112,7 @@ class Session:
         self.references = References(self.runs, self.captures, timeouts)
         self.engines = Engines(self.runs, self.captures, timeouts)
         self.further_pythons = tuple(further)
-        self.further = [FurtherReference.of(python, serving_python, gpu, self.captures, timeouts) for python in further]
+        self.further = [FurtherSide.of(python, serving_python, gpu, self.captures, timeouts) for python in further]
         self._checkpoints = dict(checkpoints or {})
 
     def __enter__(self) -> Session:

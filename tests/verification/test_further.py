@@ -16,7 +16,7 @@ from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.references.adapter import OFFICIAL, TRANSFORMERS
 from harness.verification.capture_store import CaptureStore
-from harness.verification.further import Answered, FurtherReference
+from harness.verification.further import Answered, FurtherSide
 from tests.verification.fakes import SPEC, Fakes, failing, killed
 
 PROMPTS = [prompt_for(Layout.parse(layout), SPEC) for layout in ("t3 i5 t4", "t6")]
@@ -29,14 +29,14 @@ def store() -> Iterator[CaptureStore]:
     made.close()
 
 
-def further(fakes: Fakes, store: CaptureStore) -> FurtherReference:
-    return FurtherReference(fakes, "official==4.0.1", store, Timeouts())
+def further(fakes: Fakes, store: CaptureStore) -> FurtherSide:
+    return FurtherSide(fakes, "official==4.0.1", store, Timeouts())
 
 
 DEFAULT = Setting()
 
 
-def answers(one: FurtherReference, setting: Setting = DEFAULT) -> list[Answered]:
+def answers(one: FurtherSide, setting: Setting = DEFAULT) -> list[Answered]:
     return one.answers(SPEC, "checkpoint", setting, PROMPTS)
 
 
