@@ -10,9 +10,11 @@ from harness.engines.vllm.arguments import (
     COMPILED,
     FIELD,
     GENERATION,
+    IMPLEMENTATION,
     MAY_BE_GIVEN,
     MODALITIES,
     MOST_SEATS,
+    OBSERVED,
     UNSERVED,
     check_generation,
     value,
@@ -56,6 +58,9 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
             raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {PICTURES}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
+        if name == IMPLEMENTATION and values[name] not in OBSERVED:
+            why = "in that of transformers layers and weights have other names than the harness observes them by"
+            raise UsageError(FIELD, given, f"{' or '.join(OBSERVED)}: {why} (docs/findings/vllm-model-impl.md)")
         if name == GENERATION:
             check_generation(values[name])
     _check_capacity(values, setting, spec, tokens)

@@ -84,6 +84,15 @@ def test_everything_that_the_harness_sets_is_refused() -> None:
     assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
 
 
+def test_an_implementation_that_cannot_be_observed_is_refused_with_the_reason() -> None:
+    check("model_impl=vllm")
+    with pytest.raises(
+        UsageError, match="auto or vllm: in that of transformers layers and weights have other"
+    ) as refused:
+        check("model_impl=transformers")
+    assert "\n" not in str(refused.value)
+
+
 def test_what_a_search_gives_may_be_given_by_the_command_that_reproduces_it() -> None:
     check("=".join(NO_VIDEO))
 

@@ -67,6 +67,7 @@ EXECUTED = (
     "kernel_config",
     "mm_encoder_attn_backend",
     "mm_encoder_tp_mode",
+    "model_impl",
 )
 COMPILED = ("compilation_config", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "optimization_level")
 """Arguments that mean something where the engine compiles."""
@@ -74,6 +75,9 @@ GENERATION = "generation_config"
 """What is done to logits after the model: `GENERATION_OF` or a folder."""
 GENERATION_OF = ("auto", "vllm")
 GENERATION_FILE = "generation_config.json"
+IMPLEMENTATION = "model_impl"
+OBSERVED = ("auto", "vllm")
+"""Implementations of a model whose layers and weights have the names by which the harness finds them."""
 MODALITIES = ("image", "video", "audio")
 UNSERVED = {
     "kv_sharing_fast_prefill": "with it layers that share keys compute only the rows that are sampled, and the logits of "
