@@ -77,6 +77,8 @@ def search_space(
             return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec, known)
         case Needs.BATCH:
             return SearchSpace(v1, strategies.batches(near, 3), spec, known)
+        case Needs.ROUNDED_KV:
+            return SearchSpace(v1.with_(kv_dtype="int8_per_token_head"), one, spec, known)
         case Needs.NO_FLAG:
             return SearchSpace(v1, one, causal(spec), known)
         case Needs.NOTHING:

@@ -94,14 +94,17 @@ class Build(Request[Built]):
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A checkpoint, the attention implementation that it runs with, and its dtype."""
+    """A checkpoint, the attention implementation that it runs with, its dtype, and in what keys and values are kept, as vLLM's
+    `kv_cache_dtype` names it (auto: in its dtype)."""
 
     checkpoint: str
     attention: str
     dtype: str
+    kv_dtype: str = "auto"
 
     def __str__(self) -> str:
-        return f"{self.checkpoint} {self.attention} {self.dtype}"
+        kept = "" if self.kv_dtype == "auto" else f" with keys and values in {self.kv_dtype}"
+        return f"{self.checkpoint} {self.attention} {self.dtype}{kept}"
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
-from harness.references.options import ATTENTION
+from harness.references.options import ATTENTION, KV_DTYPES
 
 
 @dataclass(frozen=True)
 class Reference:
     """A reference by its ``name`` on the command line. ``distribution`` is what an interpreter must have, ``newest`` the newest
-    release of it that was tried. ``attention`` and ``dtypes`` are what it can be asked for; ``versions`` names in captures the
-    distributions that decide what it computes."""
+    release of it that was tried. ``attention``, ``dtypes`` and ``kv_dtypes`` are what it can be asked for; ``versions`` names in
+    captures the distributions that decide what it computes."""
 
     name: str
     distribution: str
@@ -27,12 +27,13 @@ class Reference:
     driver: str
     attention: tuple[str, ...]
     dtypes: tuple[str, ...]
+    kv_dtypes: tuple[str, ...]
     versions: Mapping[str, str]
     prepares: bool
     families: tuple[str, ...] = ()
     """The model families that it has; none for all."""
 
-    def check(self, attention: str, dtype: str, spec: ModelSpec) -> None:
+    def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec) -> None:
         """Raise UsageError for what this reference does not have."""
         if self.families and spec.family not in self.families:
             raise UsageError("model", spec.name, f"one of {' or '.join(self.families)} with the reference {self.name}")
@@ -42,6 +43,8 @@ class Reference:
             )
         if dtype not in self.dtypes:
             raise UsageError("dtype", dtype, f"{' or '.join(self.dtypes)} with the reference {self.name}")
+        if kv_dtype not in self.kv_dtypes:
+            raise UsageError("kv-dtype", kv_dtype, f"{' or '.join(self.kv_dtypes)} with the reference {self.name}")
 
 
 TRANSFORMERS = Reference(
@@ -51,6 +54,7 @@ TRANSFORMERS = Reference(
     driver="harness.references.transformers.driver",
     attention=ATTENTION,
     dtypes=("float32", "bfloat16", "float16"),
+    kv_dtypes=KV_DTYPES,
     versions={"transformers": "transformers", "reference torch": "torch"},
     prepares=True,
 )
@@ -61,6 +65,7 @@ OFFICIAL = Reference(
     driver="harness.references.official.driver",
     attention=("eager",),
     dtypes=("float32", "bfloat16"),
+    kv_dtypes=("auto",),
     versions={"gemma": "gemma", "jax": "jax"},
     prepares=False,
     families=("gemma4",),

@@ -105,4 +105,5 @@ class References:
 
 def reference_model(checkpoint: str, setting: Setting) -> ReferenceModel:
     """What must be loaded for a setting."""
-    return ReferenceModel(checkpoint, setting.reference.reference, setting.engine.dtype)
+    engine = setting.engine
+    return ReferenceModel(checkpoint, setting.reference.reference, engine.dtype, engine.kv_dtype)

@@ -27,7 +27,8 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
         UsageError: some value is not allowed.
         EnvironmentFailure: an interpreter lacks what its side needs.
     """
-    reference_of(reference_python).check(setting.reference.reference, setting.engine.dtype, spec)
+    asked = setting.engine
+    reference_of(reference_python).check(setting.reference.reference, asked.dtype, asked.kv_dtype, spec)
     check_usage(setting, python)
     platform, version = platform_of(python), version_of(python)
     if platform == "cpu" and setting.engine.backend == "flex" and not release_of(python).registers(FLEX_WRITER):

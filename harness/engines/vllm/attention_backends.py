@@ -16,8 +16,8 @@ class AttentionBackend:
     """``name`` is the harness's, ``vllm_name`` vLLM's own. ``implementation`` is what it serves by, as
     `releases.implementation` names it, where that is known. ``platforms`` (cpu, cuda) can be asked for it; on a CPU the name
     CPU_ATTN is made to resolve to ``cpu_class``, where there is one, since vLLM's CPU platform answers CPU_ATTN whatever is
-    asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes`` and ``cpu_modes`` are those in which it is right
-    there.
+    asked; ``cpu_name`` is vLLM's own name of what then serves. ``cpu_dtypes``, ``cpu_modes`` and ``cpu_kv_dtypes`` are
+    those in which it is right there.
     """
 
     name: str
@@ -28,6 +28,7 @@ class AttentionBackend:
     cpu_name: str = ""
     cpu_dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     cpu_modes: tuple[str, ...] = ("eager",)
+    cpu_kv_dtypes: tuple[str, ...] = ("auto",)
 
 
 ATTENTION_BACKENDS = {
@@ -37,9 +38,11 @@ ATTENTION_BACKENDS = {
             "triton", "TRITON_ATTN", "TritonAttentionImpl",
             cpu_class="vllm.v1.attention.backends.triton_attn.TritonAttentionBackend", cpu_name="TRITON_ATTN",
             cpu_dtypes=("float32", "float16"),  # Triton's interpreter multiplies bfloat16 wrongly
+            cpu_kv_dtypes=("auto", "float16", "int8_per_token_head"),
         ),
         AttentionBackend(
             "cpu", "cpu", "CPUAttentionBackendImpl", ("cpu",), cpu_name="CPU_ATTN", cpu_modes=("eager", "compiled"),
+            cpu_kv_dtypes=("auto", "fp8", "fp8_e4m3", "fp8_e5m2"),
         ),
         AttentionBackend(
             "flex", "FLEX_ATTENTION", "FlexAttentionImpl",

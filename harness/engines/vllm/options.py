@@ -15,7 +15,9 @@ from harness.prompts.scenario import Scenario
 
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
-KV_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
+KV_DTYPES = (
+    "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "int8_per_token_head", "fp8_per_token_head",
+)  # fmt: skip
 MODES = ("eager", "compiled")
 CPU_BACKEND = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
@@ -82,8 +84,9 @@ class EngineOptions:
             raise UsageError("backend", self.backend, f"on this machine ({platform}) one of {names}")
         if platform != "cpu":
             return
-        if self.kv_dtype != "auto":
-            raise UsageError("kv_dtype", self.kv_dtype, "auto on a CPU: its KV cache has the dtype of the model")
+        if self.kv_dtype not in known.cpu_kv_dtypes:
+            allowed = " or ".join(known.cpu_kv_dtypes)
+            raise UsageError("kv_dtype", self.kv_dtype, f"{allowed} with {self.backend} on a CPU")
         if self.dtype not in known.cpu_dtypes:
             allowed = " or ".join(known.cpu_dtypes)
             raise UsageError(

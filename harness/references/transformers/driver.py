@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from harness.families import decoded
 from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
-from harness.references.transformers import attention, decoding, precision, preparing, routing
+from harness.references.transformers import attention, decoding, kv_cache, precision, preparing, routing
 from harness.references.transformers.loading import Loaded, load
 
 WIDEST = 2048
@@ -109,12 +109,14 @@ class Reference:
         whole = Stopwatch(loaded.device)
         with whole.on(), attention.by_rows(loaded.family.modeling):
             with (
+                _as_cached(loaded, loaded.of.attention),
                 _observed(loaded, asked.layers) as observed,
                 routing.recorded(loaded.routers) as rounded,
             ):
                 tensors = {"logits": _forward(loaded, loaded.model, arguments, at)}
             if asked.samples > 1:
-                with attention.implemented(loaded.family, loaded.model, attention.OTHER[loaded.of.attention]):
+                other = attention.OTHER[loaded.of.attention]
+                with _as_cached(loaded, other), attention.implemented(loaded.family, loaded.model, other):
                     tensors["again.logits"] = _forward(loaded, loaded.model, arguments, at)
             with precision.kept(loaded.truth.dtype), attention.unrounded(loaded.family.modeling):
                 with routing.recorded(loaded.routers_of_truth) as exact:
@@ -124,10 +126,11 @@ class Reference:
                     with routing.swapped(loaded.routers_of_truth, exact, rounded):
                         tensors["routed.logits"] = _forward(loaded, loaded.truth, arguments, at).to(torch.float32)
             if steps := len(prompts[0].continuation):
-                cached = decoding.decoded(loaded.model, arguments, loaded.family.types, steps)
+                with _as_cached(loaded, loaded.of.attention):
+                    cached = decoding.decoded(loaded.model, arguments, loaded.family.types, steps)
                 tensors["cached.logits"] = cached[:, [row - tokens for row in rows if row >= tokens - steps - 1]]
             if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
-                with precision.tf32():
+                with _as_cached(loaded, loaded.of.attention), precision.tf32():
                     tensors["tf32.logits"] = _forward(loaded, loaded.model, arguments, at)
         kept = []
         for index, seen in sorted(observed.layers.items()):
@@ -158,6 +161,10 @@ class Reference:
             write.write(directory, host, facts, own)
 
         return finish
+
+
+def _as_cached(loaded: Loaded, implementation: str) -> AbstractContextManager[None]:
+    return kv_cache.rounding(loaded.family, implementation, loaded.of.kv_dtype)
 
 
 def together(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -68,6 +68,21 @@ def _cleared_everywhere(worker, changes: Changes) -> None:
     changes.set(model_of(worker), "_full_attn_layer_idxs", frozenset(range(len(types))))
 
 
+def _key_scales_doubled(worker, changes: Changes) -> None:
+    require_implementation(worker, "TritonAttentionImpl")
+    from vllm.v1.attention.backends import triton_attn
+
+    store = triton_attn.triton_reshape_and_cache_flash_per_token_head_quant
+
+    def doubled(key, value, key_cache, value_cache, k_scale_cache, v_scale_cache, slot_mapping, *more, **named):
+        store(key, value, key_cache, value_cache, k_scale_cache, v_scale_cache, slot_mapping, *more, **named)
+        written = slot_mapping[slot_mapping >= 0]
+        block, slot = written // key_cache.shape[1], written % key_cache.shape[1]
+        k_scale_cache[block, slot] *= 2
+
+    changes.set(triton_attn, "triton_reshape_and_cache_flash_per_token_head_quant", doubled)
+
+
 def _flash_without_window(worker, changes: Changes) -> None:
     require_implementation(worker, "FlashAttentionImpl")
     from vllm.v1.attention.backends import flash_attn
@@ -217,6 +232,9 @@ MUTANTS = [
     _kernel("query-index-local-to-chunk", "the query's position is counted from the start of the chunk", KERNEL,
             "kernel_unified_attention", "query_abs_pos = context_len + query_pos[:, None]",
             "query_abs_pos = query_pos[:, None]", "vllm #47332", needs=Needs.CHUNKS),
+    Overlay("key-scales-doubled", "mutant", "keys are read at twice the scale at which they were written",
+            ("v1.attention.backends.triton_attn.triton_reshape_and_cache_flash_per_token_head_quant",), _key_scales_doubled,
+            releases=">=0.32,<0.34", needs=Needs.ROUNDED_KV),
     _kernel("one-kv-head-group-causal", "KV head 1 does not get the ranges", KERNEL, "kernel_unified_attention",
             "        # S : (BLOCK_M, TILE_SIZE)\n",
             "        seq_mask = seq_mask & ((kv_head_idx != 1) | (seq_offset[None, :] <= query_abs_pos))\n"),

@@ -21,6 +21,7 @@ class Needs(Enum):
     RANGE_GUARD = "the V2 runner's guard of image ranges"
     CHUNKS = "chunked prefill"
     BATCH = "several requests in one batch"
+    ROUNDED_KV = "keys and values that are kept in 8 bits, with a scale for each token and head"
     NO_FLAG = "a model that does not ask for bidirectional images"
 
 
