@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from harness.engines.vllm import releases
 from harness.engines.vllm.observer.rows import Owners
 from harness.engines.vllm.observer.stacks import Pieces
 from harness.masks import probe
+
+SCALES = ("_k_scale_cache", "_v_scale_cache")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Prober:
 
     def __init__(self) -> None:
         self._shadows: dict[tuple, torch.Tensor] = {}
+        self._scales: dict[int, list[torch.Tensor | None]] = {}
 
     def probe(
         self, call: Call, positions: torch.Tensor, index: torch.Tensor, longest: int, *, whole: bool
@@ -70,7 +74,8 @@ class Prober:
         if hasattr(impl, "do_kv_cache_update") and not shares:
             slots = releases.slot_mapping(call.layer_name, call.metadata)
             cache = self._shadow(call.kv_cache, shadow)
-            impl.do_kv_cache_update(layer, torch.zeros_like(values), values, cache, slots)
+            with self._scales_of(cache, impl):
+                impl.do_kv_cache_update(layer, torch.zeros_like(values), values, cache, slots)
         return values
 
     def _read(self, call: Call, values: torch.Tensor, shadow: int) -> torch.Tensor:
@@ -78,8 +83,25 @@ class Prober:
         probed = torch.zeros_like(call.output)
         cache = self._shadow(call.kv_cache, shadow)
         blank = torch.zeros_like(call.query), torch.zeros_like(values)
-        call.forward(call.layer, *blank, values, cache, call.metadata, output=probed)
+        with self._scales_of(cache, call.layer.impl):
+            call.forward(call.layer, *blank, values, cache, call.metadata, output=probed)
         return probed
+
+    @contextmanager
+    def _scales_of(self, shadow: torch.Tensor, impl: Any) -> Iterator[None]:
+        """An implementation that scales each token and head keeps views of the cache's scales and does not look at the cache for
+        them again (`TritonAttentionImpl._ensure_scale_caches`): the shadow has views of its own."""
+        names = [name for name in SCALES if hasattr(impl, name)]
+        own = self._scales.setdefault(id(shadow), [None] * len(names))
+        real = [getattr(impl, name) for name in names]
+        for name, scales in zip(names, own, strict=True):
+            setattr(impl, name, scales)
+        try:
+            yield
+        finally:
+            own[:] = [getattr(impl, name) for name in names]
+            for name, scales in zip(names, real, strict=True):
+                setattr(impl, name, scales)
 
     def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
         """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request
