@@ -51,6 +51,8 @@ def asked(
         UsageError: they name none or several, or one that the model does not take.
         EnvironmentFailure: as `harness.families.checkpoint.model`.
     """
+    if cases != catalogue.OWN and case is None and catalogue.HERE not in known:
+        raise UsageError("cases", cases, "with --case or --known alone, which heed a catalogue")
     heeded = catalogue.declared(known, cases)
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
     spec = checkpoint.model(chosen.model)

@@ -35,7 +35,7 @@ class Bounds:
     def _read(self, text: str) -> float | None:
         if _WHOLE.match(text) and len(text) <= _DIGITS:
             return int(text)
-        if self.whole or not text.isascii():
+        if self.whole or not text.isascii() or "_" in text:
             return None
         try:
             number = float(text)
@@ -66,7 +66,7 @@ class Command(TyperCommand):
                     raise UsageError(field, values, f"it is given {order.count(option)} times; give it once")
                 values = [values]
             for value in values:
-                if not value:
+                if not value.strip():
                     raise UsageError(
                         field, value, "an empty value; leave the option out, or set the variable that it is made of"
                     )

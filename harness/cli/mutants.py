@@ -38,6 +38,9 @@ from harness.report.folder import claimed
 from harness.report.terminal import tight_table
 from harness.verification.catalogue import OWN, declared, load
 
+SHARE = 0.01
+"""By which share of its values a tensor is changed, where nothing else is asked for."""
+
 
 @with_setting("backend", "dtype")
 def mutants(
@@ -55,8 +58,9 @@ def mutants(
         bool, typer.Option("--weights", help="change each tensor of serving a little instead; every one must be seen")
     ] = False,
     change: Annotated[
-        float, typer.Option(help="with --weights: by which share of its values a tensor is changed")
-    ] = 0.01,
+        float | None,
+        typer.Option(help=f"with --weights: by which share of its values a tensor is changed; by default {SHARE}"),
+    ] = None,
     epsilons: Annotated[
         bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")
     ] = False,
@@ -81,7 +85,11 @@ def mutants(
         if only:
             raise UsageError("only", only[0], "not with --weights, which changes every tensor")
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
-        change_each(folder, spec, setting, change, epsilons, serving_python, reference_python, limits, format, cases)
+        share = SHARE if change is None else change
+        change_each(folder, spec, setting, share, epsilons, serving_python, reference_python, limits, format, cases)
+    for field, value in (("change", change), ("epsilons", "--epsilons" if epsilons else None)):
+        if value is not None:
+            raise UsageError(field, value, "with --weights alone")
     planted = {name: overlay for name, overlay in OVERLAYS.items() if overlay.kind == "mutant"}
     names = [name for name, overlay in planted.items() if overlay.fits(spec.family)]
     for name in only or ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ def load(where: str = OWN) -> Catalogue:
     """
     allowed = f"a folder or package with a catalogue.py that has {', '.join(NEEDED)}"
     folder = Path(where)
-    if folder.is_dir() and where != OWN:
+    if os.path.isdir(folder) and where != OWN:
         sys.path.insert(0, str(folder.absolute().parent))
         name = folder.absolute().name
     else:
@@ -112,4 +113,4 @@ def _placed(one: Declared, where: str) -> Declared:
     """A declaration that knows its catalogue, where that is not the harness's own."""
     if where == OWN:
         return one
-    return replace(one, catalogue=str(Path(where).absolute()) if Path(where).is_dir() else where)
+    return replace(one, catalogue=str(Path(where).absolute()) if os.path.isdir(where) else where)

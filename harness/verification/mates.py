@@ -71,9 +71,10 @@ def prompts(setting: Setting, spec: ModelSpec, seed: int) -> tuple[list[Prompt],
     scenario = setting.scenario
     every = []
     for place, text in enumerate((*scenario.mates, *scenario.mates_after), start=1):
-        mate = parsed(text)
+        field = "mate" if place <= len(scenario.mates) else "mate-after"
+        mate = parsed(text, field)
         own = seed + place if mate.seed is None else mate.seed
-        every.append(continued(mate.prompt(spec, own, "mate"), spec, scenario.decode, own))
+        every.append(continued(mate.prompt(spec, own, field), spec, scenario.decode, own))
     return every[: len(scenario.mates)], every[len(scenario.mates) :]
 
 

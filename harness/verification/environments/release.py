@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import sys
@@ -84,6 +83,6 @@ def side(text: str, field: str) -> Release | Source | str:
     if field == "reference" and text == TRANSFORMERS.name and importlib.util.find_spec(TRANSFORMERS.distribution):
         return sys.executable
     named = Release.parse(text, field) or Source.found(text, field)
-    if named is None and (os.path.isdir(text) if os.path.lexists(text) else shutil.which(text) is None):
+    if named is None and shutil.which(text) is None:
         raise UsageError(field, text, ALLOWED[field])
     return named or text

@@ -6,6 +6,7 @@ the path of an interpreter of their own, so that what is changed in the tree is 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Source:
         """The tree that ``text`` names, if it is a directory with this side's package in it."""
         tree = Path(text).absolute()
         packages = (tree / relative for relative in PACKAGES[side])
-        package = next((package for package in packages if (package / "__init__.py").is_file()), None)
+        package = next((package for package in packages if os.path.isfile(package / "__init__.py")), None)  # noqa: PTH113 - a name may be too long for Path.is_file
         return cls(side, tree, package) if package else None
 
     @property
