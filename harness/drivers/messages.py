@@ -246,7 +246,7 @@ class RunEngine(Request[Captured]):
     """Serve ``prompts`` in one batch, with ``mates`` added before them and others ``after`` them, and capture them into stacks
     below ``out``, as `RunReference` says. The engine's prefix cache is emptied first; then each prompt of ``history`` is served to
     the end, and the batch ``times`` times, of which the last one is captured. With ``poison`` what is free of the KV cache is
-    NaN whenever something is added. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
+    NaN before each step. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
     that is given."""
 
     prompts: tuple[Prompt, ...]
