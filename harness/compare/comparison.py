@@ -398,8 +398,10 @@ def masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.
 
 
 def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
+    """Of the rows that were observed on both sides: the others are empty."""
     ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
-    return None if ours is None or theirs is None else float(np.abs(ours - theirs).max())
+    both = reference.observed & serving.observed
+    return None if ours is None or theirs is None or not both.any() else float(np.abs(ours - theirs)[both].max())
 
 
 def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:

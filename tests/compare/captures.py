@@ -78,7 +78,7 @@ def write(
         tensors[f"mask.{index}"] = np.packbits(mask & seen[:, None], axis=-1)
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
-        tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32)
+        tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32) * seen[:, None]
     facts = Facts(
         layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types)),
         logits_at=tuple(range(len(layout))),

@@ -158,6 +158,7 @@ def test_positions_from_the_prefix_cache_are_not_judged(tmp_path: Path) -> None:
         assert "6 positions came from the prefix cache and were not computed" in result.diagnosis
         assert result.layers[0].serving_policy == policy
         assert result.layers[0].serving_pairs == int(ours[0][0, 6:].sum())
+        assert {layer.hidden_max_abs_diff for layer in result.layers} == {0.0}
 
 
 def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
