@@ -14,6 +14,8 @@ from harness.prompts.model_spec import ModelSpec
 from harness.verification import arguments
 from harness.verification.interpreters import check_usage, inspect, platform_of, reference_of
 
+HAVE_NAN = ("auto", "float16", "bfloat16")
+"""KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
 FLEX_WRITER = "reshape_and_cache_flash"
 TOGETHER = 64
 """Requests of one engine step, as many as the harness lets the engine serve at a time (`Setting.engine_arguments`)."""
@@ -44,6 +46,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
     _check_batch(setting, spec, tokens)
+    _check_poison(setting)
     if setting.engine.arguments:
         arguments.check(setting, spec, release_of(python), version, max(tokens, default=1))
     arguments.check_step(setting, spec, release_of(python), platform)
@@ -127,6 +130,12 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
     for position in setting.selection.positions if tokens else ():
         if not -tokens[0] <= position < tokens[0]:
             raise UsageError("logits-at", position, f"-{tokens[0]} to {tokens[0] - 1}, the positions of this prompt")
+
+
+def _check_poison(setting: Setting) -> None:
+    if setting.scenario.poison and setting.engine.kv_dtype not in HAVE_NAN:
+        kept = setting.engine.kv_dtype
+        raise UsageError("poison", kept, f"a KV cache that is filled with NaN is {', '.join(HAVE_NAN)}")
 
 
 def _check_batch(setting: Setting, spec: ModelSpec, tokens: Sequence[int]) -> None:
