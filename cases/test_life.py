@@ -3,22 +3,17 @@
 What came before, who is beside it and how it was cut into steps change nothing of what a request computes.
 """
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases.test_metamorphic import TINY, V1, assert_same, floor, one
-from harness.compare import failure
 from harness.compare.setting import Setting
-from harness.compare.verdict import Verdict
 from harness.families.registry import continued, prompt_for
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt
 from harness.verification.session import Session
-from harness.verification.verify import verify_batch
 
 pytestmark = pytest.mark.engine
 
@@ -85,23 +80,3 @@ def test_what_was_in_the_engine_before_changes_not_one_bit(
 def test_poison_in_what_is_free_changes_not_one_bit(session: Session, layout: Layout, steps: int) -> None:
     plain = V1.with_(decode=steps)
     assert served(session, layout, plain) == served(session, layout, plain.with_(poison=True, times=2))
-
-
-@pytest.mark.parametrize(
-    ("mutant", "layout", "scenario"),
-    [
-        ("decode-without-window", "t9", {"decode": 1}),
-        ("decode-window-plus-one", "t8", {"decode": 1}),
-        ("decode-ranges-from-the-step", "i2 t3", {"decode": 1}),
-        ("decoded-keys-not-written", "t3", {"decode": 1}),
-        ("prefix-keys-without-images", "i1 t66", {"prefix_caching": True, "before": ("i1 t66 pictures=1",)}),
-    ],
-)
-def test_a_fault_of_later_steps_and_requests_is_seen_there_and_only_there(
-    session: Session, mutant: str, layout: str, scenario: dict[str, Any]
-) -> None:
-    wrong = V1.with_(overlays=(mutant,))
-    (seen,) = verify_batch(session, [Layout.parse(layout)], wrong.with_(**scenario), TINY)
-    assert seen.verdict is Verdict.DIVERGED, failure.text(seen)
-    (alone,) = verify_batch(session, [Layout.parse(layout)], wrong, TINY)
-    assert alone.verdict is Verdict.PASS, failure.text(alone)

@@ -39,6 +39,8 @@ def asked(
     image: list[str],
     text: str | None,
     model: str,
+    weights: str | None,
+    layers: int | None,
     window: int | None,
     seed: int,
     setting: Setting,
@@ -55,7 +57,7 @@ def asked(
         raise UsageError("cases", cases, "with --case or --known alone, which heed a catalogue")
     heeded = catalogue.declared(known, cases)
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
-    spec = checkpoint.model(chosen.model)
+    spec = checkpoint.model(chosen.model, weights, layers)
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image, setting.scenario.decode)

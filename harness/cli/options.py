@@ -130,6 +130,14 @@ KnownOption = Annotated[
         help="a TOML file of known divergences (docs/known.md), or without a value what the catalogue declares; repeatable",
     ),
 ]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="dummy: the shape of a preset, a published model (31b, 26b-a4b, e4b, e2b) or a config.json, with drawn weights",
+    ),
+]
+LayersOption = Annotated[int | None, typer.Option("--layers", help="with --weights dummy: only the first so many")]
 TIMEOUTS = Timeouts()
 
 
@@ -181,15 +189,15 @@ def preset_with(model: str, window: int | None) -> ModelSpec:
     return spec if window is None else spec.with_(window=window)
 
 
-def model_with(model: str, window: int | None) -> ModelSpec:
+def model_with(model: str, window: int | None, weights: str | None = None, layers: int | None = None) -> ModelSpec:
     """As `preset_with`, or a checkpoint that exists already, which has its own window.
 
     Raises:
         UsageError: there is neither, or the window is not allowed.
         EnvironmentFailure: as `harness.families.checkpoint.model`.
     """
-    spec = checkpoint.model(model)
-    if not spec.source:
+    spec = checkpoint.model(model, weights, layers)
+    if not spec.source and not spec.dummy_of:
         return preset_with(model, window)
     return spec if window is None else spec.with_(window=window)
 

@@ -19,6 +19,7 @@ from harness.console import Console, progress_bar
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.families import checkpoint
+from harness.families.dummy import BYTES, check_memory
 from harness.prompts.model_spec import ModelSpec
 from harness.report import journal
 from harness.report.extent import Extent
@@ -43,6 +44,8 @@ def report(
             help="verify this preset, checkpoint's directory or id with layouts around its own window instead"
         ),
     ] = None,
+    weights: options.WeightsOption = None,
+    layers: options.LayersOption = None,
     known: options.KnownOption = None,
     of: Annotated[
         Path | None, typer.Option(help="a results.jsonl that a killed run left: report what it has, and run nothing")
@@ -61,7 +64,7 @@ def report(
     from harness.verification.usage import check_overlays, version_of
 
     if of:
-        if only or backend or known or model or setting.overlays:
+        if only or backend or known or model or weights or layers or setting.overlays:
             raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
@@ -70,12 +73,16 @@ def report(
     serving_python, reference_python, further = options.several(serving_python, references)
     platform = platform_of(serving_python)
     check_overlays(setting.overlays, version_of(serving_python))
-    spec = checkpoint.model(model) if model else None
+    if (weights or layers) and not model:
+        raise UsageError("weights" if weights else "layers", weights or layers, "with --model")
+    spec = checkpoint.model(model, weights, layers) if model else None
     whole, refused = (
         catalogue.of_model(spec, platform, serving_python)
         if spec
         else (catalogue.entries(platform, serving_python), {})
     )
+    if spec and platform == "cpu":
+        check_memory(spec, max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32"))
     for name, why in refused.items():
         Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
     for field, values, there in (

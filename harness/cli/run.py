@@ -46,6 +46,8 @@ def run(
         ),
     ] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    weights: options.WeightsOption = None,
+    layers: options.LayersOption = None,
     known: options.KnownOption = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
@@ -60,7 +62,9 @@ def run(
 ) -> None:
     """Run one layout on both sides and compare masks and logits."""
     timeouts = Timeouts(timeout, start_timeout)
-    what = asked(layout, case, picture, image or [], text, model, window, seed, setting, known or [], cases)
+    what = asked(
+        layout, case, picture, image or [], text, model, weights, layers, window, seed, setting, known or [], cases
+    )
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
     from harness.report.files import write_report

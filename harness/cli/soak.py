@@ -35,6 +35,8 @@ def soak(
     layouts: Annotated[int, typer.Option(help="how many in all")] = 2000,
     model: Annotated[str, typer.Option(help="a preset, or a checkpoint's directory or id")] = "tiny",
     window: Annotated[int | None, typer.Option(help="sliding window in tokens; by default the preset's")] = None,
+    weights: options.WeightsOption = None,
+    layers: options.LayersOption = None,
     known: options.KnownOption = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
     jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
@@ -50,7 +52,7 @@ def soak(
     no answer."""
     from harness.verification import usage
 
-    spec = options.model_with(model, window)
+    spec = options.model_with(model, window, weights, layers)
     heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
     serving_python, reference_python = options.interpreters(serving_python, reference_python)

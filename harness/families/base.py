@@ -51,6 +51,8 @@ class Family(ABC):
     image_word: ClassVar[str]
     """What stands for a picture in a text that goes through both processors."""
     presets: ClassVar[Mapping[str, ModelSpec]]
+    published: ClassVar[Mapping[str, ModelSpec]] = {}
+    """The shapes of published models, which have no weights of their own here."""
     intended: ClassVar[Mapping[str, str]]
     """The policy that layers of a kind ("sliding", "full") are meant to follow where images are bidirectional."""
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
@@ -96,6 +98,10 @@ class Family(ABC):
     @abstractmethod
     def spec_of(self, name: str, config: dict, source: str) -> ModelSpec:
         """What the config.json of a checkpoint that exists already says; raises UsageError where it is damaged."""
+
+    def shape_of(self, name: str, config: dict) -> ModelSpec:
+        """The shape that a config.json says, for weights that are drawn; raises UsageError where it says what cannot be drawn."""
+        raise UsageError("weights", "dummy", f"a {self.title} has none; give a checkpoint")
 
     @abstractmethod
     def pictures(self, spec: ModelSpec) -> Any:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families import weights
-from harness.families.base import CAUSAL
-from harness.families.reading import LARGEST_TOKENIZER, json_of
-from harness.families.registry import FAMILIES, PRESETS, family_of, of_type, preset
+from harness.families.base import CAUSAL, Family
+from harness.families.dummy import dummy
+from harness.families.reading import LARGEST_TOKENIZER, file_of, json_of
+from harness.families.registry import FAMILIES, PRESETS, PUBLISHED, family_of, of_type, preset
 from harness.prompts.model_spec import ModelSpec
 
 HUB = "hf:"
+DUMMY = "dummy"
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*(?<![.-])\Z", re.ASCII)
 _LONGEST_ID = 96
 """Characters, as the hub has it."""
@@ -26,13 +28,41 @@ KNOWN = " or ".join(family.title for family in FAMILIES.values())
 WAYS = f"a preset ({', '.join(PRESETS)}), a directory with a {KNOWN} checkpoint, or an id of the hub as {HUB}google/gemma-4-31B-it"
 
 
-def model(name: str) -> ModelSpec:
-    """The preset of this name, or what the config.json of a given checkpoint says.
+def model(name: str, weights: str | None = None, layers: int | None = None) -> ModelSpec:
+    """The preset of this name, or what the config.json of a given checkpoint says. With ``weights`` "dummy" the shape of it, or of
+    a published model, with weights that are drawn, cut to its first ``layers``.
 
     Raises:
         UsageError: it is neither, of no family that is known, or damaged.
         EnvironmentFailure: the hub could not be asked.
     """
+    if weights == DUMMY:
+        return _dummy(name, layers)
+    if weights is not None:
+        raise UsageError("weights", weights, f"{DUMMY}, or leave it out for those of the checkpoint")
+    if layers is not None:
+        raise UsageError("layers", layers, f"with --weights {DUMMY} alone: a checkpoint is served as it is")
+    if name in PUBLISHED:
+        ways = f"--weights {DUMMY} with it, for weights that are drawn; a checkpoint is a directory, or {HUB}ORG/NAME"
+        raise UsageError("model", name, ways)
+    return _model(name)
+
+
+def _dummy(name: str, layers: int | None) -> ModelSpec:
+    if name in PUBLISHED:
+        return dummy(PUBLISHED[name], name, layers)
+    if name.removesuffix(CAUSAL) in PRESETS:
+        return dummy(preset(name), name, layers)
+    config = Path(name) / "config.json"
+    if os.path.lexists(config):
+        data = json_of(name, config)
+        return dummy(_family(name, data).shape_of(name, data), str(Path(name).absolute()), layers)
+    given = _model(name)
+    data = json_of(name, file_of(given.source, "config.json"))
+    return dummy(_family(name, data).shape_of(name, data), name, layers)
+
+
+def _model(name: str) -> ModelSpec:
     if name.removesuffix(CAUSAL) in PRESETS:
         return preset(name)
     if name.startswith(HUB):
@@ -92,7 +122,11 @@ def asks_hub(name: str) -> bool:
 
 
 def _spec(name: str, data: dict, source: str) -> ModelSpec:
+    return _family(name, data).spec_of(name, data, source)
+
+
+def _family(name: str, data: dict) -> Family:
     family = of_type(str(data.get("model_type")))
     if family is None:
         raise UsageError("model", name, f"a {KNOWN} checkpoint; its config.json says {data.get('model_type')!r}")
-    return family.spec_of(name, data, source)
+    return family

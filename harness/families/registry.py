@@ -29,6 +29,11 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
 )
 """By name, in the order in which `harness show --models` lists them."""
 
+PUBLISHED: Mapping[str, ModelSpec] = MappingProxyType(
+    {name: spec for family in FAMILIES.values() for name, spec in family.published.items()}
+)
+"""The shapes of published models, by name."""
+
 
 CONTINUATION = 1 << 31
 """The bit in which the seed of a continuation differs from that of its prompt, so that it has other words."""

@@ -23,11 +23,14 @@ class ModelSpec:
     ``layers`` has one letter a layer, ``s`` sliding and ``f`` full attention; where ``ends_full`` the last must be full, as
     transformers makes it in Gemma 4. Sizes are in channels, ``window`` and ``max_length`` in tokens.
     ``bidirectional`` is `use_bidirectional_attention` ("vision" or None); ``moe`` is (experts,
-    experts a token); ``per_layer_input`` is `hidden_size_per_layer_input`. ``standardize`` is the vision tower's flag of that
+    experts a token), ``expert`` the width of each (0: half of ``intermediate``); ``per_layer_input`` is
+    `hidden_size_per_layer_input`; where ``double_wide`` layers that share keys and values have an MLP of twice the
+    width. ``standardize`` is the vision tower's flag of that
     name, ``clipped`` is `use_clipped_linears` of all towers.
     ``image_tokens`` is `mm_tokens_per_image`, the soft tokens of one crop; 0 where an image may have any number.
     ``family`` is the name of one of `harness.families.registry.FAMILIES`.
-    ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built.
+    ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built. ``dummy_of`` is the model,
+    as it was given, whose shape this has with weights that are drawn (`harness.families.dummy`).
     """
 
     name: str
@@ -57,6 +60,9 @@ class ModelSpec:
     family: str = "gemma4"
     ends_full: bool = True
     image_tokens: int = 0
+    expert: int = 0
+    double_wide: bool = False
+    dummy_of: str = ""
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -89,8 +95,9 @@ class ModelSpec:
 
     @property
     def key(self) -> str:
-        """A hash of everything but the name, and of the builder."""
-        content = {name: value for name, value in asdict(self).items() if name != "name"} | {"build": BUILD}
+        """A hash of everything but the names, and of the builder."""
+        content = {name: value for name, value in asdict(self).items() if name not in ("name", "dummy_of")}
+        content |= {"build": BUILD, "dummy": bool(self.dummy_of)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict:

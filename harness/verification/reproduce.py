@@ -75,6 +75,8 @@ def _prompt(case: Case) -> list[str]:
 
 def _model(case: Case, spec: ModelSpec) -> list[str]:
     words = ["--model", spec.source if os.path.isdir(spec.source) else case.model]
+    if spec.dummy_of:
+        words = ["--model", spec.dummy_of, "--weights", "dummy", "--layers", str(len(spec.layers))]
     words += ["--window", str(spec.window)] if not spec.source else []
     return words + (["--seed", str(case.seed)] if case.seed else [])
 

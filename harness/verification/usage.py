@@ -9,6 +9,7 @@ from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import release_of
 from harness.errors import OverlayRefused, UsageError
+from harness.families.dummy import check_memory
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
 from harness.verification import arguments
@@ -39,6 +40,8 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
             "flex",
             f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})",
         )
+    if platform == "cpu":
+        check_memory(spec, setting.engine.dtype)
     _check_ranks(setting, spec)
     _check_block(setting, spec, python, platform)
     check_overlays(setting.overlays, version)

@@ -28,6 +28,8 @@ def _write(spec: ModelSpec, directory: Path) -> None:
 
     model = Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
     draw(model, spec)
+    if spec.dummy_of:
+        model.to(torch.bfloat16)  # as the published ones are: half of the disk
     model.save_pretrained(directory)
     if spec.kv_shared_layers:
         _add(directory / "model.safetensors", shared(spec))
@@ -57,7 +59,7 @@ def _config(spec: ModelSpec):
 
     moe = {"enable_moe_block": True, "num_experts": spec.moe[0], "top_k_experts": spec.moe[1]} if spec.moe else {}
     if spec.moe:
-        moe["moe_intermediate_size"] = spec.intermediate // 2
+        moe["moe_intermediate_size"] = spec.expert or spec.intermediate // 2
     text = Gemma4TextConfig(
         vocab_size=spec.vocab,
         vocab_size_per_layer_input=spec.vocab,
@@ -74,6 +76,7 @@ def _config(spec: ModelSpec):
         use_bidirectional_attention=spec.bidirectional,
         attention_k_eq_v=spec.k_eq_v,
         num_kv_shared_layers=spec.kv_shared_layers,
+        use_double_wide_mlp=spec.double_wide,
         hidden_size_per_layer_input=spec.per_layer_input,
         final_logit_softcapping=spec.softcap,
         max_position_embeddings=spec.max_length,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.families.gemma4.config import Config, Pictures, Processor
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.limits import LONGEST
@@ -23,6 +24,25 @@ def pictures(spec: ModelSpec) -> Pictures | None:
         return PRESET_PICTURES
     path = Path(spec.source) / "processor_config.json"
     return read(spec.name, path, Processor).image_processor if path.exists() else None
+
+
+AS_DRAWN = {"rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True}
+"""Fields that a checkpoint with drawn weights has as transformers' defaults are, and so have all published ones."""
+ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0},
+}
+
+
+def shape_of(name: str, data: dict) -> ModelSpec:
+    """What the config.json says, for weights that are drawn; raises UsageError where it is damaged or says what is not drawn."""
+    text = checked(name, "config.json", data, Config).text_config
+    for field, value in {**AS_DRAWN, "rope_parameters": ROPE}.items():
+        if (there := getattr(text, field)) not in (None, value):
+            raise UsageError("model", name, f"its config.json: {field}: weights are drawn for {value}, not {there}")
+    if text.use_bidirectional_attention == "all":
+        raise UsageError("model", name, "its config.json: use_bidirectional_attention: vision or none, not all")
+    return spec_of(name, data, "")
 
 
 def spec_of(name: str, data: dict, source: str) -> ModelSpec:
@@ -48,6 +68,8 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
         kv_shared_layers=text.num_kv_shared_layers or 0,
         per_layer_input=text.hidden_size_per_layer_input or 0,
         moe=text.experts,
+        expert=text.moe_intermediate_size or 0,
+        double_wide=text.use_double_wide_mlp,
         softcap=text.final_logit_softcapping,
         audio=config.audio_config is not None,
         standardize=config.vision_config is not None and config.vision_config.standardize,

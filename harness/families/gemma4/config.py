@@ -31,6 +31,7 @@ class Text(Part):
     num_experts: Size | None = None
     top_k_experts: Size | None = None
     moe_intermediate_size: Size | None = None
+    use_double_wide_mlp: bool = False
     final_logit_softcapping: Positive | None = None
     rms_norm_eps: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1e-6
     hidden_activation: str = "gelu_pytorch_tanh"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.families.base import Family, Followed, ReferenceSide, ServingSide
-from harness.families.gemma4 import presets, prompts, wording
+from harness.families.gemma4 import presets, prompts, published, wording
 from harness.families.limits import PICTURES
 from harness.prompts.case import IMAGE
 from harness.prompts.layout import Layout
@@ -30,6 +30,7 @@ class Gemma4(Family):
     model_class = "Gemma4ForConditionalGeneration"
     image_word = IMAGE
     presets = presets.PRESETS
+    published = published.PUBLISHED
     intended = {"sliding": "clamp", "full": "causal"}  # noqa: RUF012  nobody writes to it
     followed = (
         Followed(
@@ -76,6 +77,11 @@ class Gemma4(Family):
         from harness.families.gemma4 import checkpoint
 
         return checkpoint.spec_of(name, config, source)
+
+    def shape_of(self, name: str, config: dict) -> ModelSpec:
+        from harness.families.gemma4 import checkpoint
+
+        return checkpoint.shape_of(name, config)
 
     def pictures(self, spec: ModelSpec) -> Any:
         from harness.families.gemma4 import checkpoint

@@ -67,33 +67,6 @@ def change_layers(change: Callable[[Any, Changes], None]):
     return apply
 
 
-def decoding(metadata: Any) -> bool:
-    """Whether a step computes one token of each request, behind others."""
-    return metadata.max_query_len == 1 and metadata.max_seq_len > 1
-
-
-def change_windows_while_decoding(change: Callable[[tuple[int, int]], tuple[int, int]]):
-    """As `change_windows`, in steps of decoding alone."""
-
-    def apply(layer, changes: Changes) -> None:
-        original, impls = layer.impl.forward, releases.variants(layer.impl)
-
-        def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
-            own = [impl.sliding_window for impl in impls]
-            if attn_metadata is not None and decoding(attn_metadata):
-                for impl in impls:
-                    impl.sliding_window = change(impl.sliding_window)
-            try:
-                return original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
-            finally:
-                for impl, window in zip(impls, own, strict=True):
-                    impl.sliding_window = window
-
-        changes.set(layer.impl, "forward", forward)
-
-    return change_layers(apply)
-
-
 def change_windows(change: Callable[[tuple[int, int]], tuple[int, int]]):
     """An overlay's `apply` that replaces the (past, future) window, -1 for none, of each kernel of each attention layer."""
 
