@@ -64,3 +64,22 @@ def test_a_config_is_one_that_every_release_of_transformers_reads(tmp_path: Path
         assert (text["global_head_dim"], text["num_global_key_value_heads"]) == (128, key_heads)
         assert "per_layer_config" not in text and "rope_parameters" not in vision
         assert "axial" not in json.dumps(config)
+
+
+def test_a_shape_with_drawn_weights_is_built_as_its_config_says(tmp_path: Path, builders) -> None:
+    from safetensors import safe_open
+
+    from harness.families.checkpoint import model
+
+    spec = model("e2b-small", "dummy", 10).with_(double_wide=True)
+    folder = build(builders(), spec, tmp_path)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    assert text["use_double_wide_mlp"] and text["num_kv_shared_layers"] == 5 and len(text["layer_types"]) == 10
+    with safe_open(folder / "model.safetensors", "np") as file:
+        widths = [
+            file.get_slice(f"model.language_model.layers.{layer}.mlp.up_proj.weight").get_shape()[0] for layer in (4, 5)
+        ]
+        kinds = {
+            file.get_slice(f"model.language_model.layers.{layer}.mlp.up_proj.weight").get_dtype() for layer in (4, 5)
+        }
+    assert widths == [spec.intermediate, 2 * spec.intermediate] and kinds == {"BF16"}
