@@ -34,7 +34,8 @@ class Commands(TyperGroup):
 
     def __init__(self, **attributes: Any):
         super().__init__(**attributes)
-        self.commands = dict.fromkeys((*MODULES, *GROUPS))  # one that is mistyped is told the nearest
+        names: Any = dict.fromkeys((*MODULES, *GROUPS))
+        self.commands = names  # one that is mistyped is told the nearest
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*self.commands]
