@@ -45,7 +45,7 @@ check: $(STAMP)
 	$(BIN)/npx --yes $(BIOME) lint --error-on-warnings harness/report/templates
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not gpu and not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not gpu and not slow" -n 3 --dist loadfile
 
 # What `make test` leaves out: repetitions, kills of commands at random moments, environments made from an index.
 test-slow: $(STAMP)

@@ -42,7 +42,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         ),
         (["watch"], ("serving", "a source tree", "whose files are watched")),
         (["watch", "--serving-source", "docs"], ("serving", "'docs'", "a source tree with the folder vllm")),
-        (["run", "--layout", " "], ("layout", "segments are t3 (text)")),
+        (["run", "--layout", " "], ("layout", "' ' is not allowed; an empty value")),
         (["run", "--layout", "t512"], ("layout", "512 tokens", "at most 511")),
         (["run", "--layout", "t999999999999"], ("layout", "at most 1048576")),
         (["run", "--layout", "t3 a5"], ("layout", "no audio tower; tiny-audio has one")),

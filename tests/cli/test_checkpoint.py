@@ -75,4 +75,4 @@ def test_bad_input_is_named_in_one_line(words: list[str], said: str) -> None:
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     done = harness("run", "--text", "w40", "--model", str(tmp_path))
-    assert done.code == 2 and "a Gemma 4 checkpoint; its config.json says 'llama'" in done.err
+    assert done.code == 2 and "a Gemma 4 or Gemma 3 checkpoint; its config.json says 'llama'" in done.err

@@ -99,6 +99,7 @@ def test_one_case_is_verified_and_told() -> None:
     assert "layer 1, full_attention: reference causal, serving causal" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_mutant_of_ones_own_is_planted_and_seen() -> None:
     done = python("examples/own_mutant.py")

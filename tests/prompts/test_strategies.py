@@ -41,7 +41,7 @@ def test_threshold_layouts_reach_every_length_at_the_guard(soft: int) -> None:
     reached(lambda layout: any(len(span) == soft for span in layout.spans))
 
 
-@pytest.mark.parametrize("border", [8, 32])
+@pytest.mark.parametrize("border", [pytest.param(8, marks=pytest.mark.slow), 32])
 @pytest.mark.parametrize("beside", [-1, 0, 1])
 def test_threshold_layouts_begin_spans_at_and_beside_borders(border: int, beside: int) -> None:
     reached(lambda layout: any(span.start == border + beside for span in layout.spans))

@@ -56,7 +56,9 @@ def ended(command: subprocess.Popen) -> tuple[int, str]:
     return command.returncode, out
 
 
-@pytest.mark.parametrize("words", [[], ["--collect-only"], ["-n", "2"]])
+@pytest.mark.parametrize(
+    "words", [["-n", "2"], *(pytest.param(words, marks=pytest.mark.slow) for words in ([], ["--collect-only"]))]
+)
 def test_what_is_not_its_own_stays(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "report"
     (folder / "parts").mkdir(parents=True)

@@ -32,6 +32,7 @@ BATCHES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_results_are_those_of_batches_one_after_another(session: Session) -> None:
     streamed = list(verify_stream(session, BATCHES, V1, SPEC))
     assert [[result.layout for result in results] for results in streamed] == [
@@ -81,6 +82,7 @@ def test_a_declared_divergence_is_known_in_a_stream_too(session: Session) -> Non
     assert results[0].verdict is Verdict.KNOWN
 
 
+@pytest.mark.slow
 def test_what_does_not_pass_has_two_samples_of_the_noise_floor(session: Session) -> None:
     capped = Setting.of(runner="v1", arguments=(("hf_overrides", '{"text_config": {"final_logit_softcapping": 1.0}}'),))
     for setting, verdict, samples in ((V1, Verdict.PASS, 1), (capped, Verdict.DIVERGED, 2)):
@@ -91,6 +93,7 @@ def test_what_does_not_pass_has_two_samples_of_the_noise_floor(session: Session)
             assert (result.verdict, result.logits.samples) == (verdict, samples)
 
 
+@pytest.mark.slow
 def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> None:
     prompts = [
         prompt_for(Layout.parse(text), SPEC, seed=seed)
@@ -141,6 +144,7 @@ def test_a_process_that_dies_comparing_makes_an_error_of_one_layout(
     ) and "the worker process died (signal SIGKILL)" in dead.diagnosis
 
 
+@pytest.mark.slow
 def test_captures_that_were_compared_are_removed_unless_they_are_kept(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

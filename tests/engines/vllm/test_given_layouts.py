@@ -21,6 +21,7 @@ pytestmark = pytest.mark.engine
 V1 = Setting.of(runner="v1")
 
 
+@pytest.mark.slow
 def test_a_layout_is_verified_as_on_a_preset(session: Session, tmp_path: Path) -> None:
     folder = as_published(Path(session.checkpoint(preset("tiny"))), tmp_path / "published")
     spec = checkpoint.model(str(folder))

@@ -30,6 +30,7 @@ def test_scales_of_each_token_and_head_are_right_and_one_that_is_wrong_is_seen(s
     assert wrong.logits.ratio > 2 * right.logits.ratio
 
 
+@pytest.mark.slow
 def test_the_kernel_of_the_cpu_passes_in_eight_bits(session: Session) -> None:
     found = verify(session, Case("rounded", "", "t40"), Setting.of(backend="cpu", runner="v1", kv_dtype="fp8"))
     assert found.verdict is Verdict.PASS, found.diagnosis

@@ -13,7 +13,7 @@ from harness.prompts.case import Case
 from harness.verification.session import Session
 from harness.verification.verify import verify
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SPEC = preset("tiny").with_(heads=8, kv_heads=4, global_kv_heads=4)
 TWO = Setting.of(runner="v1", tensor_parallel=2)

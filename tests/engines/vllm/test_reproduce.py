@@ -43,6 +43,9 @@ KINDS = {
     "window": (Case("run", "", "t3 i5 t4"), V2, Verdict.KNOWN),
 }
 
+ANOTHER_ENGINE = ("known-of-another-back-end", "window")
+"""Kinds that no other kind's engine serves."""
+
 
 def again(session: Session, result: CaseResult) -> CaseResult:
     """What the command of a result gives, on engines that run already."""
@@ -60,7 +63,9 @@ def assert_same(first: CaseResult, second: CaseResult) -> None:
     assert first.reproduce == second.reproduce
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in ANOTHER_ENGINE else kind for kind in KINDS]
+)
 def test_each_kind_of_result(session: Session, kind: str) -> None:
     case, setting, verdict = KINDS[kind]
     spec = preset("tiny").with_(window=3) if kind == "window" else None
