@@ -12,6 +12,9 @@ from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item, Prompt
 
+UNUSED = 512
+"""Ids below it are control tokens and unused ones in Gemma's vocabulary; words are drawn from here on, if there are as many."""
+
 
 def check_length(layout: Layout, spec: ModelSpec, field: str) -> None:
     """Raise UsageError for a layout that is longer than the model takes, with room for one more token."""
@@ -29,6 +32,13 @@ def check_steps(steps: int, tokens: int, spec: ModelSpec) -> None:
     if steps > most:
         why = f"the prompt has {tokens} tokens, the model {spec.name} takes {spec.max_length - 1}"
         raise UsageError("decode", steps, f"at most {most}: {why}")
+
+
+def words_of(vocab: int, ids: Mapping[str, int], first_word: int) -> tuple[int, int]:
+    """The ids (first, end) of a given checkpoint's words, which lie below those of its special tokens, ``ids``; in a vocabulary
+    that is small from ``first_word`` on. There are none where the end is not behind the first."""
+    first = UNUSED if vocab >= 2 * UNUSED else first_word
+    return first, min([vocab, *(number for number in ids.values() if number >= first)])
 
 
 def prompt_of(

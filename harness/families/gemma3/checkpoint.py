@@ -11,13 +11,11 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from harness.errors import UsageError
+from harness.families.drawn import words_of
 from harness.families.gemma3.tokens import FIRST_WORD
 from harness.families.limits import LONGEST
 from harness.families.reading import Part, Positive, Size, Token, checked, file_of, read
 from harness.prompts.model_spec import LAYER_TYPES, LayerType, ModelSpec
-
-UNUSED = 512
-"""Ids below it are control tokens and unused ones in Gemma's vocabulary; words are drawn from here on, if there are as many."""
 
 
 class Text(Part):
@@ -96,8 +94,7 @@ def takes(spec: ModelSpec) -> Takes:
     """
     config = read(spec.name, file_of(spec.source, "config.json"), Config)
     ids = {kind: getattr(config, f"{kind}_token_index") for kind in ("boi", "eoi", "image")}
-    first = UNUSED if spec.vocab >= 2 * UNUSED else FIRST_WORD
-    end = min([spec.vocab, *(number for number in ids.values() if number >= first)])
+    first, end = words_of(spec.vocab, ids, FIRST_WORD)
     if max(ids.values()) >= spec.vocab or end <= first:
         given = ", ".join(f"{kind} {number}" for kind, number in ids.items())
         raise UsageError(

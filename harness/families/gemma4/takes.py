@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.errors import UsageError
+from harness.families.drawn import words_of
 from harness.families.gemma4.config import Config
 from harness.families.gemma4.tokens import FIRST_WORD
 from harness.families.reading import file_of, read
@@ -19,8 +20,6 @@ PUBLISHED = {
     "boi": 255_999, "eoi": 258_882, "image": 258_880, "video": 258_884, "boa": 256_000, "eoa": 258_883, "audio": 258_881,
 }  # fmt: skip
 """Ids where a config.json has none: the defaults of transformers' `Gemma4Config`."""
-UNUSED = 512
-"""Ids below it are control tokens and unused ones in Gemma's vocabulary; words are drawn from here on, if there are as many."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def of(spec: ModelSpec) -> Takes:
     eoa = config.eoa_token_id if config.eoa_token_id is not None else config.eoa_token_index
     named = {kind: getattr(config, f"{kind}_token_id") for kind in PUBLISHED if kind != "eoa"} | {"eoa": eoa}
     ids = {kind: PUBLISHED[kind] if number is None else number for kind, number in named.items()}
-    first = UNUSED if spec.vocab >= 2 * UNUSED else FIRST_WORD
-    end = min([spec.vocab, *(number for number in ids.values() if number >= first)])
+    first, end = words_of(spec.vocab, ids, FIRST_WORD)
     if end <= first:
         taken = ", ".join(f"{kind} {number}" for kind, number in ids.items())
         raise UsageError("model", spec.name, f"its config.json leaves no ids for words between {first} and {taken}")
