@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from harness.drivers.timeouts import Timeouts
@@ -17,8 +17,6 @@ from harness.verification.session import Session
 from harness.verification.workers import Workers
 
 JOBS = min(2, os.cpu_count() or 1)
-SLICE = 1.0
-"""Seconds of one wait: a signal that comes just before a wait begins is heard when the wait ends."""
 
 
 def in_parallel(
@@ -46,10 +44,7 @@ def in_parallel(
             future.add_done_callback(partial(put, each))
         ended = 0
         while ended < len(arguments):
-            try:
-                each, item = came.get(timeout=SLICE)
-            except Empty:
-                continue
+            each, item = came.get()
             if not isinstance(item, Future):
                 yield each, item
                 continue
