@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
-from harness.references.options import ATTENTION, KV_DTYPES
+from harness.references.options import ATTENTION
 
 
 @dataclass(frozen=True)
 class Reference:
     """A reference by its ``name`` on the command line. ``distribution`` is what an interpreter must have, ``newest`` the newest
-    release of it that was tried. ``attention``, ``dtypes`` and ``kv_dtypes`` are what it can be asked for; ``versions`` names in
+    release of it that was tried. ``attention`` and ``dtypes`` are what it can be asked for; ``versions`` names in
     captures the distributions that decide what it computes."""
 
     name: str
@@ -27,11 +27,12 @@ class Reference:
     driver: str
     attention: tuple[str, ...]
     dtypes: tuple[str, ...]
-    kv_dtypes: tuple[str, ...]
     versions: Mapping[str, str]
     prepares: bool
     families: tuple[str, ...] = ()
     """The model families that it has; none for all."""
+    kv_dtypes: tuple[str, ...] = ()
+    """In what it can keep keys and values, as serving does; none for all that serving offers."""
 
     def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec) -> None:
         """Raise UsageError for what this reference does not have."""
@@ -43,7 +44,7 @@ class Reference:
             )
         if dtype not in self.dtypes:
             raise UsageError("dtype", dtype, f"{' or '.join(self.dtypes)} with the reference {self.name}")
-        if kv_dtype not in self.kv_dtypes:
+        if self.kv_dtypes and kv_dtype not in self.kv_dtypes:
             raise UsageError("kv-dtype", kv_dtype, f"{' or '.join(self.kv_dtypes)} with the reference {self.name}")
 
 
@@ -54,7 +55,6 @@ TRANSFORMERS = Reference(
     driver="harness.references.transformers.driver",
     attention=ATTENTION,
     dtypes=("float32", "bfloat16", "float16"),
-    kv_dtypes=KV_DTYPES,
     versions={"transformers": "transformers", "reference torch": "torch"},
     prepares=True,
 )
@@ -65,10 +65,10 @@ OFFICIAL = Reference(
     driver="harness.references.official.driver",
     attention=("eager",),
     dtypes=("float32", "bfloat16"),
-    kv_dtypes=("auto",),
     versions={"gemma": "gemma", "jax": "jax"},
     prepares=False,
     families=("gemma4",),
+    kv_dtypes=("auto",),
 )
 REFERENCES = {one.name: one for one in (TRANSFORMERS, OFFICIAL)}
 """By name; where an interpreter has several, it runs the first."""

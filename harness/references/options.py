@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from harness.options import check_choices, option
 
 ATTENTION = ("eager", "sdpa", "flex_attention")
-KV_DTYPES = (
-    "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "int8_per_token_head", "fp8_per_token_head",
-)  # fmt: skip
-"""What serving may keep keys and values in, by vLLM's names, where the reference knows how to round them."""
 
 
 @dataclass(frozen=True)
