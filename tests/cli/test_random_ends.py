@@ -49,6 +49,14 @@ COMMANDS = {
     "show": ["show", "--layout", "t3 i200 t3 i100"],
 }
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGKILL": -9}
+WITH_ENGINES = {
+    **COMMANDS,
+    "matrix": ["matrix", "--serving", sys.executable, "--reference", sys.executable, "--runner", "v1",
+               *(word for layout in ("t3 i5 t4", "t9 i3 t3", "t12", "t3 i9 t4") for word in ("--layout", layout)), "--out"],
+    "weights": ["mutants", "--weights", "--out"],
+    "nightly": ["nightly", "--only", "catalogue", "--profile", "dev", "--out"],
+}  # fmt: skip
+"""A whole catalogue follows if a night loses one engine, so a night is hit by signals alone."""
 HOWS = [
     *SIGNALS,
     "SIGTERM, its drivers stopped",
@@ -65,12 +73,13 @@ class Kind:
     after it, in seconds."""
 
     module: tuple[str, ...]
+    commands: dict[str, list[str]]
     start: float
     work: float
 
 
-DRIVEN = Kind(("tests.cli.driven", "0.3"), 8.0, 2.0)
-ENGINES = Kind(("harness",), 45.0, 8.0)
+DRIVEN = Kind(("tests.cli.driven", "0.3"), COMMANDS, 8.0, 2.0)
+ENGINES = Kind(("harness",), WITH_ENGINES, 45.0, 8.0)
 
 
 @dataclass
@@ -94,7 +103,8 @@ class Found:
 def trial(seed: int, place: Path, kind: Kind = DRIVEN) -> Found:
     """Hit a command at a moment, both drawn with ``seed``, and see what it leaves in ``place`` and what the next session finds."""
     drawn = random.Random(seed)
-    name, how = list(COMMANDS)[seed % len(COMMANDS)], drawn.choice(HOWS)
+    name = list(kind.commands)[seed % len(kind.commands)]
+    how = drawn.choice(list(SIGNALS) if name == "nightly" else HOWS)
     out, temporary = place / "out", Path(tempfile.mkdtemp(prefix="end-"))
     found = Found(seed, name, how)
     mark = f"{os.getpid()}-{seed}-{time.monotonic_ns()}"
@@ -106,7 +116,7 @@ def trial(seed: int, place: Path, kind: Kind = DRIVEN) -> Found:
     found.orphans = [said(pid) for pid in marked(MARK, mark)]
     text = (place / "err").read_text()
     found.wrong = wrong_end(found.code, how, hit, text)
-    if name in ("report", "mutants", "soak", "bench"):
+    if name not in ("run", "doctor", "show"):
         announced, kept = announced_in(text, name), kept_of(name, out)
         found.lost = f"{kept} of {announced} answers kept" if kept < announced else ""
     if name in ("report", "bench") and kind is DRIVEN:
@@ -135,7 +145,7 @@ def wait(command: subprocess.Popen, err: Path, drawn: random.Random, kind: Kind)
 
 
 def begun(kind: Kind, name: str, out: Path, temporary: Path, mark: str, err) -> subprocess.Popen:
-    words = [*COMMANDS[name], *([] if name in ("doctor", "show") else [str(out)])]
+    words = [*kind.commands[name], *([] if name in ("doctor", "show") else [str(out)])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), MARK: mark, "COLUMNS": "200"}
     return subprocess.Popen(
         [sys.executable, "-m", *kind.module, *words],
@@ -188,6 +198,10 @@ def kept_of(name: str, out: Path) -> int:
     """How many are on disk."""
     if name == "soak":
         return len([line for line in jsonl.read(out / "layouts.jsonl") if "index" in line])
+    if name in ("matrix", "weights"):
+        return len(jsonl.read(out / {"matrix": "matrix.jsonl", "weights": "weights-tiny.jsonl"}[name]))
+    if name == "nightly":
+        name, out = "report", out / "catalogue"
     file, items, kind = {
         "report": ("results.json", "results", journal.RESULT),
         "bench": ("bench.json", "rows", "row"),
