@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from cases import gpu
+from harness.engines.vllm.offered import offered
 from harness.errors import EnvironmentFailure
 from harness.pytest_plugin import serving_python, worker_of
 from harness.report.journal import Recorder
 from harness.verification.interpreters import inspect
-from harness.verification.offers import offered
 from harness.verification.session import Session
 
 

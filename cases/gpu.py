@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
+from harness.engines.vllm.offered import offered
 from harness.prompts.case import Case
-from harness.verification.offers import offered
 
 MODEL = "31b-shape"
 CASES = [

@@ -16,7 +16,7 @@ from harness.compare.known import Declared
 from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.engines.vllm.overlays import OVERLAYS
+from harness.engines.registry import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
 from harness.errors import DriverFailure, FailureKind
 from harness.families.registry import causal, family_of

@@ -124,7 +124,9 @@ def matrix(
             for result in run(plan, spec, jobs, timeouts, done):
                 jsonl.append(path, [{"key": key, "result": result.to_dict()}])
                 results = page.latest([*results, result])
-                console.print(f"{len(results):3}/{plan.cells} {result.case}, {result.setting['label']}: {result.verdict}")
+                console.print(
+                    f"{len(results):3}/{plan.cells} {result.case}, {result.setting['label']}: {result.verdict}"
+                )
     verdicts = {result.verdict for result in results}
     raise typer.Exit(1 if any(verdict.diverges for verdict in verdicts) else 3 if Verdict.ERROR in verdicts else 0)
 

@@ -27,7 +27,7 @@ from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
-from harness.engines.vllm.overlays import OVERLAYS
+from harness.engines.registry import OVERLAYS
 from harness.errors import DriverFailure, UsageError
 from harness.files import atomic
 from harness.prompts.model_spec import ModelSpec

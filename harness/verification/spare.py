@@ -10,7 +10,7 @@ from harness.drivers.messages import AskImported, Done, ImportAhead, Sent
 from harness.drivers.process import Driver
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import DriverFailure
-from harness.verification.interpreters import SERVES, Interpreters
+from harness.verification.interpreters import Interpreters
 from harness.verification.workplace import Workplace
 
 ANSWERS = 30.0
@@ -51,7 +51,8 @@ class Spares:
 
     def start(self, serving_python: str, reference_python: str, options: EngineOptions) -> None:
         """Start the driver of the next engine, unless one waits for it. It imports beside whatever is done meanwhile."""
-        python, variables = serving_python, Interpreters(reference_python, serving_python).variables(options)
+        sides = Interpreters(reference_python, serving_python)
+        python, variables = serving_python, sides.variables(options)
         if not self.modules or options.mode != "eager":  # what compiles reads its configuration where it is imported
             return
         if self._waiting and (self._waiting.python, self._waiting.variables) == (python, variables):
@@ -59,7 +60,7 @@ class Spares:
         self._drop()
         self._count += 1
         log = self._place.path / f"serving-{self._count}.log"
-        driver = Driver(SERVES, "serving", python, log, variables, self._place.folder("t"))
+        driver = Driver(sides.engine.driver, "serving", python, log, variables, self._place.folder("t"))
         self._waiting = _Waiting(
             driver, python, variables, driver.send(ImportAhead(self.modules), timeout=self.timeout)
         )
@@ -104,6 +105,6 @@ class _Ahead(Interpreters):
         variables = self.variables(options)
         if waiting := self.spares.taken(self.serving_python, variables):
             return waiting
-        started = _Learning(SERVES, "serving", self.serving_python, log, variables, scratch)
+        started = _Learning(self.engine.driver, "serving", self.serving_python, log, variables, scratch)
         started.spares = self.spares
         return started

@@ -11,6 +11,8 @@ import json
 import sys
 from importlib import metadata
 
+from harness.engines import registry
+from harness.engines.registry import ENGINES
 from harness.families.registry import FAMILIES
 from harness.references.adapter import TRANSFORMERS
 
@@ -63,12 +65,9 @@ def _official() -> dict:
 
 
 def serving() -> dict:
-    """Whether vLLM can be imported and, on a CPU, which back ends cannot run and why."""
-    import vllm  # noqa: F401
-
-    from harness.engines.vllm import releases
-
-    return {"unavailable": releases.unavailable()}
+    """Whether the engine can be imported and, on a CPU, which back ends cannot run and why."""
+    engine = registry.installed({name: _version(name) for one in ENGINES.values() for name in one.distributions})
+    return {"unavailable": engine.unavailable()} if engine else {}
 
 
 def _version(name: str) -> str | None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from harness.drivers import safe_path
 from harness.drivers.process import ROOT, SITE
 from harness.drivers.supervise import die_with
-from harness.engines.vllm import attention_backends
 from harness.errors import EnvironmentFailure
 from harness.references.adapter import OFFICIAL, installed
-from harness.verification.interpreters import inspect, platform_of
+from harness.verification.interpreters import engine_of, inspect, platform_of
 from harness.verification.workplace import Workplace
 
 LONGEST = 300.0
@@ -69,7 +68,7 @@ def examine(serving_python: str, reference_python: str) -> Examined:
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
             unavailable |= (
-                dict.fromkeys(attention_backends.on(platform), "vllm cannot be imported")
+                dict.fromkeys(engine_of(serving_python).backends(platform), "vllm cannot be imported")
                 if side == "serving" and platform
                 else {}
             )
@@ -88,7 +87,9 @@ def examine(serving_python: str, reference_python: str) -> Examined:
                 "pip install another release of vllm or of triton",
             )
         )
-    backends = [name for name in attention_backends.on(platform) if name not in unavailable] if platform else []
+    backends = (
+        [name for name in engine_of(serving_python).backends(platform) if name not in unavailable] if platform else []
+    )
     return Examined(platform, backends, unavailable, list(dict.fromkeys(problems)), sides)
 
 

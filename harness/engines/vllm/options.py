@@ -26,6 +26,8 @@ KEPT_WEIGHTS = "HARNESS_KEEP_WEIGHTS"
 KV_CACHE_BYTES = 32 << 30
 """On a GPU. With it vLLM does not measure the free memory, which the reference and other engines change meanwhile; how
 much of it is taken says `num_gpu_blocks_override`."""
+TOGETHER = 64
+"""Requests of one engine step, as many as the engine may serve at a time."""
 FREE_MEMORY = 0.05
 """The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else
 where the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
@@ -138,7 +140,7 @@ class EngineOptions:
             "block_size": self.block_size,
             "num_gpu_blocks_override": 16 * spec.max_length // self.block_size,
             "max_num_batched_tokens": scenario.chunk or max(8192, spec.max_length),
-            "max_num_seqs": min(64, scenario.chunk or 64),
+            "max_num_seqs": min(TOGETHER, scenario.chunk or TOGETHER),
             "tensor_parallel_size": self.tensor_parallel,
             "seed": 0,
             "disable_log_stats": True,

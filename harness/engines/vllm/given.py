@@ -5,7 +5,6 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from harness.compare.setting import Setting
 from harness.engines.vllm.arguments import (
     COMPILED,
     FIELD,
@@ -19,24 +18,28 @@ from harness.engines.vllm.arguments import (
     check_generation,
     value,
 )
+from harness.engines.vllm.options import EngineOptions
 from harness.engines.vllm.release import UNSPLIT, Release
 from harness.errors import UsageError
 from harness.families.limits import LONGEST, PICTURES
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.scenario import Scenario
 
 
-def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tokens: int) -> None:
+def check(
+    asked: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, version: str, tokens: int
+) -> None:
     """Find what the engine would not start with or could not serve a prompt of ``tokens`` with.
 
     Raises:
         UsageError: an argument is unknown to the release, not one of `MAY_BE_GIVEN`, or has a value that it does not take.
         EnvironmentFailure: the release's source has no engine arguments where they are looked for.
     """
-    if not setting.engine.arguments:
+    if not asked.arguments:
         return
     values: dict[str, Any] = {}
-    for name, text in setting.engine.arguments:
+    for name, text in asked.arguments:
         given = f"{name}={text}"
         argument = release.arguments.get(name)
         if argument is None:
@@ -49,7 +52,7 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
             known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
             why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"
             raise UsageError(FIELD, given, f"{why}; what schedules or executes requests may be given: {known}")
-        if name in COMPILED and setting.engine.mode == "eager":
+        if name in COMPILED and asked.mode == "eager":
             raise UsageError(FIELD, given, f"{name} means something with --mode compiled, and the mode is eager")
         values[name] = value(text)
         if not argument.admits(values[name]):
@@ -63,17 +66,17 @@ def check(setting: Setting, spec: ModelSpec, release: Release, version: str, tok
             raise UsageError(FIELD, given, f"{' or '.join(OBSERVED)}: {why} (docs/findings/vllm-model-impl.md)")
         if name == GENERATION:
             check_generation(values[name])
-    _check_capacity(values, setting, spec, tokens)
+    _check_capacity(values, asked, scenario, spec, tokens)
 
 
-def check_step(setting: Setting, spec: ModelSpec, release: Release, platform: str) -> None:
+def check_step(asked: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, platform: str) -> None:
     """Where images are not split over steps, a step holds the largest item that a prompt may have (vLLM
     `encoder_cache_manager.py`, `compute_mm_encoder_budget`).
 
     Raises:
         UsageError: it is smaller.
     """
-    engine = setting.engine.engine_arguments(spec, setting.scenario, platform)
+    engine = asked.engine_arguments(spec, scenario, platform)
     unsplit = engine.get(UNSPLIT) is True or (spec.bidirectional == "vision" and not release.splits(platform))
     step, limits = engine["max_num_batched_tokens"], engine["limit_mm_per_prompt"]
     sizes = {name: most for name, most in family_of(spec).largest(spec).items() if limits.get(name, 1)}
@@ -91,7 +94,7 @@ def _are_limits(values: dict) -> bool:
     return all(name in MODALITIES and type(most) is int and 0 <= most <= PICTURES for name, most in values.items())
 
 
-def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int) -> None:
+def _check_capacity(values: dict, asked: EngineOptions, scenario: Scenario, spec: ModelSpec, tokens: int) -> None:
     """The engine's own consistency: it finds these when it has loaded everything else. Where the checkpoint takes `LONGEST`
     tokens and more, the KV cache that it is served with holds 16 times as many."""
     length = values.get("max_model_len", spec.max_length)
@@ -102,7 +105,7 @@ def _check_capacity(values: dict, setting: Setting, spec: ModelSpec, tokens: int
             f"max_model_len={length}",
             f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's",
         )
-    step = setting.engine.engine_arguments(spec, setting.scenario, "cpu")["max_num_batched_tokens"]
+    step = asked.engine_arguments(spec, scenario, "cpu")["max_num_batched_tokens"]
     seats = values.get("max_num_seqs", 1)
     if seats > min(step, MOST_SEATS):
         raise UsageError(

@@ -8,19 +8,19 @@ import pytest
 
 from harness.campaigns.mutation import NO_VIDEO
 from harness.compare.setting import Setting
-from harness.engines.vllm import arguments as engine_arguments
+from harness.engines.vllm import arguments, given
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.registry import preset
-from harness.verification import arguments
 
 SPEC = preset("tiny")
 
 
 def check(*texts: str, **options: object) -> None:
-    given = tuple(map(engine_arguments.read, texts))
-    engine_arguments.check_own(given)
-    arguments.check(Setting.of(arguments=given, **options), SPEC, release_of(sys.executable), "of this test", 13)
+    own = tuple(map(arguments.read, texts))
+    arguments.check_own(own)
+    setting = Setting.of(arguments=own, **options)
+    given.check(setting.engine, setting.scenario, SPEC, release_of(sys.executable), "of this test", 13)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_what_concerns_compiling_goes_with_it(text: str) -> None:
 
 
 def step(*texts: str, platform: str = "cpu", chunk: int = 69) -> None:
-    given = tuple(map(engine_arguments.read, texts))
-    setting = Setting.of(arguments=given, chunk=chunk, backend="triton" if platform == "cpu" else "auto")
-    arguments.check_step(setting, SPEC, release_of(sys.executable), platform)
+    own = tuple(map(arguments.read, texts))
+    setting = Setting.of(arguments=own, chunk=chunk, backend="triton" if platform == "cpu" else "auto")
+    given.check_step(setting.engine, setting.scenario, SPEC, release_of(sys.executable), platform)
 
 
 UNSPLIT, STILL = "disable_chunked_mm_input=true", 'limit_mm_per_prompt={"video": 0}'
@@ -71,7 +71,7 @@ def test_a_step_may_be_smaller_where_images_are_split() -> None:
     step()
 
 
-@pytest.mark.parametrize(("name", "option"), engine_arguments.OPTIONS.items())
+@pytest.mark.parametrize(("name", "option"), arguments.OPTIONS.items())
 def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str) -> None:
     assert name in release_of(sys.executable).arguments
     with pytest.raises(UsageError, match=f"use {option}"):
@@ -80,8 +80,8 @@ def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str
 
 def test_everything_that_the_harness_sets_is_refused() -> None:
     own = Setting().engine.engine_arguments(SPEC, Setting().scenario, "cuda")
-    assert set(own) <= {*engine_arguments.OPTIONS, *engine_arguments.OWN, *engine_arguments.MAY_BE_GIVEN}
-    assert set(own) & set(engine_arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
+    assert set(own) <= {*arguments.OPTIONS, *arguments.OWN, *arguments.MAY_BE_GIVEN}
+    assert set(own) & set(arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
 
 
 def test_an_implementation_that_cannot_be_observed_is_refused_with_the_reason() -> None:
@@ -115,7 +115,7 @@ def test_a_generation_config_is_a_folder_that_has_one(tmp_path, monkeypatch) -> 
     (tmp_path / "of/generation_config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     check("generation_config=of")
-    assert engine_arguments.read("generation_config=of")[1] == str(tmp_path / "of")
+    assert arguments.read("generation_config=of")[1] == str(tmp_path / "of")
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", b"\xff", "[" * 100_000])
@@ -136,7 +136,7 @@ def test_what_is_no_folder_is_no_generation_config(value: str) -> None:
 
 
 def test_every_other_argument_of_the_release_is_refused() -> None:
-    others = set(release_of(sys.executable).arguments) - set(engine_arguments.MAY_BE_GIVEN)
+    others = set(release_of(sys.executable).arguments) - set(arguments.MAY_BE_GIVEN)
     assert len(others) > 100
     for name in others:
         with pytest.raises(UsageError, match="serving-arg: "):

@@ -1,0 +1,132 @@
+"""What vLLM of this machine and release would refuse of what is asked of it, found before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.engines.adapter import Asked
+from harness.engines.vllm import given
+from harness.engines.vllm.attention_backends import backend
+from harness.engines.vllm.options import TOGETHER, EngineOptions
+from harness.engines.vllm.overlays import OVERLAYS, check_names
+from harness.engines.vllm.release import Release, release_of
+from harness.errors import OverlayRefused, UsageError
+from harness.families.dummy import check_memory
+from harness.families.registry import family_of
+from harness.prompts.model_spec import ModelSpec
+from harness.prompts.scenario import Scenario
+
+HAVE_NAN = ("auto", "float16", "bfloat16")
+"""KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
+FLEX_WRITER = "reshape_and_cache_flash"
+
+
+def check(asked: Asked, python: str, platform: str, version: str, found: Mapping[str, Any]) -> None:
+    """Find what the engine or a worker of it would refuse when everything is loaded. ``found`` is what the interpreter has.
+
+    Raises:
+        UsageError: some value is not allowed.
+    """
+    options, scenario, spec, tokens = asked.options, asked.scenario, asked.spec, asked.tokens
+    release = release_of(python)
+    options.check_platform(platform)
+    _check_gpus(options, platform, found)
+    if platform == "cpu" and options.backend == "flex" and not release.registers(FLEX_WRITER):
+        why = f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})"
+        raise UsageError("backend", "flex", why)
+    if platform == "cpu":
+        check_memory(spec, options.dtype)
+    _check_ranks(options, spec)
+    _check_block(options, spec, release, platform)
+    check_overlays(asked.overlays, version)
+    _check_family(options, asked.overlays, spec)
+    _check_batch(scenario, spec, tokens)
+    _check_poison(options, scenario)
+    given.check(options, scenario, spec, release, version, max(tokens, default=1))
+    given.check_step(options, scenario, spec, release, platform)
+
+
+def _check_gpus(options: EngineOptions, platform: str, found: Mapping[str, Any]) -> None:
+    most, what = (found["gpus"], "GPUs") if platform == "cuda" else (os.cpu_count() or 1, "cores")
+    if options.tensor_parallel > most:
+        raise UsageError("tensor_parallel", options.tensor_parallel, f"at most {most}, this machine has {most} {what}")
+
+
+def check_overlays(names: Sequence[str], version: str) -> None:
+    """Raise UsageError for a name that is no overlay's, comes twice, excludes another one, or does not fit this release."""
+    check_names(names)
+    for place, name in enumerate(names):
+        overlay = OVERLAYS[name]
+        if name in names[:place]:
+            raise UsageError("overlay", name, "it is given twice; give it once")
+        for other in names:
+            if other in overlay.excludes:
+                raise UsageError(
+                    "overlay", f"{name} and {other}", f"one of the two: {overlay.sentence}; {OVERLAYS[other].sentence}"
+                )
+        try:
+            overlay.check(version)
+        except OverlayRefused as error:
+            raise UsageError("overlay", name, str(error)) from None
+
+
+def _check_family(options: EngineOptions, overlays: Sequence[str], spec: ModelSpec) -> None:
+    family = family_of(spec)
+    for name in overlays:
+        if not OVERLAYS[name].fits(family.name):
+            raise UsageError("overlay", name, f"not with {spec.name}: it changes what {family.title} does not have")
+    if options.dtype not in family.dtypes:
+        allowed = " or ".join(family.dtypes)
+        raise UsageError("dtype", options.dtype, f"{allowed} with {spec.name}: vLLM serves {family.title} in no other")
+
+
+def _check_ranks(options: EngineOptions, spec: ModelSpec) -> None:
+    ranks = options.tensor_parallel
+    for heads in {spec.heads, spec.kv_heads, spec.global_kv_heads}:
+        if heads % ranks and ranks % heads:
+            raise UsageError(
+                "tensor-parallel",
+                ranks,
+                f"a number that divides the heads of {spec.name} or a multiple of them: {heads}",
+            )
+    if spec.heads % ranks:
+        raise UsageError("tensor-parallel", ranks, f"a number that divides the {spec.heads} query heads of {spec.name}")
+
+
+def _check_block(options: EngineOptions, spec: ModelSpec, release: Release, platform: str) -> None:
+    if options.block_size > spec.max_length:
+        raise UsageError(
+            "block-size",
+            options.block_size,
+            f"at most the {spec.max_length} tokens of the longest prompt of {spec.name}",
+        )
+    known = backend(options.backend)
+    name = known.cpu_name if platform == "cpu" else known.vllm_name
+    sizes = release.block_sizes(name)
+    if sizes and not any(options.block_size % size == 0 for size in sizes):
+        allowed = " or ".join(map(str, sorted(set(sizes))))
+        raise UsageError(
+            "block-size",
+            options.block_size,
+            f"a multiple of {allowed}, which the back end {options.backend} takes",
+        )
+
+
+def _check_poison(options: EngineOptions, scenario: Scenario) -> None:
+    if scenario.poison and options.kv_dtype not in HAVE_NAN:
+        kept = options.kv_dtype
+        raise UsageError("poison", kept, f"a KV cache that is filled with NaN is {', '.join(HAVE_NAN)}")
+
+
+def _check_batch(scenario: Scenario, spec: ModelSpec, tokens: Sequence[int]) -> None:
+    """Mates are served in the same batch only if all of them have a place and the KV cache holds them."""
+    beside = (*scenario.mates, *scenario.mates_after)
+    if len(beside) >= TOGETHER:
+        raise UsageError(
+            "mate", " | ".join(beside), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together"
+        )
+    held = 16 * spec.max_length
+    if sum(tokens) > held:
+        raise UsageError("mate", " | ".join(beside), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")
