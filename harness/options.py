@@ -49,7 +49,9 @@ def check_choices(owner: Any) -> None:
     for one, option in declared(owner):
         value = getattr(owner, one.name)
         if option.choices and value not in option.choices:
-            raise UsageError(one.name, value, f"one of {', '.join(option.choices)}")
+            flag = option.flag.removeprefix("--")
+            field = one.name if one.name.replace("_", "-") == flag else flag
+            raise UsageError(field, value, f"one of {', '.join(option.choices)}")
 
 
 def label(owner: Any) -> list[str]:

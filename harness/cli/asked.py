@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.compare.known import Declared
@@ -17,6 +19,7 @@ from harness.families.registry import continued, family_of, prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.prompt import Prompt
 from harness.verification import catalogue, mates
 
 WAYS = "give exactly one of layout, case, picture, and text with images"
@@ -24,12 +27,15 @@ WAYS = "give exactly one of layout, case, picture, and text with images"
 
 @dataclass(frozen=True)
 class Asked:
-    """A case on a model; ``tokens`` are the lengths of the prompts that are known beforehand: its own, then its mates'."""
+    """A case on a model; ``tokens`` are the lengths of the prompts that are known beforehand: its own, then its mates'; ``before``
+    those of the requests before them; ``items`` is the most of each modality that one of all these has."""
 
     case: Case
     spec: ModelSpec
     declared: list[Declared]
     tokens: tuple[int, ...]
+    before: tuple[int, ...]
+    items: Mapping[str, int]
 
 
 def asked(
@@ -61,13 +67,28 @@ def asked(
     chosen = _worded(replace(chosen, seed=seed), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image, setting.scenario.decode)
-    mates.history(setting, spec, seed)
-    beside = [
-        len(prompt.token_ids) + len(prompt.continuation)
-        for prompts in mates.prompts(setting, spec, seed)
-        for prompt in prompts
-    ]
-    return Asked(chosen, spec, list(dict.fromkeys([*heeded, *declared])), (own, *beside) if own else ())
+    history = mates.history(setting, spec, seed)
+    beside = [prompt for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
+    tokens = (own, *map(_tokens, beside)) if own else ()
+    counted = [_pictures(chosen, spec), *(_items(prompt) for prompt in (*history, *beside))]
+    items = {name: max(one[name] for one in counted) for one in counted for name in one}
+    before = tuple(map(_tokens, history))
+    return Asked(chosen, spec, list(dict.fromkeys([*heeded, *declared])), tokens, before, items)
+
+
+def _tokens(prompt: Prompt) -> int:
+    return len(prompt.token_ids) + len(prompt.continuation)
+
+
+def _items(prompt: Prompt) -> Counter[str]:
+    return Counter(item.modality for item in prompt.items)
+
+
+def _pictures(case: Case, spec: ModelSpec) -> Counter[str]:
+    """How many items of each modality the case's own prompt has."""
+    if case.layout:
+        return _items(prompt_for(Layout.parse(case.layout), spec))
+    return Counter(image=len(case.images) + bool(case.picture))
 
 
 def _chosen(

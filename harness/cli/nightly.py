@@ -76,6 +76,8 @@ def nightly(
     declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
     platform = platform_of(sys.executable)
+    if platform == "cpu" and engines > 1:
+        raise UsageError("engines", engines, "1: on a CPU each part has the engines of its own command")
     names = [name for name in READERS if not only or name in only]
     out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
     done: list[Part] = []

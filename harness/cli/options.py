@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +17,8 @@ from harness.drivers import timeouts
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
 from harness.families import checkpoint
-from harness.families.registry import preset
-from harness.prompts.layout import LONGEST
+from harness.families.registry import preset, prompt_for
+from harness.prompts.layout import LONGEST, Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.references.options import ATTENTION
 from harness.verification.catalogue import HERE
@@ -47,6 +48,18 @@ BOUNDS = {
 }
 """The numbers of all commands: an option means the same in each."""
 
+IDLE: dict[str, dict[str, tuple[str, ...]]] = {
+    "show": {"models": ("window", "policy")},
+    "mutants": {"weights": ("examples", "jobs", "known", "only")},
+    "report": {
+        "of": (
+            "cases", "only", "backend", "model", "weights", "layers", "known", "overlay", "serving_python", "references",
+            "timeout", "start_timeout",
+        )
+    },
+}  # fmt: skip
+"""What means nothing beside an option that lists, changes each tensor, or reports what another run found."""
+
 NARROWEST = 3
 GENERATED = 8
 """Windows of the longest generated layout (`harness.campaigns.soak.drawn`)."""
@@ -56,6 +69,8 @@ class Checked(Command):
     """A command of this harness."""
 
     bounds = BOUNDS
+    alike = ("image", "mate", "mate_after", "before")
+    idle = IDLE
     alone = MappingProxyType({"--known": HERE})
 
 
@@ -67,12 +82,24 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs")]
 
 
+_ATTENTION = "reference attention"
+"""What a context keeps the attention by that was asked for."""
+
+
 def _attention_too(context: typer.Context, value: str) -> str:
     """What `--reference` names; transformers' attention, which older commands ask for by it, is handed to
     `--reference-attention`."""
     if value in ATTENTION and any(option.name == "reference_attention" for option in context.command.params):
-        context.meta["reference attention"] = value
+        _one_attention(context, value)
         return THIS_PYTHON
+    return value
+
+
+def _one_attention(context: typer.Context, value: str) -> str:
+    """The attention that is asked for; raises UsageError where it is another one than before."""
+    asked = context.meta.setdefault(_ATTENTION, value)
+    if asked != value:
+        raise UsageError("reference-attention", f"{asked} and {value}", "one of the two")
     return value
 
 
@@ -83,7 +110,9 @@ def _one_attention_too(context: typer.Context, values: list[str] | None) -> list
 
 def attention(context: typer.Context, value: str) -> str:
     """What `--reference-attention` names, or `--reference` in an older command."""
-    return context.meta.get("reference attention", value)
+    if getattr(context.get_parameter_source("reference_attention"), "name", "") == "COMMANDLINE":
+        return _one_attention(context, value)
+    return context.meta.get(_ATTENTION, value)
 
 
 THIS_PYTHON = sys.executable
@@ -200,6 +229,20 @@ def model_with(model: str, window: int | None, weights: str | None = None, layer
     if not spec.source and not spec.dummy_of:
         return preset_with(model, window)
     return spec if window is None else spec.with_(window=window)
+
+
+def layouts_of(spec: ModelSpec, texts: Sequence[str]) -> tuple[str, ...]:
+    """Layouts that the model takes, as they are written in short.
+
+    Raises:
+        UsageError: one is none, is too long, or is like another one.
+    """
+    found = tuple(str(Layout.parse(text)) for text in texts)
+    for place, text in enumerate(found):
+        prompt_for(Layout.parse(text), spec)
+        if text in found[:place]:
+            raise UsageError("layout", texts[place], "it is given twice; give it once")
+    return found
 
 
 def folder(given: Path | None, usual: str, whole: bool) -> Path:

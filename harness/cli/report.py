@@ -63,8 +63,6 @@ def report(
     from harness.verification.session import Session
 
     if of:
-        if only or backend or known or model or weights or layers or setting.overlays:
-            raise UsageError("of", str(of), "nothing beside it that chooses cases or changes how they are run")
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)

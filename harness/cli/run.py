@@ -73,7 +73,7 @@ def run(
     from harness.verification.verify import verify
 
     serving_python, reference_python, further = options.several(serving_python, references)
-    usage.check(setting, what.spec, serving_python, reference_python, what.tokens)
+    usage.check(setting, what.spec, serving_python, reference_python, what.tokens, what.before, what.items)
     console = Console(stderr=True)
     results: list[CaseResult] = []
 

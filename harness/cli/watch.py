@@ -18,7 +18,7 @@ from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.files.saved import saved
-from harness.prompts.layout import Layout
+from harness.verification import usage
 from harness.verification.apart import Apart
 from harness.verification.spare import Spares
 
@@ -44,9 +44,9 @@ def watch(
 ) -> None:
     """Run layouts on a source tree, and again on each change of its files, until Ctrl-C. JSON is one line for each time."""
     spec = options.preset_with(model, None)
-    layouts = tuple(str(Layout.parse(text)) for text in layout or [LAYOUT])
+    layouts = options.layouts_of(spec, layout or [LAYOUT])
     trees = campaign.trees(serving, reference)
-    options.interpreters(serving, reference)
+    usage.check(setting, spec, *options.interpreters(serving, reference))
     timeouts = Timeouts(timeout, start_timeout)
     told = Console(stderr=True)
     before: list[CaseResult] = []

@@ -7,7 +7,7 @@ The engine itself runs in a driver of its own, which answers the messages of `ha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from harness.prompts.model_spec import ModelSpec
@@ -19,14 +19,17 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Asked(Generic[Options]):
-    """What one engine is asked to serve. ``tokens`` are the lengths of the prompts that are known: first the one that is
-    compared."""
+    """What one engine is asked to serve. ``tokens`` are the lengths of the prompts of the batch that are known: first the one
+    that is compared; ``before`` those of prompts that are served before it. ``items`` is the most of each modality that one of
+    them has."""
 
     options: Options
     scenario: Scenario
     overlays: tuple[str, ...]
     spec: ModelSpec
     tokens: tuple[int, ...]
+    before: tuple[int, ...] = ()
+    items: Mapping[str, int] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from harness.compare.setting import Setting
 from harness.engines.adapter import Asked
@@ -11,9 +12,17 @@ from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
 
 
-def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str, tokens: Sequence[int] = ()) -> None:
-    """Find what the engine or the worker would refuse when everything is loaded. ``tokens`` are the lengths of the prompts
-    that are known: first the one that is compared.
+def check(
+    setting: Setting,
+    spec: ModelSpec,
+    python: str,
+    reference_python: str,
+    tokens: Sequence[int] = (),
+    before: Sequence[int] = (),
+    items: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Find what the engine or the worker would refuse when everything is loaded. ``tokens``, ``before`` and ``items`` are as
+    `Asked` has them.
 
     Raises:
         UsageError: some value is not allowed.
@@ -22,7 +31,7 @@ def check(setting: Setting, spec: ModelSpec, python: str, reference_python: str,
     options = setting.engine
     reference_of(reference_python).check(setting.reference.reference, options.dtype, options.kv_dtype, spec)
     engine, platform = engine_of(python), platform_of(python)
-    asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens))
+    asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
     _check_layers(setting, spec)
     _check_positions(setting, tokens)

@@ -79,7 +79,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["show", "--layout", "t3", "--policy", "keep"], ("policy", "'keep'", "clamp, drop")),
         (["mutants", "--only", "no-such"], ("only", "'no-such'", "range-end-exclusive")),
         (["mutants", "--only", "pr-50539"], ("only", "'pr-50539'")),
-        (["mutants", "--weights", "--only", "no-such"], ("only", "'no-such'", "not with --weights")),
+        (["mutants", "--weights", "--only", "no-such"], ("only", "'no-such'", "beside --weights")),
         (["mutants", "--weights", "--change", "0"], ("change", "'0'", "a share of a tensor's values")),
         (["mutants", "--weights", "--model", "huge"], ("model", "'huge'", "tiny, deep")),
         (["mutants", "--examples", "0"], ("examples", "0", "from 1 to")),

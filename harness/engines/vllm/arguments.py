@@ -90,6 +90,9 @@ MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""
 
+LARGEST_CACHE = 1024
+"""GiB of `mm_processor_cache_gb`: more than a host of serving has, and bytes that can still be counted."""
+
 
 def read(text: str) -> tuple[str, str]:
     """(name, value) of NAME=VALUE, a folder as an absolute path; raises UsageError if it is none."""
@@ -115,9 +118,23 @@ def check_own(arguments: Sequence[tuple[str, str]]) -> None:
 
 
 def value(text: str) -> object:
-    """A value as `vllm.LLM` is given it: JSON, and text where it is none."""
+    """A value as `vllm.LLM` is given it: JSON, and text where it is none.
+
+    Raises:
+        UsageError: an object of JSON has a name twice, of which each reader takes another one.
+    """
+
+    def named(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(FIELD, text, f"it has {name} {names.count(name)} times; once")
+        return dict(pairs)
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=named)
+    except UsageError:
+        raise
     except (ValueError, RecursionError):
         return text
 

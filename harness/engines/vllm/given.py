@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from harness.engines.adapter import Asked
 from harness.engines.vllm.arguments import (
     COMPILED,
     FIELD,
     GENERATION,
     IMPLEMENTATION,
+    LARGEST_CACHE,
     MAY_BE_GIVEN,
     MODALITIES,
     MOST_SEATS,
@@ -27,15 +31,14 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.scenario import Scenario
 
 
-def check(
-    asked: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, version: str, tokens: int
-) -> None:
-    """Find what the engine would not start with or could not serve a prompt of ``tokens`` with.
+def check(request: Asked, release: Release, version: str) -> None:
+    """Find what the engine would not start with or could not serve the prompts of a request with.
 
     Raises:
         UsageError: an argument is unknown to the release, not one of `MAY_BE_GIVEN`, or has a value that it does not take.
         EnvironmentFailure: the release's source has no engine arguments where they are looked for.
     """
+    asked: EngineOptions = request.options
     if not asked.arguments:
         return
     values: dict[str, Any] = {}
@@ -59,6 +62,10 @@ def check(
             raise UsageError(FIELD, given, f"vLLM {version} takes {argument.allowed}")
         if name == "limit_mm_per_prompt" and not _are_limits(values[name]):
             raise UsageError(FIELD, given, f"how many of {', '.join(MODALITIES)}, each 0 to {PICTURES}")
+        if name == "mm_encoder_attn_backend" and str(values[name] or "TORCH_SDPA").upper() not in release.backends:
+            raise UsageError(FIELD, given, f"one of vLLM's back ends: {', '.join(release.backends)}")
+        if name == "mm_processor_cache_gb" and values[name] > LARGEST_CACHE:
+            raise UsageError(FIELD, given, f"GiB of memory, at most {LARGEST_CACHE}")
         if name == "attention_config" and "backend" in values[name]:
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
         if name == IMPLEMENTATION and values[name] not in OBSERVED:
@@ -66,7 +73,9 @@ def check(
             raise UsageError(FIELD, given, f"{' or '.join(OBSERVED)}: {why} (docs/findings/vllm-model-impl.md)")
         if name == GENERATION:
             check_generation(values[name])
-    _check_capacity(values, asked, scenario, spec, tokens)
+    _check_items(values.get("limit_mm_per_prompt") or {}, request.items)
+    tokens = max((*request.tokens, *request.before), default=1)
+    _check_capacity(values, asked, request.scenario, request.spec, tokens)
 
 
 def check_step(asked: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, platform: str) -> None:
@@ -92,6 +101,13 @@ def check_step(asked: EngineOptions, scenario: Scenario, spec: ModelSpec, releas
 
 def _are_limits(values: dict) -> bool:
     return all(name in MODALITIES and type(most) is int and 0 <= most <= PICTURES for name, most in values.items())
+
+
+def _check_items(limits: Mapping[str, int], items: Mapping[str, int]) -> None:
+    for name, most in items.items():
+        if name in limits and limits[name] < most:
+            given = f"limit_mm_per_prompt={json.dumps(limits)}"
+            raise UsageError(FIELD, given, f"at least the {most} of {name} that a prompt here has")
 
 
 def _check_capacity(values: dict, asked: EngineOptions, scenario: Scenario, spec: ModelSpec, tokens: int) -> None:

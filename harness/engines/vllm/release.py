@@ -81,7 +81,7 @@ class Release:
     def block_sizes(self, backend: str) -> tuple[int, ...]:
         """The numbers of which a KV block of ``backend`` (vLLM's own name) is a multiple of one; none where the backend
         works them out when it runs."""
-        path = self._backends.get(backend)
+        path = self.backends.get(backend)
         if path is None:
             return ()
         module = self.package.joinpath(*path.split(".")[1:-1]).with_suffix(".py")
@@ -108,7 +108,7 @@ class Release:
         return False
 
     @cached_property
-    def _backends(self) -> dict[str, str]:
+    def backends(self) -> dict[str, str]:
         """The class of each backend by its name, from the registry."""
         registry = _parsed(self.package / "v1/attention/backends/registry.py")
         found = next(

@@ -44,7 +44,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_family(options, asked.overlays, spec)
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
-    given.check(options, scenario, spec, release, version, max(tokens, default=1))
+    given.check(asked, release, version)
     given.check_step(options, scenario, spec, release, platform)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import pytest
 
 from harness.campaigns.mutation import NO_VIDEO
 from harness.compare.setting import Setting
+from harness.engines.adapter import Asked
 from harness.engines.vllm import arguments, given
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import EnvironmentFailure, UsageError
@@ -16,11 +18,35 @@ from harness.families.registry import preset
 SPEC = preset("tiny")
 
 
-def check(*texts: str, **options: object) -> None:
+def check(*texts: str, items: Mapping[str, int] | None = None, before: tuple[int, ...] = (), **options: object) -> None:
     own = tuple(map(arguments.read, texts))
     arguments.check_own(own)
     setting = Setting.of(arguments=own, **options)
-    given.check(setting.engine, setting.scenario, SPEC, release_of(sys.executable), "of this test", 13)
+    asked = Asked(setting.engine, setting.scenario, (), SPEC, (13,), before, items or {})
+    given.check(asked, release_of(sys.executable), "of this test")
+
+
+def test_every_prompt_of_a_request_is_served_with_what_is_given() -> None:
+    images = 'limit_mm_per_prompt={"image": 1}'
+    check(images, items={"image": 1, "video": 1})
+    with pytest.raises(UsageError, match="at least the 2 of image"):
+        check(images, items={"image": 2})
+    check("max_model_len=21", before=(20,))
+    with pytest.raises(UsageError, match="21 to 512 tokens"):
+        check("max_model_len=20", before=(20,))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('limit_mm_per_prompt={"image": 1, "image": 2}', "image 2 times"),
+        ("mm_encoder_attn_backend=NOPE", "one of vLLM's back ends: .*TRITON_ATTN"),
+        ("mm_processor_cache_gb=1e308", "at most 1024"),
+    ],
+)
+def test_a_value_of_the_right_type_that_the_engine_has_no_use_for(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(text)
 
 
 @pytest.mark.parametrize(
