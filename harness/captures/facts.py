@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA = 7
+SCHEMA = 8
 ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
@@ -84,9 +84,10 @@ class PromptFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What holds for all prompts of a stack. Logits are of the positions ``logits_at``; ``seconds``, by what took them, are
-    the only fact that differs between two runs; ``head`` is None where the model has no such settings; ``special`` are the
-    token ids of boi, eoi and image (reference only), ``engine`` is of serving only."""
+    """What holds for all prompts of a stack. ``layers`` are those whose masks were observed, none where no step called hooks.
+    Logits are of the positions ``logits_at``, some of them ``log_probabilities`` where the sampler gave those (serving only);
+    ``seconds``, by what took them, are the only fact that differs between two runs; ``head`` is None where the model has no such
+    settings; ``special`` are the token ids of boi, eoi and image (reference only), ``engine`` is of serving only."""
 
     layers: tuple[LayerFacts, ...]
     logits_at: tuple[int, ...]
@@ -97,3 +98,4 @@ class Facts:
     head: HeadFacts | None
     special: dict[str, int] = field(default_factory=dict)
     engine: EngineFacts = EngineFacts()
+    log_probabilities: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.captures.read import Capture
 from harness.compare import diagnosis, logits
+from harness.compare.against import against
 from harness.compare.comparison import masked_by, of_one_rank
 from harness.compare.known import Declared
 from harness.compare.loaded import check_checkpoints
@@ -130,9 +131,19 @@ class _Sides:
     serving: _Side
 
     @property
+    def blind(self) -> bool:
+        """No mask of serving was observed."""
+        return not self.serving.capture.observed.any()
+
+    @property
     def rows(self) -> np.ndarray:
-        """Positions that serving computed, boolean (N,)."""
-        return self.serving.capture.observed
+        """Positions whose masks are compared, boolean (N,): those that were observed in serving, all where none was."""
+        return np.ones(self.serving.capture.tokens, dtype=bool) if self.blind else self.serving.capture.observed
+
+    @property
+    def observed(self) -> list[_Side]:
+        """Of serving and the first reference those whose masks were observed."""
+        return [self.reference] if self.blind else [self.serving, self.reference]
 
     def incomparable(self, capture: Capture) -> Failure | None:
         """Why there is nothing to compare, if there is not."""
@@ -151,7 +162,7 @@ class _Sides:
         for facts in side.capture.facts.layers:
             index, sliding = facts.index, facts.type == "sliding_attention"
             apart = {}
-            for other in (self.reference, self.serving):
+            for other in reversed(self.observed):
                 difference = self._difference(other, side, index)
                 if not difference.equal:
                     apart[other.key] = list(difference.counts)
@@ -160,8 +171,13 @@ class _Sides:
                 FurtherLayer(index, self._policy(side, index, sliding), int(own.sum()), apart, encode_mask(own))
             )
         versions = dict(side.capture.facts.versions)
-        equal = [other for other in (self.reference, self.serving) if all(other.key not in one.apart for one in layers)]
+        equal = [other for other in (self.reference, self.serving) if self._equal(other, layers)]
         return FurtherReference(side.name, versions, layers, {other.key: self._logits(other, side) for other in equal})
+
+    def _equal(self, other: _Side, layers: Sequence[FurtherLayer]) -> bool:
+        """A further reference with these layers masks as ``other`` does, and as the first reference where nobody saw that."""
+        key = self.reference.key if self.blind else other.key
+        return all(key not in one.apart for one in layers)
 
     def _difference(self, one: _Side, other: _Side, index: int) -> Difference:
         """The masks of two sides, where serving computed them."""
@@ -179,13 +195,15 @@ class _Sides:
 
     def _logits(self, other: _Side, side: _Side) -> LogitsResult:
         """Serving against a further reference, or a further reference against the first."""
+        if other is self.serving and self.blind:
+            return against(side.capture, other.capture, "logits")
         if other is self.serving:
             return _judged(side.capture, other.capture.tensors["logits"], [], self.rows)
         return between(other.capture, side.capture)
 
     def agreement_of_masks(self, further: Sequence[_Side]) -> list[Agreement]:
         """Layers of one type in which the same sides agree, together."""
-        every = [self.serving, self.reference, *further]
+        every = [*self.observed, *further]
         found = []
         for facts in self.reference.capture.facts.layers:
             groups: list[list[_Side]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -11,10 +11,13 @@ import numpy as np
 
 from harness.captures.facts import LayerFacts
 from harness.captures.read import Capture
+from harness.captures.selection import MASKS
 from harness.compare import diagnosis, logits, surplus
+from harness.compare.against import against
 from harness.compare.decode import Decode
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
+from harness.compare.likely import Laid, Likely
 from harness.compare.loaded import Weights, check_checkpoints
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, Failure, LayerResult, LogitsResult, encode_mask
@@ -28,8 +31,6 @@ from harness.prompts.model_spec import ModelSpec
 from harness.references import adapter
 from harness.text import listed
 
-FLOOR = ("logits", "again.logits")
-"""The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
 ROUNDING = 0.5
 """The largest share of the spread of the logits that the reference's own error may have at the median position. Logits of
 another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
@@ -52,16 +53,18 @@ def judge(
     reproduce: str,
     imprecise: Declared | None = None,
     aside: Declared | None = None,
+    laid: Sequence[Laid] | None = None,
 ) -> CaseResult:
     """Compare the captures layer by layer and say what it means. ``declared`` is of serving's masks, ``imprecise`` of its logits,
-    ``aside`` of the reference's masks.
+    ``aside`` of the reference's masks. Where masks of serving were not observed, ``laid`` are those that were laid over the
+    reference.
 
     Raises:
         ValueError: the captures are not of the same prompt, checkpoint or model.
     """
-    both = _Both(layout, spec, setting, reference, serving)
+    both = _Both(layout, spec, setting, reference, serving, Likely(laid, serving))
     differences = both.differences()
-    layers = [both.layer(facts, one, declared) for facts, one in zip(serving.facts.layers, differences, strict=True)]
+    layers = [both.layer(facts, one, declared) for facts, one in zip(both.layers, differences, strict=True)]
     found = both.logits()
     compared = list(zip(layers, differences, strict=True))
     first = next((layer.index for layer in layers if layer.differs), None)
@@ -115,13 +118,14 @@ class _Both:
     setting: Setting
     reference: Capture
     serving: Capture
+    likely: Likely
 
     def __post_init__(self) -> None:
         theirs, ours = self.reference.facts, self.serving.facts
         if self.reference.prompt.token_ids != self.serving.prompt.token_ids:
             raise ValueError("the two sides were not given the same tokens")
         check_checkpoints(self.reference, self.serving)
-        if {layer.index for layer in theirs.layers} != {layer.index for layer in ours.layers}:
+        if not self.blind and {layer.index for layer in theirs.layers} != {layer.index for layer in ours.layers}:
             raise ValueError(f"{len(theirs.layers)} layers in the reference, {len(ours.layers)} in serving")
 
     @property
@@ -129,10 +133,34 @@ class _Both:
         """Positions that serving computed, boolean (N,)."""
         return self.serving.observed
 
+    @property
+    def blind(self) -> bool:
+        """No mask of serving was observed at all."""
+        return not self.rows.any()
+
+    @property
+    def masks_said(self) -> str:
+        """What is said of masks where none that was observed differs."""
+        if self.blind:
+            asked = self.setting.selection.observe != MASKS
+            why = "as asked for" if asked else "every step ran where hooks are not called, as in a full CUDA graph"
+            return f"serving's masks were not observed ({why})"
+        return "every layer's mask is equal" + (" where it was observed" if self.unobserved else "")
+
+    @property
+    def unobserved(self) -> bool:
+        """Serving computed positions whose masks nobody observed."""
+        return bool((self.serving.computed & ~self.rows).any())
+
+    @property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """Those whose masks were observed on both sides."""
+        return () if self.blind else self.serving.facts.layers
+
     def differences(self) -> list[Difference]:
         """Each layer's masks, where serving computed them."""
         found = []
-        for facts in self.serving.facts.layers:
+        for facts in self.layers:
             theirs = self.reference.masks(facts.index)
             ours = of_one_rank(self.serving.masks(facts.index), len(theirs))
             if not self.rows.all():
@@ -143,16 +171,7 @@ class _Both:
     def logits(self, *floor: str) -> LogitsResult:
         """Serving's logits against the truth; the reference's that are called ``floor``, or `FLOOR`, are samples of the noise
         floor."""
-        return self._against_truth(self.serving.tensors["logits"], *floor)
-
-    def _against_truth(self, ours: np.ndarray, *floor: str) -> LogitsResult:
-        theirs, width = self.reference.tensors, min(self._widths)
-        samples = [theirs[name][:, :width] for name in floor or FLOOR if name in theirs]
-        at = self.reference.facts.logits_at
-        routed = theirs["routed.logits"][:, :width] if "routed.logits" in theirs else None
-        return logits.compare(
-            theirs["truth.logits"][:, :width], samples, ours[:, :width], self.serving.computed, at, routed
-        )
+        return against(self.reference, self.serving, *floor)
 
     @property
     def _widths(self) -> tuple[int, int]:
@@ -227,27 +246,36 @@ class _Both:
     ) -> Meaning:
         """What it means that all masks are equal, with these logits."""
         if nothing := self._no_answer(found):
-            return Verdict.ERROR, [f"no answer: every layer's mask is equal, but {nothing}"], None
-        if declared and not self._follows(compared, "reference", declared):
+            return Verdict.ERROR, [f"no answer: {self.masks_said}, but {nothing}"], None
+        shows = self.likely.shows(declared) if declared and self.blind else None
+        if declared and (
+            (found.within and shows is False) if self.blind else not self._follows(compared, "reference", declared)
+        ):
             return Verdict.FIXED, [declared.gone], declared
         if aside and not self._follows(compared, "reference", aside):
             return Verdict.FIXED, [aside.gone], aside
         if found.within and imprecise and self._shows(imprecise):
             return Verdict.FIXED, [imprecise.gone], imprecise
         if found.within:
-            return Verdict.PASS, ["every layer's mask is equal and the logits are within the noise floor"], declared
+            return Verdict.PASS, [f"{self.masks_said} and the logits are within the noise floor"], declared
         if alone := found.not_finite.get("serving"):
             words = f"serving's logits {_no_numbers(alone)}, the reference's are"
             words += ": NaN of a free slot of the KV cache got in" if self.setting.scenario.poison else ""
-            return Verdict.DIVERGED, [f"every layer's mask is equal, but {words}"], imprecise or declared
+            return Verdict.DIVERGED, [f"{self.masks_said}, but {words}"], imprecise or declared
         off = (
-            f"every layer's mask is equal, but the logits at position {found.position_of_worst} are off by "
+            f"{self.masks_said}, but the logits at position {found.position_of_worst} are off by "
             f"{found.ratio:.3g} times the noise floor ({logits.FACTOR:g} are allowed)"
         )
         coarse = {
             name: self.logits(f"{name}.logits") for name in PRECISIONS if f"{name}.logits" in self.reference.tensors
         }
         explained = next((name for name, result in coarse.items() if result.within), None)
+        if not explained and self.unobserved:
+            why = self.likely.sentence
+            if declared and shows:
+                return Verdict.KNOWN, [off, why, _declared(declared)], declared
+            other = [_not(declared)] if declared and shows is False else []
+            return Verdict.DIVERGED, [off, why, *other], imprecise or declared
         if not explained:
             why = "what is attended to is right, what is computed from it is not"
             return Verdict.DIVERGED, [f"{off}: {why}"], imprecise or declared
@@ -290,7 +318,7 @@ class _Both:
         if declared and not self._follows(compared, "reference", declared):
             if self._follows(compared, "serving", declared):
                 return Verdict.KNOWN, [*words, _declared(declared)], declared
-            words.append(f"not the declared divergence `{declared.policy}` ({declared.link})")
+            words.append(_not(declared))
         return Verdict.DIVERGED, words, declared
 
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
@@ -313,12 +341,13 @@ class _Both:
 
     def _shows(self, imprecise: Declared) -> bool:
         """Logits of the declared precision are out of bounds for this prompt, so that they would have been seen."""
-        sample = self.reference.tensors.get(f"{imprecise.precision}.logits")
-        return sample is not None and not self._against_truth(sample).within
+        name = f"{imprecise.precision}.logits"
+        return name in self.reference.tensors and not against(self.reference, self.serving, ours=name).within
 
     def at_fault(self, compared: Compared) -> str | None:
-        """The side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both"."""
-        found = set()
+        """The side whose masks are not those that are intended, where masks differ: "reference", "serving" or "both". Serving's are
+        those of the likeliest policy, where they were not observed."""
+        found = self._likely_at_fault()
         for layer, difference in compared:
             meant = self._intended("sliding" if layer.window is not None else "full")
             wanted = masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
@@ -328,6 +357,24 @@ class _Both:
             if layer.surplus:
                 found.add("serving")
         return "both" if len(found) > 1 else next(iter(found), None)
+
+    def _likely_at_fault(self) -> set[str]:
+        """The sides that are at fault if serving's masks are those of the likeliest policy, where its logits say that they are."""
+        likely = self.likely.found
+        if not likely or self.logits().within:
+            return set()
+        intended = (self._intended("sliding"), self._intended("full"))
+        serving = set() if any(intended in one.policies for one in likely) else {"serving"}
+        reference = all(
+            np.array_equal(
+                self.reference.unpack(group), masked_by(meant, self.layout, self.spec.window, sliding=sliding)
+            )
+            for layer in self.reference.facts.layers
+            for sliding in [layer.type == "sliding_attention"]
+            for meant in [self._intended("sliding" if sliding else "full")]
+            for group in self.reference.masks(layer.index)
+        )
+        return serving | (set() if reference else {"reference"})
 
     def _sentences(self, compared: Compared) -> list[str]:
         """A sentence for the layers that differ in the same way."""
@@ -375,6 +422,10 @@ def _name(declared: Declared) -> str:
 
 def _declared(declared: Declared) -> str:
     return f"declared: {declared.reason} ({declared.link})"
+
+
+def _not(declared: Declared) -> str:
+    return f"not the declared divergence `{declared.policy}` ({declared.link})"
 
 
 def of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
@@ -427,9 +478,11 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
     if cached:
         notes.append(f"{cached} positions came from the prefix cache and were not computed")
     alone = np.flatnonzero(serving.computed & ~serving.observed).tolist()
-    if alone:
+    if alone and serving.observed.any():
         notes.append(
             f"position{'s' if len(alone) > 1 else ''} {listed(alone, 5)} ran where hooks are not called, as in a full CUDA graph: "
             "no mask was observed there, and they are judged by their logits alone"
         )
+    if serving.facts.log_probabilities:
+        notes.append("log-probabilities are compared, which is what the sampler gives of a prompt")
     return notes

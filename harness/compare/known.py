@@ -8,6 +8,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 
 from harness.compare.setting import Setting
+from harness.engines.vllm.arguments import value as parsed
 from harness.text import quoted
 
 PRECISIONS = {"tf32": "TF32"}
@@ -25,13 +26,15 @@ class Declared:
     - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all.
 
     With a ``reference`` (its name) it is the reference that follows ``policy``, instead of what is intended, and ``releases``
-    are its own; nothing else of what follows is meant then.
+    are its own; nothing else of what follows is meant then. ``unobserved``: it is only there where no mask of serving could be
+    observed, as in a full CUDA graph.
 
     It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
-    options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable),
-    and for vLLM ``releases`` (a PEP 440 specifier), unless one of the overlays ``mended_by`` is laid over
-    them, and for models of a ``family``, or of all where none is named. ``link`` is the issue or pull request. ``file`` is the
-    known file that it stands in (`harness.compare.known_file`), ``catalogue`` the catalogue, where that is not the harness's own.
+    options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable; an engine
+    argument that is an object has all that a declared one has), and for vLLM ``releases`` (a PEP 440 specifier), unless one of the
+    overlays ``mended_by`` is laid over them, and for models of a ``family``, or of all where none is named. ``link`` is the issue
+    or pull request. ``file`` is the known file that it stands in (`harness.compare.known_file`), ``catalogue`` the catalogue,
+    where that is not the harness's own.
 
     Raises:
         ValueError: not exactly one of the three is given, or of a reference another one than a policy.
@@ -55,6 +58,7 @@ class Declared:
     catalogue: str = ""
     family: str = ""
     reference: str = ""
+    unobserved: bool = False
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
@@ -105,4 +109,14 @@ class Declared:
 
 
 def _has(value: object, allowed: tuple[Any, ...]) -> bool:
-    return set(allowed) <= set(value) if isinstance(value, tuple) else value in allowed
+    if not isinstance(value, tuple):
+        return value in allowed
+    return all(any(_is_part(wanted, one) for one in value) for wanted in allowed)
+
+
+def _is_part(wanted: Any, given: Any) -> bool:
+    """They are equal, or both are an engine argument of one name whose object has all that is wanted."""
+    if given == wanted or isinstance(wanted, str) or given[0] != wanted[0]:
+        return bool(given == wanted)
+    mine, theirs = parsed(given[1]), parsed(wanted[1])
+    return isinstance(mine, dict) and isinstance(theirs, dict) and theirs.items() <= mine.items()

@@ -149,10 +149,22 @@ class Prepare(Request[Prepared]):
 
 
 @dataclass(frozen=True)
+class Forced:
+    """Masks that are laid over a reference: those of the policies ``sliding`` and ``full`` (`harness.masks.policies`) for layers of
+    these types and image ``spans`` (first, last), in the rows of these ``positions``; the others stay as they are."""
+
+    sliding: str
+    full: str
+    spans: tuple[tuple[int, int], ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class RunReference(Request[Captured]):
     """Capture ``prompts`` into stacks below ``out``: the masks of ``layers`` and the logits at ``positions``, or of all
     where there are none, with 1 or 2 ``samples`` of the noise floor. ``model`` is what must be loaded. What another driver
-    ``prepared`` of them is given to a reference that needs it."""
+    ``prepared`` of them is given to a reference that needs it. Where masks are ``forced``, text layers attend by these instead of
+    their own."""
 
     model: ReferenceModel
     prompts: tuple[Prompt, ...]
@@ -161,6 +173,7 @@ class RunReference(Request[Captured]):
     positions: tuple[int, ...] = ()
     samples: int = 1
     prepared: Prepared | None = None
+    forced: Forced | None = None
 
 
 # The serving driver.
@@ -247,7 +260,8 @@ class RunEngine(Request[Captured]):
     below ``out``, as `RunReference` says. The engine's prefix cache is emptied first; then each prompt of ``history`` is served to
     the end, and the batch ``times`` times, of which the last one is captured. With ``poison`` what is free of the KV cache is
     NaN before each step. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
-    that is given."""
+    that is given. Without ``masks`` nothing is observed but the logits of the engine's own sampler, as where hooks are not
+    called."""
 
     prompts: tuple[Prompt, ...]
     out: Path
@@ -259,6 +273,7 @@ class RunEngine(Request[Captured]):
     history: tuple[Prompt, ...] = ()
     times: int = 1
     poison: bool = False
+    masks: bool = True
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Reference:
     """The model families that it has; none for all."""
     kv_dtypes: tuple[str, ...] = ()
     """In what it can keep keys and values, as serving does; none for all that serving offers."""
+    forces: bool = False
+    """Masks can be laid over it (`harness.drivers.messages.Forced`)."""
 
     def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec) -> None:
         """Raise UsageError for what this reference does not have."""
@@ -57,6 +59,7 @@ TRANSFORMERS = Reference(
     dtypes=("float32", "bfloat16", "float16"),
     versions={"transformers": "transformers", "reference torch": "torch"},
     prepares=True,
+    forces=True,
 )
 OFFICIAL = Reference(
     "official",

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from harness.captures.read import Capture
+from harness.captures.selection import MASKS
+from harness.compare.likely import Laid
 from harness.compare.setting import Setting
 from harness.drivers.messages import (
     AskMemory,
     Captured,
+    Forced,
     Request,
     RunEngine,
     RunReference,
@@ -38,12 +41,13 @@ R = TypeVar("R", bound=Request[Captured])
 @dataclass(frozen=True)
 class Pair:
     """The captures of one prompt; ``started`` is what the drivers' starts took for it, 0 when they ran already. ``further`` is what
-    further references made of it."""
+    further references made of it; ``laid`` are masks that were laid over the reference, None where none were tried."""
 
     reference: Capture
     serving: Capture
     started: float
     further: tuple[Answered, ...] = ()
+    laid: tuple[Laid, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,11 @@ class Session:
     def release(self) -> str:
         """The serving side's release of vLLM."""
         return self.runs.release
+
+    @property
+    def forces(self) -> bool:
+        """Whether masks can be laid over the reference."""
+        return self.runs.reference.forces
 
     @property
     def versions(self) -> dict[str, str]:
@@ -248,6 +257,7 @@ class Session:
             history=tuple(history),
             times=setting.scenario.times,
             poison=setting.scenario.poison,
+            masks=setting.selection.observe == MASKS,
         )
         of_reference = reference.send(asked, timeout=self.timeouts.case, about=about) if new else None
         of_engine = engine.send(served, timeout=self.timeouts.case, about=about)
@@ -278,6 +288,20 @@ class Session:
         answer = reference.ask(asked, timeout=self.timeouts.case, about=about)
         return [*map(_read, answer.captures)]
 
+    def forced(
+        self, spec: ModelSpec, setting: Setting, prompt: Prompt, every: Sequence[Forced], *, about: str = ""
+    ) -> list[Capture]:
+        """What the reference makes of a ``prompt`` with each of these masks laid over it, with one sample of the noise floor;
+        raises as `observe` does."""
+        model = reference_model(self.checkpoint(spec), setting)
+        reference = self.references.ready(model, in_turn=False)
+        found: list[Capture] = []
+        for forced in every:
+            out = self.captures.directory("forced")
+            asked = RunReference(model, (prompt,), out, (), setting.selection.positions, forced=forced)
+            found += map(_read, reference.ask(asked, timeout=self.timeouts.case, about=about).captures)
+        return found
+
     def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
         """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
         engine = self.engine(spec, setting)
@@ -292,6 +316,7 @@ class Session:
                 longest=spec.max_length if setting.scenario.prefix_caching else None,
                 times=setting.scenario.times,
                 poison=setting.scenario.poison,
+                masks=setting.selection.observe == MASKS,
             )
             with self.engines.dropping(engine):
                 found += map(_read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)

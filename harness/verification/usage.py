@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from harness.captures.selection import LOGITS
 from harness.compare.setting import Setting
 from harness.engines.adapter import Asked
 from harness.errors import UsageError
@@ -35,6 +36,7 @@ def check(
     engine.check(asked, python, platform, inspect(python))
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
+    _check_observed(setting)
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:
@@ -47,3 +49,10 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
     for position in setting.selection.positions if tokens else ():
         if not -tokens[0] <= position < tokens[0]:
             raise UsageError("logits-at", position, f"-{tokens[0]} to {tokens[0] - 1}, the positions of this prompt")
+
+
+def _check_observed(setting: Setting) -> None:
+    selection = setting.selection
+    if selection.observe == LOGITS and setting.scenario.prefix_caching and selection.positions != (-1,):
+        why = "a request whose prompt the sampler scores does not read the prefix cache"
+        raise UsageError("observe", LOGITS, f"masks with --prefix-caching, or --logits-at -1 beside it: {why}")

@@ -23,7 +23,7 @@ from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references import adapter
-from harness.verification import mates
+from harness.verification import mates, unobserved
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
 
@@ -55,7 +55,31 @@ def verify(
             session.versions,
             declared_failure(error, setting, session, declared, spec),
         )
-    return compared(case, layout, spec, setting, pair, declared, reproduce)
+    result = compared(case, layout, spec, setting, pair, declared, reproduce)
+    return explained(session, case, layout, spec, setting, prompt, pair, declared, result)
+
+
+def explained(
+    session: Session,
+    case: Case,
+    layout: Layout | None,
+    spec: ModelSpec,
+    setting: Setting,
+    prompt: Prompt,
+    pair: Pair,
+    declared: Sequence[Declared],
+    result: CaseResult,
+) -> CaseResult:
+    """The result, where masks of serving were not observed and its logits need an explanation with the policy that gives them."""
+    meant = declared_policy(declared, spec, setting, pair)
+    if not unobserved.wanted(pair, result, meant):
+        return result
+    whole = layout.continued(setting.scenario.decode) if layout else layout_of(pair.reference)
+    try:
+        laid = unobserved.laid_over(session, spec, setting, prompt, whole, pair, meant, case.name)
+    except DriverFailure as error:
+        return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
+    return compared(case, layout, spec, setting, laid, declared, result.reproduce)
 
 
 def compared(
@@ -71,8 +95,7 @@ def compared(
     the first that holds is meant. Captures that cannot be compared are an ERROR."""
     start = time.perf_counter()
     declared = list(declared)
-    release = pair.serving.facts.versions["vllm"]
-    served = setting.with_(backend=pair.serving.facts.engine.backend, runner=pair.serving.facts.engine.runner)
+    release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
     holds = [d for d in declared if d.holds(served, release, spec.family)]
     versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
     if layout is None and (
@@ -82,7 +105,6 @@ def compared(
             case, layout, spec, setting, reproduce, Failure("comparison", FailureKind.INCOMPARABLE, why), versions
         )
         return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
-    masked = (d for d in holds if d.policy and spec.bidirectional == "vision")
     whole = layout.continued(setting.scenario.decode) if layout else None
     try:
         result = judge(
@@ -93,10 +115,11 @@ def compared(
             setting=setting,
             reference=pair.reference,
             serving=pair.serving,
-            declared=next(masked, None),
+            declared=declared_policy(declared, spec, setting, pair),
             imprecise=next((d for d in holds if d.precision), None),
             aside=_declared_of(pair.reference, declared, spec),
             reproduce=reproduce,
+            laid=pair.laid,
         )
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
@@ -110,6 +133,22 @@ def compared(
         result = with_further(result, whole or layout_of(pair.reference), spec, pair.reference, pair.serving, answers)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
     return replace(result, seconds=times)
+
+
+def declared_policy(declared: Sequence[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> Declared | None:
+    """What is declared of the masks of serving: first what is there only where none could be observed, if none was."""
+    if spec.bidirectional != "vision":
+        return None
+    release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
+    holds = [d for d in declared if d.policy and d.holds(served, release, spec.family)]
+    blind = not pair.serving.observed.any()
+    return next((d for d in sorted(holds, key=lambda d: not d.unobserved) if blind or not d.unobserved), None)
+
+
+def _served(setting: Setting, pair: Pair) -> Setting:
+    """The setting with what the engine chose."""
+    engine = pair.serving.facts.engine
+    return setting.with_(backend=engine.backend, runner=engine.runner)
 
 
 def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
@@ -240,10 +279,13 @@ def verify_batch(
         pairs = session.observe(spec, setting, batch.prompts, history=batch.history, about=batch.about)
     except DriverFailure as error:
         return batch.failed(setting, spec, error, session, declared)
-    return [
-        compared(case, layout, spec, setting, pair, declared, reproduce)
-        for case, layout, pair, reproduce in zip(batch.cases, layouts, pairs, batch.commands, strict=True)
-    ]
+    found = []
+    for case, layout, prompt, pair, reproduce in zip(
+        batch.cases, layouts, batch.prompts, pairs, batch.commands, strict=True
+    ):
+        result = compared(case, layout, spec, setting, pair, declared, reproduce)
+        found.append(explained(session, case, layout, spec, setting, prompt, pair, declared, result))
+    return found
 
 
 def verify_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from harness.captures import write as writing
 from harness.captures.facts import AfterModel, EngineFacts, Facts, HeadFacts, LayerFacts, Loaded, PromptFacts
 from harness.captures.read import Capture
+from harness.compare.against import log_probabilities
 from harness.compare.comparison import judge
 from harness.compare.known import Declared
+from harness.compare.likely import Laid
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.families.registry import preset
@@ -34,6 +37,11 @@ def masks_of(policy: str, layout: Layout) -> list[np.ndarray]:
     return [np.repeat(mask[None], KV_HEADS, axis=0) for mask in each]
 
 
+def truth_of(layout: Layout, seed: int = 0) -> np.ndarray:
+    """Logits (N, V) that a model with masks of its own could have; others for another ``seed``."""
+    return np.random.default_rng([len(layout), seed]).normal(0, 2, (len(layout), VOCABULARY))
+
+
 def write(
     directory: Path,
     layout: Layout,
@@ -51,16 +59,23 @@ def write(
     versions: dict[str, str] | None = None,
     decoded: tuple[int, float] | None = None,
     unseen: int = 0,
+    truth: np.ndarray | None = None,
+    sampled: bool = False,
+    suppressed: tuple[int, ...] = (),
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
     layer count ``surplus`` (KV heads, N) keys beside those that they attend. ``decoded`` are the steps of a reference's cached
-    decode and how far it is off; of the last ``unseen`` positions serving has no masks."""
+    decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
+    side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
-    truth = np.random.default_rng(len(layout)).normal(0, 2, (len(layout), VOCABULARY))
+    truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
     logits = (truth + error * random.choice([-1.0, 1.0], truth.shape)) * computed[:, None]
     tensors = {"logits": logits.astype(np.float32)}
+    if sampled:
+        tensors["logits"][:, list(suppressed)] = -np.inf
+        tensors["logits"] = log_probabilities(tensors["logits"])
     if side == "reference":
         tensors["truth.logits"] = truth.astype(np.float32)
         tensors["again.logits"] = tensors["logits"].copy()
@@ -80,14 +95,15 @@ def write(
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32) * seen[:, None]
     facts = Facts(
-        layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types)),
+        layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types) if unseen < len(layout)),
         logits_at=tuple(range(len(layout))),
         versions={"vllm": "0.32.0"} if side == "serving" else versions or {"transformers": transformers},
         seconds={},
         loaded=Loaded("a" * 64, {}),
-        after=AfterModel(()),
+        after=AfterModel(suppressed),
         head=HeadFacts(SPEC.softcap, 1.0, VOCABULARY),
         engine=EngineFacts("v2", backend) if side == "serving" else EngineFacts(),
+        log_probabilities=sampled,
     )
     own = PromptFacts(
         tuple(range(len(layout))),
@@ -106,6 +122,7 @@ def judged(
     imprecise: Declared | None = None,
     aside: Declared | None = None,
     setting: Setting = PLAIN,
+    laid: Sequence[Laid] | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -120,4 +137,5 @@ def judged(
         reproduce="harness run",
         imprecise=imprecise,
         aside=aside,
+        laid=laid,
     )

@@ -36,6 +36,7 @@ OWN = (
     "gpu_memory_utilization",
     "seed",
     "disable_log_stats",
+    "max_logprobs",
     "worker_extension_cls",
 )
 """Arguments that the harness sets and nobody else."""

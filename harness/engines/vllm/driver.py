@@ -74,6 +74,16 @@ class _Asked:
         return [*self.entry["prompt_token_ids"], *self.prompt.continuation]
 
 
+class _NotCalled(RuntimeError):
+    """A step ran where hooks are not called."""
+
+    def __init__(self, missing: Sequence[str], *, caching: bool) -> None:
+        why = "the step ran where hooks are not called"
+        if caching:
+            why += "; with the prefix cache on the sampler does not score a prompt, and --logits-at -1 has what it samples from"
+        super().__init__(f"could not be observed: {', '.join(missing)} ({why})")
+
+
 class Engine:
     """One engine for one checkpoint and serving setting."""
 
@@ -90,6 +100,10 @@ class Engine:
         self.together: Sequence[Prompt] = ()
         """The prompts whose images a release takes as one tensor."""
         self.engine = EngineFacts()
+        self.unhooked = False
+        """Some step ran where hooks are not called, as in a full CUDA graph: the sampler is asked for logits from the start."""
+        self.scored: frozenset[str] = frozenset()
+        """The requests of which the sampler scores the prompt."""
         self.salt: str | None = None
         """Keeps what different overlays and changes of tensors left in the prefix cache and the encoder cache apart."""
 
@@ -168,7 +182,21 @@ class Engine:
         return ServedPlainly(self._served(self._named("plain", request.prompts)))
 
     def run(self, request: RunEngine) -> Captured | channel.Later[Captured]:
-        """Serve prompts and capture them."""
+        """Serve prompts and capture them: a second time, judged by their logits alone, where hooks were not called in the first."""
+        if request.masks and not self.unhooked:
+            try:
+                return self._captured(request, masks=True)
+            except _NotCalled:
+                self.unhooked = True
+        return self._captured(request, masks=False)
+
+    def _captured(self, request: RunEngine, *, masks: bool) -> Captured | channel.Later[Captured]:
+        """Serve prompts and capture them. Without ``masks`` they need none: the sampler's logits are asked for, and hooks that
+        are called all the same are heard unless the request says otherwise.
+
+        Raises:
+            _NotCalled: some mask or logits were not seen, and they have to be.
+        """
         batch = (*request.mates, *request.prompts, *request.after)
         self.together = (*batch, *request.history) if releases.stacks_images() else ()
         past = [self._named("past", [prompt]) for prompt in request.history]
@@ -185,12 +213,20 @@ class Engine:
         ids = {name: asked.token_ids for name, asked in ready.items()}
         longest = request.longest or max(map(len, ids.values()))
         rows = {name: chosen(request.positions, len(tokens)) for name, tokens in ids.items()}
-        asked = ({name: len(tokens) for name, tokens in ids.items()}, longest, request.layers, rows, given)
+        asked = (
+            {name: len(tokens) for name, tokens in ids.items()},
+            longest,
+            request.layers,
+            rows,
+            given,
+            request.masks,
+        )
         self.llm.collective_rpc("harness_begin", args=asked)
         releases.empty_prefix_cache(self.llm)
         batches = [*past, {**before, **ready, **after}]
+        self.scored = frozenset() if masks or self._caches else frozenset(ready)
         served = sum(map(self._served_in_poison if request.poison else self._served, batches))
-        return self._collected(request.out, ids, rows, served)
+        return self._collected(request.out, ids, rows, served, masks=masks)
 
     def _named(self, kind: str, prompts: Sequence[Prompt]) -> dict[str, _Asked]:
         """The requests of prompts, by the names that they will have."""
@@ -220,29 +256,28 @@ class Engine:
         """Serve requests together; the seconds that the engine took."""
         start = time.perf_counter()
         for name, asked in requests.items():
-            self._add(name, asked.entry, len(asked.prompt.continuation) + 1)
+            self._add(name, asked.entry, len(asked.prompt.continuation) + 1, scores=name in self.scored)
         while self.llm.llm_engine.has_unfinished_requests():
             self.llm.llm_engine.step()
         return time.perf_counter() - start
 
     def _collected(
-        self, out: Path, ids: dict[str, list[int]], rows: dict[str, list[int]], served: float
+        self, out: Path, ids: dict[str, list[int]], rows: dict[str, list[int]], served: float, *, masks: bool
     ) -> Captured | channel.Later[Captured]:
         """The answer for prompts that were observed; their captures are written beside what is asked next."""
         lengths: dict[int, list[str]] = {}
         for name, token_ids in ids.items():
             lengths.setdefault(len(token_ids), []).append(name)
         stacks = {str(out / str(number)): names for number, names in enumerate(lengths.values())}
-        ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks))
+        ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks, masks))
         failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
         if failure:
             self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
             raise ProbeError(failure)
-        for stack in ranks[0]["stacks"].values():
-            if stack["missing"]:
-                raise RuntimeError(
-                    f"could not be observed: {', '.join(stack['missing'])} (the step ran where hooks are not called)"
-                )
+        missing = next((stack["missing"] for stack in ranks[0]["stacks"].values() if stack["missing"]), None)
+        if missing:
+            self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
+            raise _NotCalled(missing, caching=self._caches)
         probing = max(rank["probing"] for rank in ranks)
         logits = ranks[0]["logits"]
         facts = Facts(
@@ -277,7 +312,14 @@ class Engine:
                     )
                     for name in names
                 ]
-                write_facts(Path(directory), replace(facts, logits_at=tuple(rows[names[0]])), own)
+                stack = ranks[0]["stacks"][directory]
+                of_stack = replace(
+                    facts,
+                    logits_at=tuple(rows[names[0]]),
+                    layers=facts.layers if stack["observed"] else (),
+                    log_probabilities=stack["scored"],
+                )
+                write_facts(Path(directory), of_stack, own)
 
         answer = Captured(tuple(where[name] for name in ids))
         if self.alone:
@@ -285,12 +327,18 @@ class Engine:
         finish()
         return answer
 
-    def _add(self, name: str, entry, tokens: int) -> None:
+    @property
+    def _caches(self) -> bool:
+        """The prefix cache is on: what asks for the scores of its prompt does not read it."""
+        return self.llm.llm_engine.vllm_config.cache_config.enable_prefix_caching
+
+    def _add(self, name: str, entry, tokens: int, *, scores: bool) -> None:
         """Add a request that ends after as many ``tokens``: the last of those that it is given is computed when another one is
-        sampled."""
+        sampled. With ``scores`` the sampler scores every token of the vocabulary at all positions of its prompt."""
         from vllm import SamplingParams
 
-        sampling = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
+        asked = {"prompt_logprobs": self.llm.llm_engine.model_config.get_vocab_size()} if scores else {}
+        sampling = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True, **asked)
         self.llm.llm_engine.add_request(name, entry, sampling)
 
     def _input(self, prompt: Prompt):

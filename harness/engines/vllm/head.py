@@ -39,6 +39,10 @@ class Head:
         self._note(computed, served)
         return computed
 
+    def given(self, scores: torch.Tensor) -> None:
+        """Note the tokens that are suppressed in all of the ``scores`` (rows, V) that the sampler was given."""
+        self._suppressed.update((scores == float("-inf")).all(dim=0).nonzero()[:, 0].tolist())
+
     def facts(self) -> dict:
         """``head``: the settings by which the model computes logits; ``after``: tokens that were ``suppressed`` since `begin`, and
         those whose logits were ``changed`` otherwise."""

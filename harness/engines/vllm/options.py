@@ -144,6 +144,7 @@ class EngineOptions:
             "tensor_parallel_size": self.tensor_parallel,
             "seed": 0,
             "disable_log_stats": True,
+            "max_logprobs": -1,
             "trust_remote_code": False,
             "load_format": "safetensors",
         }

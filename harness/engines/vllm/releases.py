@@ -126,6 +126,30 @@ def watch_steps(runner, remember) -> None:
     runner.execute_model = execute_model
 
 
+def watch_prompt_scores(runner, seen) -> None:
+    """Call ``seen(req_id, token_ids, scores)`` with what the sampler makes of a prompt, when its last position is computed, for the
+    requests that asked for it: scores (positions before the last, V) of tokens (the same shape), in float32. Those for which it
+    returns True are left out of the answer to the scheduler, which would make an object of each number.
+
+    Scores are log-probabilities; in newer releases (0.32) logits, where `logprobs_mode` asks for raw ones.
+    """
+    owner, name = (
+        (runner.prompt_logprobs_worker, "compute_prompt_logprobs")
+        if is_v2(runner)
+        else (runner, "_get_prompt_logprobs_dict")
+    )
+    if owner is None:  # a rank that does not sample
+        return
+    original = getattr(owner, name)
+
+    def scored(*args, **kwargs):
+        every = original(*args, **kwargs)
+        kept = {req_id for req_id, found in every.items() if seen(req_id, found.logprob_token_ids, found.logprobs)}
+        return {req_id: found for req_id, found in every.items() if req_id not in kept}
+
+    setattr(owner, name, scored)
+
+
 def request_name(req_id: str, names) -> str | None:
     """Which of ``names`` a worker's request id stands for: since 0.14 the engine appends ``-<hash>`` to it."""
     if req_id in names:

@@ -34,15 +34,17 @@ class ObserverExtension:
         """Peak bytes of GPU memory that tensors have taken in this process; 0 on a CPU."""
         return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
-    def harness_begin(self, requests: dict, longest: int, layers: list, logits_at: dict, given: dict) -> None:
-        self.harness_observer.begin(requests, longest, layers, logits_at, given)
+    def harness_begin(
+        self, requests: dict, longest: int, layers: list, logits_at: dict, given: dict, masks: bool
+    ) -> None:
+        self.harness_observer.begin(requests, longest, layers, logits_at, given, masks=masks)
 
     def harness_fill(self, blocks: list, count: int, value: float) -> None:
         for layer in self.harness_observer.layers.values():
             fill(releases.kv_cache(layer), blocks, count, value)
 
-    def harness_collect(self, stacks: dict, ranks: int) -> dict:
-        return self.harness_observer.collect(stacks, ranks)
+    def harness_collect(self, stacks: dict, ranks: int, masks: bool) -> dict:
+        return self.harness_observer.collect(stacks, ranks, masks=masks)
 
     def harness_saved(self, collected: int) -> None:
         self.harness_observer.saved(collected)

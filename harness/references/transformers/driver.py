@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.drivers.messages import (
     Built,
     Captured,
     Done,
+    Forced,
     LoadReference,
     Prepare,
     Prepared,
@@ -37,7 +38,7 @@ from harness.families import decoded
 from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
-from harness.references.transformers import attention, decoding, kv_cache, precision, preparing, routing
+from harness.references.transformers import attention, decoding, forcing, kv_cache, precision, preparing, routing
 from harness.references.transformers.loading import Loaded, load
 
 WIDEST = 2048
@@ -107,10 +108,14 @@ class Reference:
         rows = chosen(asked.positions, tokens)
         at = torch.tensor(rows, device=loaded.device)
         whole = Stopwatch(loaded.device)
-        with whole.on(), attention.by_rows(loaded.family.modeling):
+        forced = partial(_forced, loaded, asked.forced, tokens)
+        own = forcing.IMPLEMENTATION if asked.forced else loaded.of.attention
+        as_forced = attention.implemented(loaded.family, loaded.model, own) if asked.forced else nullcontext()
+        with whole.on(), as_forced, attention.by_rows(loaded.family.modeling):
             with (
-                _as_cached(loaded, loaded.of.attention),
-                _observed(loaded, asked.layers) as observed,
+                forced(),
+                _as_cached(loaded, own),
+                _observed(loaded, own, asked.layers) as observed,
                 routing.recorded(loaded.routers) as rounded,
             ):
                 tensors = {"logits": _forward(loaded, loaded.model, arguments, at)}
@@ -118,19 +123,20 @@ class Reference:
                 other = attention.OTHER[loaded.of.attention]
                 with _as_cached(loaded, other), attention.implemented(loaded.family, loaded.model, other):
                     tensors["again.logits"] = _forward(loaded, loaded.model, arguments, at)
-            with precision.kept(loaded.truth.dtype), attention.unrounded(loaded.family.modeling):
+            with precision.kept(loaded.truth.dtype), attention.unrounded(loaded.family.modeling), forced():
                 with routing.recorded(loaded.routers_of_truth) as exact:
                     truth = _forward(loaded, loaded.truth, arguments, at)
                 tensors["truth.logits"] = truth.to(torch.float32)
                 if exact:
                     with routing.swapped(loaded.routers_of_truth, exact, rounded):
                         tensors["routed.logits"] = _forward(loaded, loaded.truth, arguments, at).to(torch.float32)
-            if steps := len(prompts[0].continuation):
+            steps = 0 if asked.forced else len(prompts[0].continuation)
+            if steps:
                 with _as_cached(loaded, loaded.of.attention):
                     cached = decoding.decoded(loaded.model, arguments, loaded.family.types, steps)
                 tensors["cached.logits"] = cached[:, [row - tokens for row in rows if row >= tokens - steps - 1]]
             if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
-                with _as_cached(loaded, loaded.of.attention), precision.tf32():
+                with forced(), _as_cached(loaded, own), precision.tf32():
                     tensors["tf32.logits"] = _forward(loaded, loaded.model, arguments, at)
         kept = []
         for index, seen in sorted(observed.layers.items()):
@@ -161,6 +167,13 @@ class Reference:
             write.write(directory, host, facts, own)
 
         return finish
+
+
+def _forced(loaded: Loaded, forced: Forced | None, tokens: int) -> AbstractContextManager[None]:
+    """The masks that are laid over the reference, if some are."""
+    window = loaded.model.config.get_text_config().sliding_window
+    masks = forcing.masks(forced, tokens, window, loaded.device) if forced else {}
+    return forcing.laid_over(loaded.family, forced, masks)
 
 
 def _as_cached(loaded: Loaded, implementation: str) -> AbstractContextManager[None]:
@@ -227,9 +240,9 @@ class _Observed:
 
 
 @contextmanager
-def _observed(loaded: Loaded, layers: Sequence[int]):
+def _observed(loaded: Loaded, implementation: str, layers: Sequence[int]):
     """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
-    model, family, implementation = loaded.model, loaded.family, loaded.of.attention
+    model, family = loaded.model, loaded.family
     original = attention.function(family.modeling, implementation)
     observed = _Observed(model.device)
 

@@ -64,7 +64,7 @@ class RawLogits(Engine):
         )
         return channel.Later(Generated(tuple(tuple(one.token_ids) for one in completions), logits), finish)
 
-    def _add(self, name: str, entry, tokens: int) -> None:
+    def _add(self, name: str, entry, tokens: int, *, scores: bool) -> None:
         from vllm import SamplingParams
 
         sampling = SamplingParams(max_tokens=TOKENS, temperature=0.0, logprobs=-1, ignore_eos=True)

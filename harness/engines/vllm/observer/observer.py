@@ -22,7 +22,7 @@ from harness.engines.vllm.observer import hooks
 from harness.engines.vllm.observer.probing import Call, Probed, Prober
 from harness.engines.vllm.observer.rows import Batch
 from harness.engines.vllm.observer.sampling import Continuation, around_sampler, force
-from harness.engines.vllm.observer.stacks import SAMPLED, Pieces
+from harness.engines.vllm.observer.stacks import SAMPLED, SCORES, Pieces
 from harness.masks import probe
 
 
@@ -44,11 +44,12 @@ class Observer:
         self.layers = hooks.attention_layers(self.runner)
         self.next: dict[str, int] = {}
         """By request id the position of the token that this step samples."""
-        self.begin({}, 0, [], {}, {})
+        self.begin({}, 0, [], {}, {}, masks=True)
         for name, layer in self.layers.items():
             hooks.after_attention(name, layer, self._attended)
         releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
         releases.watch_steps(self.runner, self._stepped)
+        releases.watch_prompt_scores(self.runner, self._scored)
         around_sampler(self.runner, self._sampling, self._sampled)
         hooks.around_model(self.model, self._before, self._after)
         hooks.after_decoder_layers(
@@ -62,13 +63,17 @@ class Observer:
         layers: list[int],
         logits_at: dict[str, list[int]],
         given: dict[str, tuple[int, list[int]]],
+        *,
+        masks: bool,
     ) -> None:
         """Observe ``requests`` (name: tokens) until `collect`; no request has more than ``longest`` tokens.
 
         ``layers`` are those whose masks are observed, or none for all; ``logits_at`` has the positions of each request's
-        logits. Requests that are ``given`` tokens (from a position on) go on with them, whether they are observed or not.
+        logits. Requests that are ``given`` tokens (from a position on) go on with them, whether they are observed or not. Without
+        ``masks`` hooks keep nothing, and logits are those of the sampler.
         """
         self.requests = requests
+        self.hooked = requests if masks else {}
         self.given = {name: Continuation(*one) for name, one in given.items()}
         self.longest = longest
         self.chosen = layers
@@ -82,12 +87,15 @@ class Observer:
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 
-    def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
+    def collect(self, stacks: dict[str, list[str]], ranks: int, *, masks: bool) -> dict:
         """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
-        the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks."""
+        the files: `capture.safetensors` in the stack's directory, or ``rank<r>.safetensors`` of each of several ranks. Without
+        ``masks`` none of them has to have any."""
         self.collected += 1
         saving = self.saving[self.collected] = []
-        observed = [index for index in sorted(map(hooks.index_of, self.layers)) if self._observes(index)]
+        chosen = [
+            index for index in sorted(map(hooks.index_of, self.layers)) if not self.chosen or index in self.chosen
+        ]
         answer: dict = {
             "rank": self.rank,
             "probing": self.probing.seconds(),
@@ -97,7 +105,8 @@ class Observer:
         for directory, names in () if answer["failure"] else stacks.items():
             tokens = self.requests[names[0]]
             computed = torch.stack([_within(self.steps[name], tokens) for name in names])
-            tensors, missing = self.pieces.stacked(names, computed, self.logits_at[names[0]], f"mask.{observed[0]}")
+            seen = f"mask.{chosen[0]}"
+            tensors, missing = self.pieces.stacked(names, computed, self.logits_at[names[0]], seen, masks=masks)
             tensors = write.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
@@ -107,11 +116,12 @@ class Observer:
             save = write.save if ranks == 1 else write.save_part
             name = "capture" if ranks == 1 else f"rank{self.rank}"
             saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
-            answer["stacks"][directory] = {"missing": missing}
+            scored = not masks and "computed" in tensors
+            answer["stacks"][directory] = {"missing": missing, "observed": seen in tensors, "scored": scored}
         types = {hooks.index_of(name): layer for name, layer in self.layers.items()}
-        answer["layers"] = [{"index": index, "type": _type(types[index])} for index in observed]
+        answer["layers"] = [{"index": index, "type": _type(types[index])} for index in chosen]
         answer |= {"ranges": self.ranges, "steps": self.steps, "collected": self.collected, "logits": self.head.facts()}
-        self.begin({}, 0, [], {}, {})
+        self.begin({}, 0, [], {}, {}, masks=True)
         return answer
 
     def saved(self, collected: int) -> None:
@@ -120,7 +130,7 @@ class Observer:
             future.result()
 
     def _observes(self, index: int) -> bool:
-        return bool(self.requests) and (not self.chosen or index in self.chosen)
+        return bool(self.hooked) and (not self.chosen or index in self.chosen)
 
     def _stepped(self, steps: dict[str, tuple[int, int]]) -> None:
         self.next = {req_id: end for req_id, (_, end) in steps.items()}
@@ -142,7 +152,23 @@ class Observer:
         ]
         if kept:
             owners = [(name, torch.tensor([position])) for _, name, position in kept]
-            self.pieces.keep(SAMPLED, owners, logits[[place for place, *_ in kept]].clone())
+            values = logits[[place for place, *_ in kept]].clone()
+            self.head.given(values)
+            self.pieces.keep(SAMPLED, owners, values)
+
+    def _scored(self, req_id: str, token_ids: torch.Tensor, scores: torch.Tensor) -> bool:
+        """Keep what the sampler made of a prompt, at the positions whose logits are wanted; whether the prompt is observed."""
+        name = releases.request_name(req_id, self.requests)
+        if name is None:
+            return False
+        wanted = self.logits_at[name][self.logits_at[name] < len(scores)]
+        if len(wanted):
+            rows = wanted.to(scores.device)
+            by_token = scores.new_full((len(rows), int(token_ids.max()) + 1), float("nan"))
+            by_token = by_token.scatter_(1, token_ids[rows].long(), scores[rows]).to(self.runner.device)
+            self.head.given(by_token)
+            self.pieces.keep(SCORES, [(name, wanted)], by_token)
+        return True
 
     def _sampled(self, tokens: torch.Tensor) -> None:
         if self.given:
@@ -154,13 +180,13 @@ class Observer:
         return [releases.request_name(req_id, names) for req_id in order], [self.next.get(req_id) for req_id in order]
 
     def _before(self, positions: torch.Tensor) -> None:
-        if self.requests:
+        if self.hooked:
             self.positions = positions.detach().clone()
             self.step = None
             self.order = releases.batch_order(self.runner) or self.order
 
     def _after(self, hidden: torch.Tensor) -> None:
-        if not self.requests:
+        if not self.hooked:
             return
         kept = self._batch().at(self.logits_at)
         logits = self.head.logits(hidden[kept.index.to(hidden.device)]) if len(kept) else None

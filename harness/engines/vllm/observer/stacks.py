@@ -13,6 +13,8 @@ BY_GROUP = ("mask.", "surplus.")
 
 SAMPLED = "sampled.logits"
 """Logits as they are sampled from, which come out of every step, but only of the last token of a request in it."""
+SCORES = "scores"
+"""What the sampler made of a prompt, of all positions but its last, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Pieces:
         self._by_key.setdefault(key, []).append(Piece(owners, values))
 
     def stacked(
-        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str
+        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str, *, masks: bool = True
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
         """The tensors of the requests ``names`` stacked, and the keys of those that some step did not see. ``computed``
         (requests, tokens) says which positions some step computed; those that hooks were called for are read from the key
-        ``seen``. Where they were not, the logits that were sampled from are enough; logits are wanted of the positions
-        ``logits_at``."""
+        ``seen``. Where they were not, the logits that were sampled from are enough, and the scores of a prompt; logits are wanted
+        of the positions ``logits_at``. Without ``masks`` none has to be there."""
         tokens = computed.shape[1]
         known: dict[tuple, torch.Tensor] = {}
 
@@ -51,11 +53,11 @@ class Pieces:
 
         observed = places(self._by_key.get(seen, [])) >= 0
         tensors = {"observed": observed.to(torch.uint8)}
-        missing = [] if observed.any(dim=1).all() else ["every layer's mask"]
+        missing = [] if observed.any(dim=1).all() or not masks else ["every layer's mask"]
         if not torch.equal(observed, computed):
             tensors["computed"] = computed.to(torch.uint8)
         for key, pieces in self._by_key.items():
-            if key in ("logits", SAMPLED):
+            if key in ("logits", SAMPLED, SCORES):
                 continue
             found = places(pieces)
             if not (found >= 0).any():
@@ -67,7 +69,7 @@ class Pieces:
             tensors[key] = stack.transpose(1, 2) if key.startswith(BY_GROUP) else stack
         logits = self._by_key.get("logits", [])
         if not (places(logits)[:, logits_at] >= 0)[computed[:, logits_at]].all():
-            logits = [*self._by_key.get(SAMPLED, []), *logits]
+            logits = [*self._by_key.get(SCORES, []), *self._by_key.get(SAMPLED, []), *logits]
         found = places(logits)[:, logits_at]
         if not torch.equal(found >= 0, computed[:, logits_at]):
             missing.append("logits")

@@ -2,7 +2,7 @@
 
 import torch
 
-from harness.engines.vllm.observer.stacks import SAMPLED, Pieces
+from harness.engines.vllm.observer.stacks import SAMPLED, SCORES, Pieces
 
 ALL = torch.arange(3)
 
@@ -70,3 +70,13 @@ def test_where_hooks_are_not_called_the_sampled_logits_are_enough() -> None:
     tensors, missing = pieces.stacked(["a"], computed(1), ALL, "mask.0")
     assert not missing and tensors["logits"][0, :, 0].tolist() == [1, 2, 9]
     assert tensors["observed"].tolist() == [[1, 1, 0]] and tensors["computed"].tolist() == [[1, 1, 1]]
+
+
+def test_without_masks_a_prompt_has_the_scores_of_the_sampler() -> None:
+    pieces = Pieces()
+    pieces.keep(SCORES, [("a", at(0, 1))], values(1, 2))
+    pieces.keep(SAMPLED, [("a", at(2))], values(9))
+    tensors, missing = pieces.stacked(["a"], computed(1), ALL, "mask.0", masks=False)
+    assert not missing and tensors["logits"][0, :, 0].tolist() == [1, 2, 9] and "mask.0" not in tensors
+    assert tensors["observed"].tolist() == [[0, 0, 0]] and tensors["computed"].tolist() == [[1, 1, 1]]
+    assert pieces.stacked(["a"], computed(1), ALL, "mask.0")[1] == ["every layer's mask"]
