@@ -38,9 +38,9 @@ DECLARED = [
         link="https://github.com/vllm-project/vllm/pull/40534",
         reason="an image longer than the window is left causal, on full layers too "
         "(docs/findings/vllm-gemma3-images-longer-than-the-window.md)",
-        backends=("triton",),
+        backends=("triton", "TRITON_ATTN"),
         runners=("v1", "v2"),
-        releases=">=0.32,<0.33",
+        releases=">=0.25,<0.33",
         family="gemma3",
     ),
     Declared(

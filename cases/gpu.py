@@ -50,7 +50,7 @@ DECLARED = [
         reason="a full CUDA graph is captured without image ranges, and replayed for prompts that have some "
         "(docs/findings/vllm-full-graph-without-ranges.md)",
         backends=("TRITON_ATTN",),
-        runners=("v1",),
+        runners=("v1", "v2"),
         releases=">=0.25,<0.33",
         settings=(("arguments", (FULL_GRAPHS,)),),
     ),
