@@ -27,6 +27,7 @@ from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import inspect
+from harness.verification.made_with import hashed
 from harness.verification.pipeline import verify_stream
 from harness.verification.session import Session
 
@@ -66,11 +67,7 @@ def key_of(identity: dict) -> str:
 
 def source() -> str:
     """A hash of the harness's own modules."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parents[1]
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return hashed(Path(__file__).parents[1])
 
 
 def shares(layouts: int) -> dict[str, int]:

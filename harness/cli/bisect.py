@@ -33,6 +33,7 @@ from harness.verification.environments.index import released
 from harness.verification.environments.line import CommitLine, Line, ReleaseLine
 from harness.verification.environments.release import Release, Side
 from harness.verification.interpreters import inspect
+from harness.verification.made_with import content
 
 SCHEMA = 1
 """Counts the changes of the document that break a reader."""
@@ -68,6 +69,7 @@ def bisect(
         raise UsageError("layers", layers.value, "with --criterion policy alone: a verdict is of all layers")
     line, stays = _line(side, good, bad, serving, reference)
     timeouts = Timeouts(timeout, start_timeout)
+    other = (Side.reference if side is Side.serving else Side.serving).value
     asked = {
         "side": side.value,
         "stays": stays.text,
@@ -75,15 +77,16 @@ def bisect(
         "model": spec.name,
         "setting": setting.to_dict(),
     }
-    key = hashlib.sha256(
-        json.dumps([asked, spec.key, stays.python, inspect(stays.python)], default=str).encode()
-    ).hexdigest()[:12]
+    from harness.campaigns.soak import source
+
+    made_with = [source(), stays.python, inspect(stays.python), content(stays.text, other)]
+    key = hashlib.sha256(json.dumps([asked, spec.key, *made_with], default=str).encode()).hexdigest()[:12]
     console, told = Console(), Console(stderr=True)
     if format is options.Format.json:
         console = told
     with claimed("out", out):
         journal = out / "bisect.jsonl"
-        seen = {one["point"]: one for one in jsonl.read(journal) if one.get("key") == key}
+        seen = {one["point"]: one for one in jsonl.of_key(journal, key)}
         results = {point: CaseResult.from_dict(one["result"]) for point, one in seen.items()}
 
         def shown(point: str) -> Shown:

@@ -20,12 +20,13 @@ from harness.compare.verdict import Verdict
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.errors import UsageError
-from harness.files import atomic, jsonl
+from harness.files import atomic, jsonl, regular
 from harness.report import matrix as page
 from harness.report import releases
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import declared
+from harness.verification.made_with import content
 
 
 @with_setting("dtype")
@@ -62,6 +63,7 @@ def matrix(
 ) -> None:
     """Run every pair of releases and show who masks how. Exit code 1 if a pair diverges, 3 if all that is wrong are errors."""
     from harness.campaigns.matrix import LAYOUTS, REFERENCES, SERVING, Plan, Table, run
+    from harness.campaigns.soak import source
     from harness.report.files import write_report
     from harness.verification import environments
 
@@ -89,8 +91,14 @@ def matrix(
         _readable(into)
     with claimed("out", out):
         path = out / "matrix.jsonl"
-        key = page.key_of(plan, spec)
-        results = [CaseResult.from_dict(line["result"]) for line in jsonl.read(path) if line.get("key") == key]
+        keys = {
+            (serves, refers): page.key_of(
+                plan, spec, source(), content(serves, "serving"), content(refers, "reference")
+            )
+            for serves in plan.servings
+            for refers in plan.references
+        }
+        results = [CaseResult.from_dict(line["result"]) for line in jsonl.of_key(path, *keys.values())]
         results = page.of_plan(page.latest(results), plan)
         done = page.whole_units(results, plan)
         console = Console(stderr=True)
@@ -124,7 +132,10 @@ def matrix(
 
         with finishing(say, write):
             for result in run(plan, spec, jobs, timeouts, done):
-                jsonl.append(path, [{"key": key, "result": result.to_dict()}])
+                jsonl.append(
+                    path,
+                    [{"key": keys[result.extra["serving"], result.extra["reference"]], "result": result.to_dict()}],
+                )
                 results = page.latest([*results, result])
                 console.print(
                     f"{len(results):3}/{plan.cells} {result.case}, {result.setting['label']}: {result.verdict}"
@@ -136,7 +147,7 @@ def matrix(
 def _readable(into: Path) -> dict:
     """The document; raises UsageError where there is none, or no page beside it."""
     try:
-        found = json.loads(into.read_text(encoding="utf-8"))
+        found = json.loads(regular.text(into))
         if set(found) >= {"layouts", "references", "rows", "date"} and into.with_suffix(".md").is_file():
             return found
     except (OSError, ValueError, TypeError):
@@ -149,6 +160,6 @@ def _readable(into: Path) -> dict:
 def _put(into: Path, found: dict) -> None:
     before, beside = _readable(into), into.with_suffix(".md")
     now = releases.joined(before, found, datetime.now(UTC).strftime("%Y-%m-%d"))
-    text = releases.with_table(beside.read_text(encoding="utf-8"), now, before)
+    text = releases.with_table(regular.text(beside), now, before)
     atomic.write_text(into, json.dumps(now, indent=1) + "\n")
     atomic.write_text(beside, text)

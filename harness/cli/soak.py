@@ -25,6 +25,7 @@ from harness.files import atomic, jsonl
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import declared
+from harness.verification.made_with import content
 
 
 @with_setting("backend", "dtype")
@@ -55,13 +56,14 @@ def soak(
     spec = options.model_with(model, window, weights, layers)
     heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
+    sides = [content(serving_python, "serving"), content(reference_python, "reference")]
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     with claimed("out", out):
         path = out / "layouts.jsonl"
-        of = identity(spec, setting, batch, serving_python, reference_python, heeded)
+        of = {**identity(spec, setting, batch, serving_python, reference_python, heeded), "sides": sides}
         key, planned = key_of(of), shares(layouts)
-        lines = [line for line in jsonl.read(path) if isinstance(line, dict) and line.get("key") == key]
+        lines = jsonl.of_key(path, key)
         if not lines:
             jsonl.append(path, [{"key": key, "of": of}])
         answers = _answered((line for line in lines if "index" in line), planned)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.files import regular
 from harness.files.atomic import not_following
 
 
@@ -27,11 +28,16 @@ def append(path: Path, values: Iterable[Any]) -> None:
 
 
 def read(path: Path) -> list[Any]:
-    """The values in their order, none if there is no file; a line that was cut off is left out."""
+    """The values in their order, none if there is no file; a line that was cut off is left out. What is no file is an OSError."""
     values = []
-    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+    for line in regular.content(path).split(b"\n") if path.exists() else []:
         try:
             values.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return values
+
+
+def of_key(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """The objects of `read` whose "key" is one of these."""
+    return [line for line in read(path) if isinstance(line, dict) and line.get("key") in keys]

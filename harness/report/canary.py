@@ -8,7 +8,7 @@ from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.report.markdown import fence_for
 from harness.report.tables import counts, setting_label
-from harness.text import plain
+from harness.text import plain, unbroken
 
 Reports = Mapping[str, Sequence[CaseResult] | str]
 """The results of each pair of sides, by its name; why there are none where there are none."""
@@ -22,7 +22,7 @@ def page(reports: Reports, *, generated: str) -> str:
     lines += _part("New: it differs, and nothing declares it", new)
     lines += _part("No answer", lost)
     missing = _missing(reports)
-    lines += [f"- **{name}**: no report, {plain(why)}" for name, why in missing.items()]
+    lines += [f"- **{_named(name)}**: no report, {plain(why)}" for name, why in missing.items()]
     if not (fixed or new or lost or missing):
         lines += ["Nothing is FIXED, and nothing is new.", ""]
     lines += ["", "| pair | releases | verdicts |", "|---|---|---|"]
@@ -72,14 +72,19 @@ def _part(title: str, found: Sequence[tuple[str, CaseResult]]) -> list[str]:
         command = plain(results[0].reproduce)
         fence = fence_for(command)
         lines += [
-            f"- **{name}**, {label}: {cases}. {diagnosis}{f' ({link})' if link else ''}",
+            f"- **{_named(name)}**, {label}: {plain(cases)}. {diagnosis}{f' ({plain(link)})' if link else ''}",
             f"  {fence}{command}{fence}",
         ]
     return [*lines, ""]
+
+
+def _named(pair: str) -> str:
+    """The name of a folder, in one line and one cell."""
+    return unbroken(pair).replace("|", "\\|")
 
 
 def _row(name: str, results: Sequence[CaseResult]) -> str:
     versions = next((result.versions for result in results if result.versions), {})
     sides = f"vLLM {versions.get('vllm', '?')}, transformers {versions.get('transformers', '?')}"
     found = " · ".join(f"{count} {verdict}" for verdict, count in counts(list(results)).items() if count)
-    return f"| {name} | {sides} | {found} |"
+    return f"| {_named(name)} | {sides} | {found} |"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.compare.result import SCHEMA, CaseResult
-from harness.files import atomic
+from harness.files import atomic, regular
 from harness.report import markdown
 from harness.report.extent import Extent
 from harness.report.html import write_html
@@ -52,7 +52,7 @@ def read_results(path: Path) -> list[CaseResult]:
     Raises:
         ValueError: the file has another schema.
     """
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(regular.text(path))
     if document.get("schema") != SCHEMA:
         raise ValueError(f"{path.name} has schema {document.get('schema')!r}, this release reads {SCHEMA}")
     return [CaseResult.from_dict(result) for result in document["results"]]

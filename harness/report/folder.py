@@ -31,10 +31,13 @@ def claimed(field: str, path: Path) -> Iterator[Path]:
         with tempfile.TemporaryFile(dir=path) as probe:
             os.posix_fallocate(probe.fileno(), 0, ROOM)
         real = path.resolve(strict=True)
+        other = next((file for file in path.glob("*.jsonl") if file.is_symlink() or not file.is_file()), None)
     except FileExistsError:
         raise UsageError(field, str(path), "a folder, not a file") from None
     except OSError as error:
         raise UsageError(field, str(path), f"a folder that can be written to ({error.strerror})") from None
+    if other:
+        raise UsageError(field, str(path), f"a folder whose {other.name} this harness has written, or that has none")
     if real in _ours:
         yield path
         return

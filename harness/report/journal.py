@@ -104,5 +104,11 @@ def left(field: str, path: Path) -> Left:
         raise UsageError(field, str(path), f"a {FILE} that this harness has written")
     if lines[0].get("schema") != SCHEMA:
         raise UsageError(field, str(path), f"a file of schema {SCHEMA}; it has {lines[0].get('schema')}")
-    results = [CaseResult.from_dict(line[RESULT]) for line in lines if RESULT in line]
-    return Left(lines[0]["command"], lines[0]["planned"], results)
+    try:
+        results = [CaseResult.from_dict(line[RESULT]) for line in lines if RESULT in line]
+        return Left(str(lines[0]["command"]), int(lines[0]["planned"]), results)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            field, str(path), f"a {FILE} as this harness has written it; a line of it is damaged ({said})"
+        ) from None

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 COLOURS = {"PASS": "green", "KNOWN": "yellow", "FIXED": "cyan", "DIVERGED": "red", "ERROR": "magenta"}
 
 
-def key_of(plan: Plan, spec: ModelSpec) -> str:
-    """Equal keys are cells of the same layouts, model and declarations; which releases and settings are asked for may differ."""
+def key_of(plan: Plan, spec: ModelSpec, *made_with: str) -> str:
+    """Equal keys are cells of the same layouts, model and declarations, ``made_with`` the same sides and harness; which settings
+    are asked for may differ."""
     declared = [[asdict(one) for one in plan.declared]] if plan.declared else []
-    return hashlib.sha256(json.dumps([plan.layouts, spec.key, *declared]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([plan.layouts, spec.key, *declared, *made_with]).encode()).hexdigest()[:12]
 
 
 def latest(results: Sequence[CaseResult]) -> list[CaseResult]:

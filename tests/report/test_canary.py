@@ -75,3 +75,10 @@ def test_reports_of_the_workflow_are_those_that_it_reads() -> None:
     written = re.findall(r"--out (reports/\S+)", WORKFLOW)
     (read,) = [words for words in commands() if words[0] == "canary"]
     assert [*written[:-1]] == read[1:-2]
+
+
+def test_the_name_of_a_folder_is_text_of_one_cell() -> None:
+    text = page({"\udcff\n|\x1b[31m\u202e": "lost", "\udc80": [PASS]}, generated="today")
+    text.encode("utf-8")
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert next(line for line in text.splitlines() if "no report" in line).count("\\|") == 1

@@ -22,6 +22,7 @@ LONGEST = 30
 
 def main() -> None:
     import cases.catalogue  # noqa: F401
+    import harness.campaigns.soak
     import harness.cli.app
     import harness.report.files
     import harness.verification.usage
