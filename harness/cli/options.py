@@ -50,7 +50,7 @@ BOUNDS = {
 
 IDLE: dict[str, dict[str, tuple[str, ...]]] = {
     "show": {"models": ("window", "policy")},
-    "mutants": {"weights": ("examples", "jobs", "known", "only")},
+    "mutants": {"weights": ("examples", "jobs", "known", "needs", "only", "ray")},
     "report": {
         "of": (
             "cases", "only", "backend", "model", "weights", "layers", "known", "overlay", "serving_python", "references",

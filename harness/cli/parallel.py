@@ -1,62 +1,46 @@
-"""Work on several engines at the same time: processes that each have a session of their own."""
+"""Work on several engines at the same time: workers that each have a session of their own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from queue import SimpleQueue
-from typing import Any
 
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure
 from harness.verification import gpus
+from harness.verification.machines import Cell, Found, Lost, Machines, Over
+from harness.verification.machines.side import Side
 from harness.verification.session import Session
-from harness.verification.workers import Workers
 
 JOBS = min(2, os.cpu_count() or 1)
 
 
 def in_parallel(
-    work: Callable[..., Iterable],
-    arguments: list[tuple],
-    jobs: int,
+    machines: Machines,
+    cells: Sequence[Cell],
     serving_python: str,
     reference_python: str,
     timeouts: Timeouts = Timeouts(),
-) -> Generator[tuple[tuple, Any], None, None]:
-    """What ``work(session, *arguments)`` yields for each of ``arguments``, as it comes, beside those arguments; a
-    DriverFailure if it ended with one or its worker died.
+) -> Generator[Found | Over | Lost, None, None]:
+    """What becomes of ``cells``, whose work is given a session; of those that are over the failure is a DriverFailure.
 
     Workers take the GPUs in turn. Those of a run that ends early are killed, and their drivers with them.
+
+    Raises:
+        EnvironmentFailure: a machine has no such interpreters, or others than this one.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    came: SimpleQueue = SimpleQueue()
-
-    def put(each: tuple, item: Any) -> None:
-        came.put((each, item))
-
-    with Workers(jobs, _session, serving_python, reference_python, timeouts) as workers:
-        for each in arguments:
-            future = workers.submit(work, *each, found=partial(put, each))
-            future.add_done_callback(partial(put, each))
-        ended = 0
-        while ended < len(arguments):
-            each, item = came.get()
-            if not isinstance(item, Future):
-                yield each, item
-                continue
-            ended += 1
-            try:
-                item.result()
-            except DriverFailure as failure:
-                yield each, failure
+    sides = [Side.of(serving_python, "serving", machines), Side.of(reference_python, "reference", machines)]
+    for told in machines.run(cells, _session, *sides, timeouts):
+        if isinstance(told, Over) and told.failure and not isinstance(told.failure, DriverFailure):
+            raise told.failure
+        yield told
 
 
 @contextmanager
-def _session(number: int, serving_python: str, reference_python: str, timeouts: Timeouts) -> Iterator[Session]:
+def _session(number: int, serving: Side, reference: Side, timeouts: Timeouts) -> Iterator[Session]:
+    serving_python, reference_python = serving.python(), reference.python()
     gpu = gpus.in_turn(number, serving_python)
     with Session(
         serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts

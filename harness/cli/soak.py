@@ -14,6 +14,7 @@ import typer
 from harness.campaigns.soak import BLOCK, block, identity, key_of, shares, summary, unanswered
 from harness.cli import options
 from harness.cli.finish import finishing
+from harness.cli.machines import JobsOption, NeedsOption, RayOption, check, machines, needed, told
 from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
 from harness.compare.setting import Setting
@@ -25,6 +26,8 @@ from harness.files import atomic, jsonl
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import declared
+from harness.verification.gpus import ranks
+from harness.verification.machines import Cell, Found, Lost, Over
 from harness.verification.made_with import content
 
 
@@ -40,7 +43,9 @@ def soak(
     layers: options.LayersOption = None,
     known: options.KnownOption = None,
     batch: Annotated[int, typer.Option(help="layouts in one engine step")] = 1,
-    jobs: Annotated[int, typer.Option(help="engines at the same time")] = JOBS,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    needs: NeedsOption = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     reference_python: options.ReferencePython = options.THIS_PYTHON,
     timeout: options.Timeout = options.TIMEOUTS.case,
@@ -53,13 +58,15 @@ def soak(
     no answer."""
     from harness.verification import usage
 
+    check(ray, needs)
     spec = options.model_with(model, window, weights, layers)
     heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
     sides = [content(serving_python, "serving"), content(reference_python, "reference")]
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
-    with claimed("out", out):
+    each = needed(needs, ranks(setting, serving_python))
+    with claimed("out", out), machines(ray, jobs, JOBS) as chosen:
         path = out / "layouts.jsonl"
         of = {**identity(spec, setting, batch, serving_python, reference_python, heeded), "sides": sides}
         key, planned = key_of(of), shares(layouts)
@@ -69,11 +76,16 @@ def soak(
         answers = _answered((line for line in lines if "index" in line), planned)
         console = Console(stderr=True)
         console.print(f"{len(answers)} of {layouts} layouts are done already")
-        todo = [(*each, spec, setting, batch, *filter(None, [heeded])) for each in _missing(answers, planned)]
+        cells = [
+            Cell(f"{name}, block {number}", block, (*place, spec, setting, batch, *filter(None, [heeded])), name, each)
+            for place in _missing(answers, planned)
+            for name, number, *_ in [place]
+        ]
+        unknown: list[dict] = []
         lost: list[dict] = []
 
         def found() -> dict:
-            return summary([*answers.values(), *lost], layouts)
+            return summary([*answers.values(), *unknown], layouts, lost)
 
         def say(why: str) -> None:
             if format is options.Format.json:
@@ -86,20 +98,27 @@ def soak(
 
         def write(why: str) -> None:
             part = Extent(len(answers), layouts, "layouts", why).to_dict() if why else None
-            if answers or lost:
+            if answers or unknown:
                 atomic.write_text(out / "summary.json", json.dumps({"part": part, **found()}, indent=1))
 
-        blocks = in_parallel(block, todo, jobs, serving_python, reference_python, timeouts)
+        blocks = in_parallel(chosen, cells, serving_python, reference_python, timeouts)
         with finishing(say, write), closing(blocks):
-            for (name, number, first, end, *_), came in blocks:
-                if isinstance(came, DriverFailure):
-                    gone = [index for index in range(first, end) if (name, number, index) not in answers]
-                    shown = [unanswered(name, number, index, came) for index in gone]
-                    lost += shown
-                else:
-                    shown = came
-                    jsonl.append(path, ({"key": key, **answer} for answer in came))
-                    answers.update((_place(answer), answer) for answer in came)
+            for one in blocks:
+                name, number, first, end, *_ = one.cell.arguments
+                match one:
+                    case Lost():
+                        lost.append(told(one, console))
+                        continue
+                    case Found(item=came, where=where):
+                        shown = [{**answer, "node": where} for answer in came] if where else came
+                        jsonl.append(path, ({"key": key, **answer} for answer in shown))
+                        answers.update((_place(answer), answer) for answer in shown)
+                    case Over(failure=DriverFailure() as failure):
+                        gone = [index for index in range(first, end) if (name, number, index) not in answers]
+                        shown = [unanswered(name, number, index, failure) for index in gone]
+                        unknown += shown
+                    case _:
+                        continue
                 _progress(console, shown, len(answers), layouts)
     worst = found()
     raise typer.Exit(3 if worst["no answer"] else 1 if worst["failures"] else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,8 @@ from harness.errors import DriverFailure, FailureKind
 from harness.files import typed
 
 SCHEMA = 5
+NODE = "node"
+"""The entry of `CaseResult.extra` that says on which node of a cluster the case ran."""
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -204,6 +206,11 @@ class CaseResult:
         agreement = [Agreement(**one) for one in data.get("agreement", ())]
         read = {"layers": layers, "logits": logits, "verdict": Verdict[data["verdict"]], "error": error}
         return cls(**{**data, **read, "cached_logits": cached, "further": further, "agreement": agreement})
+
+
+def on_node(result: CaseResult, where: str) -> CaseResult:
+    """The result of a case that ran ``where``: on a node of a cluster, by name and address; "" on this machine."""
+    return replace(result, extra={**result.extra, NODE: where}) if where else result
 
 
 def _further(data: dict[str, Any]) -> FurtherReference:

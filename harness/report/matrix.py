@@ -49,22 +49,21 @@ def _place(result: CaseResult) -> tuple[str, str, str, str]:
     return result.extra["serving"], result.setting["label"], result.extra["reference"], result.layout
 
 
-def whole_units(results: Sequence[CaseResult], plan: Plan) -> list[tuple[str, str]]:
-    """Serving sides under a setting, by its label, all of whose cells have an answer."""
-    answered: dict[tuple[str, str], set] = {}
+def answered(results: Sequence[CaseResult], plan: Plan) -> set[tuple[str, str, str]]:
+    """Serving sides under a setting, by its label, with a layout that every reference has an answer for."""
+    found: dict[tuple[str, str, str], set[str]] = {}
     for result in results:
         if result.error is None:
-            answered.setdefault((result.extra["serving"], result.setting["label"]), set()).add(
-                (result.extra["reference"], result.layout)
-            )
-    wanted = {(reference, layout) for reference in plan.references for layout in plan.layouts}
-    return [unit for unit, found in answered.items() if wanted <= found]
+            place = result.extra["serving"], result.setting["label"], result.layout
+            found.setdefault(place, set()).add(result.extra["reference"])
+    return {place for place, references in found.items() if references >= set(plan.references)}
 
 
-def document(table: Table, plan: Plan) -> dict:
-    """The table as plain data."""
+def document(table: Table, plan: Plan, lost: Sequence[dict] = ()) -> dict:
+    """The table as plain data. On a cluster ``nodes`` of a row are where its cells ran, and what was ``lost`` with one is told."""
     return {
         "layouts": list(plan.layouts),
+        **({"lost with a node, run again": list(lost)} if lost else {}),
         "references": [{"release": column, "policies": table.referred(column)} for column in table.columns],
         "rows": [
             {
@@ -73,6 +72,7 @@ def document(table: Table, plan: Plan) -> dict:
                 "runner": table.runner(row),
                 "policies": table.served(row),
                 "verdicts": {column: table.verdict(row, column) for column in table.columns},
+                **({"nodes": nodes} if (nodes := table.nodes(row)) else {}),
             }
             for row in table.rows
         ],
@@ -105,9 +105,11 @@ def csv(table: Table) -> str:
     """One line a cell."""
     import pandas
 
+    placed = any(table.nodes(row) for row in table.rows)
     rows = [
         {"serving": row[0], "setting": row[1], "serving policies": table.served(row), "reference": column,
-         "reference policies": table.referred(column), "verdict": table.verdict(row, column)}
+         "reference policies": table.referred(column), "verdict": table.verdict(row, column),
+         **({"nodes": "; ".join(table.nodes(row, column))} if placed else {})}
         for row in table.rows
         for column in table.columns
     ]  # fmt: skip
@@ -115,16 +117,24 @@ def csv(table: Table) -> str:
 
 
 def markdown(found: dict) -> str:
-    """The table of a `document`."""
+    """The table of a `document`, and what was lost."""
+    placed = any("nodes" in row for row in found["rows"])
     head = [
         "serving",
         "setting",
         "runner",
         "policies",
         *(f"{one['release']}: {one['policies']}" for one in found["references"]),
+        *(["nodes"] if placed else []),
     ]
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in found["rows"]:
         cells = [row["serving"], row["setting"], row["runner"] or "none", row["policies"], *row["verdicts"].values()]
+        cells += ["; ".join(row.get("nodes", []))] if placed else []
         lines.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+    text = "\n".join(f"| {line} |" for line in lines) + "\n"
+    lost = found.get("lost with a node, run again", [])
+    said = [
+        f"- {one['cell'].replace('|', '&#124;')}: lost with {one['node']} at {one['at']}, run again" for one in lost
+    ]
+    return "\n".join([text, *said, ""]) if said else text

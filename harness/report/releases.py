@@ -33,7 +33,8 @@ def joined(before: dict[str, Any], now: dict[str, Any], date: str) -> dict[str, 
             **{name: found for name, found in row["verdicts"].items() if found},
         }
         if verdicts:
-            rows[key] = {**row, "verdicts": verdicts}
+            kept = {name: value for name, value in row.items() if name != "nodes"}
+            rows[key] = {**kept, "verdicts": verdicts}
     for row in rows.values():
         row["verdicts"] = {name: row["verdicts"].get(name, "") for name in names}
     ordered = sorted(rows.values(), key=lambda row: row["setting"])

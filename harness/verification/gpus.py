@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from harness.verification.interpreters import inspect
+from harness.compare.setting import Setting
+from harness.verification.interpreters import inspect, platform_of
 
 
 def in_turn(worker: int, python: str) -> str | None:
@@ -20,3 +21,8 @@ def in_turn(worker: int, python: str) -> str | None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(number) for number in range(count)]
     return gpus[worker % len(gpus)]
+
+
+def ranks(setting: Setting, python: str) -> int:
+    """How many GPUs an engine of ``python`` takes; 0 where it serves on a CPU."""
+    return setting.engine.tensor_parallel if platform_of(python) == "cuda" else 0

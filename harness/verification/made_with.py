@@ -31,3 +31,8 @@ def hashed(folder: Path) -> str:
         if path.is_file():
             digest.update(f"{path.relative_to(folder)}\0".encode(errors="surrogateescape") + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def source() -> str:
+    """A hash of the harness's own modules."""
+    return hashed(Path(__file__).parents[1])

@@ -38,7 +38,8 @@ class Workers:
         self._enter = (enter, arguments)
         self._numbers = iter(range(count))
         self._own = threading.local()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
+        self._count = count
         self._ended = False
         self._threads = ThreadPoolExecutor(count, initializer=self._open)
 
@@ -63,8 +64,13 @@ class Workers:
         """
         return self._threads.submit(self._do, work, arguments, found)
 
+    def each(self, turn: Callable[[Worker], None]) -> None:
+        """Have ``turn`` called with every worker, each in its own thread."""
+        for _ in range(self._count):
+            self._threads.submit(lambda: turn(self._own.worker))
+
     def _open(self) -> None:
-        self._own.worker = _Worker(next(self._numbers), *self._enter)
+        self._own.worker = Worker(next(self._numbers), *self._enter)
         self._workers.append(self._own.worker)
 
     def _do(self, work: Callable[..., Iterable], arguments: tuple, found: Callable[[Any], None]) -> Any:
@@ -76,10 +82,11 @@ class Workers:
         return item
 
 
-class _Worker:
+class Worker:
     """One process; another takes its place when it has died."""
 
     def __init__(self, number: int, enter: Callable[..., AbstractContextManager], arguments: tuple):
+        self.number = number
         self._how = (enter, (number, *arguments))
         self._starting = threading.Lock()
         self._leaving = False
@@ -87,6 +94,7 @@ class _Worker:
         self._pipe: Connection | None = None
 
     def call(self, work: Callable[..., Iterable], arguments: tuple) -> Iterator[Any]:
+        """What ``work(entered, *arguments)`` yields; raises as the future of `Workers.submit` does."""
         try:
             answer = self._begun((work, arguments))
             while answer[0] in ("begun", "found"):
@@ -173,7 +181,7 @@ def _work(pipe: Connection, parent: int, enter: Callable[..., AbstractContextMan
             while (asked := _received(pipe)) is not None:
                 _answer(pipe, entered, *asked)
     except Exception as error:  # noqa: BLE001 - it is raised where the work was asked for
-        pipe.send(("left", _sendable(error)))
+        pipe.send(("left", sendable(error)))
 
 
 def _received(pipe: Connection) -> tuple | None:
@@ -189,12 +197,12 @@ def _answer(pipe: Connection, entered: Any, work: Callable[..., Iterable], argum
         for item in work(entered, *arguments):
             pipe.send(("found", item))
     except Exception as error:  # noqa: BLE001 - it is raised where the work was asked for
-        pipe.send(("failed", _sendable(error)))
+        pipe.send(("failed", sendable(error)))
     else:
         pipe.send(("done", None))
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """The error with its traceback as a note, or one of the same words where it cannot be pickled."""
     said = traceback.format_exc()
     error.add_note(said)

@@ -52,18 +52,6 @@ def test_whatever_an_answer_depends_on_is_in_its_key(monkeypatch: pytest.MonkeyP
     assert len(set(keys)) == len(keys)
 
 
-def test_the_source_is_that_of_every_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    package = tmp_path / "harness"
-    (package / "drivers").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    monkeypatch.setattr(soak, "__file__", str(package / "campaigns" / "soak.py"))
-    seen = [soak.source()]
-    for name, text in (("drivers/one.py", "a = 1"), ("drivers/one.py", "a = 2"), ("two.py", "")):
-        (package / name).write_text(text)
-        seen.append(soak.source())
-    assert len(set(seen)) == 4 and soak.source() == seen[-1]
-
-
 @pytest.mark.parametrize("layouts", [1, 2, 40, 199, 200, 300, 301, 2000])
 def test_as_many_are_planned_as_were_asked_for(layouts: int) -> None:
     shares = soak.shares(layouts)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.cli.parallel import in_parallel
+from harness.verification.machines import Cell, Processes
 from harness.verification.session import Session
 
 
@@ -22,4 +23,5 @@ def work(session: Session, folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    list(in_parallel(work, [(Path(sys.argv[1]),)] * 2, 2, sys.executable, sys.executable))
+    cells = [Cell("rest", work, (Path(sys.argv[1]),))] * 2
+    list(in_parallel(Processes(2), cells, sys.executable, sys.executable))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.campaigns.matrix import Plan, Table
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, on_node
 from harness.compare.setting import Setting
 from harness.report import matrix as page
 from harness.report.html import anchors
@@ -50,7 +50,7 @@ def test_a_release_that_does_not_serve_says_why_and_costs_its_own_cells_alone(re
     assert table.verdict((OLD, V1.label), NOW) == "ERROR"
     assert table.verdict((OLD, V1.label), THEN) == ""
     assert table.served((OLD, V1.label)) == "no answer: no V2 runner"
-    assert page.whole_units([*results[:2], lost], PLAN) == [(NEW, V1.label)]
+    assert page.answered([*results[:2], lost], PLAN) == {(NEW, V1.label, PLAN.layouts[0])}
 
 
 def test_what_is_run_again_takes_the_place_of_what_was_there(results: list[CaseResult]) -> None:
@@ -91,3 +91,22 @@ def test_a_cell_of_the_page_opens_into_its_case_and_nothing_is_markup(results: l
         assert f'href="index.html#{target}"' in text
     assert "DIVERGED (reference)" in text
     assert "<b>" not in text
+
+
+def test_on_a_cluster_a_row_says_where_it_ran_and_what_was_lost(results: list[CaseResult]) -> None:
+    placed = [
+        on_node(one, node)
+        for one, node in zip(results, ["b (10.0.0.2)", "a (10.0.0.1)", "", "b (10.0.0.2)"], strict=True)
+    ]
+    table = Table.of(placed, PLAN)
+    lost = [{"cell": f"{OLD}, {V1.label}, t3", "node": "<c> (10.0.0.3)", "at": "2026-11-26 12:00:00 UTC"}]
+    document = page.document(table, PLAN, lost)
+    assert [row["nodes"] for row in document["rows"]] == [["a (10.0.0.1)", "b (10.0.0.2)"], ["b (10.0.0.2)"]]
+    lines = page.markdown(document).splitlines()
+    assert lines[0].endswith("| nodes |") and lines[2].endswith("| a (10.0.0.1); b (10.0.0.2) |")
+    assert lines[-1] == f"- {lost[0]['cell']}: lost with <c> (10.0.0.3) at 2026-11-26 12:00:00 UTC, run again"
+    text = page.html(document, generated="now", command="harness matrix", part="")
+    assert "<td>a (10.0.0.1); b (10.0.0.2)</td>" in text and "&lt;c&gt; (10.0.0.3)" in text
+    assert "nodes" in page.csv(table).splitlines()[0]
+    here = page.document(Table.of(results, PLAN), PLAN)
+    assert "nodes" not in page.markdown(here) and "nodes" not in page.html(here, generated="", command="", part="")

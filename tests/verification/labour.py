@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.compare.result import CaseResult
 from harness.errors import DriverFailure, EnvironmentFailure
 from harness.prompts.case import Case
+from harness.verification.machines import Packed
 from harness.verification.pipeline import _compared
 
 
@@ -30,6 +31,17 @@ def refused(number: int) -> Iterator[None]:
 
 def pid(number: int) -> Iterator[int]:
     yield os.getpid()
+
+
+def busy(number: int, seconds: float) -> Iterator[int]:
+    """The process that was at it for so long."""
+    time.sleep(seconds)
+    yield os.getpid()
+
+
+def read(number: int, packed: Packed, name: str) -> Iterator[tuple[str, str]]:
+    """The text of a file in a folder, and where the folder is."""
+    yield (packed.folder() / name).read_text(), str(packed.folder())
 
 
 def counted(number: int, most: int) -> Iterator[int]:

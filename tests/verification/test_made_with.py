@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness.campaigns.matrix import Plan
 from harness.families.registry import preset
 from harness.report.matrix import key_of
+from harness.verification import made_with
 from harness.verification.made_with import content
 
 
@@ -26,3 +29,15 @@ def test_a_tree_that_is_edited_is_another_side(tmp_path: Path) -> None:
 def test_a_cell_of_other_sides_is_not_there_already() -> None:
     keys = {key_of(Plan(), preset("tiny"), *made) for made in ((), ("a", "b"), ("a", "c"), ("b", "a"))}
     assert len(keys) == 4
+
+
+def test_the_source_is_that_of_every_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "harness"
+    (package / "drivers").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(made_with, "__file__", str(package / "verification" / "made_with.py"))
+    seen = [made_with.source()]
+    for name, text in (("drivers/one.py", "a = 1"), ("drivers/one.py", "a = 2"), ("two.py", "")):
+        (package / name).write_text(text)
+        seen.append(made_with.source())
+    assert len(set(seen)) == 4 and made_with.source() == seen[-1]

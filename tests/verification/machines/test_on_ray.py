@@ -1,0 +1,142 @@
+"""Cells on a real Ray cluster of two nodes, one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install -e .[cluster]")
+
+from harness.drivers.process import ROOT
+from harness.errors import EnvironmentFailure
+from harness.files import jsonl
+from harness.verification.machines import Cell, Found, Needs, Over, on_ray
+from harness.verification.machines.cluster import connected
+from harness.verification.machines.on_ray import OnRay
+from tests.drivers.processes import interruptible, lives, within
+from tests.verification import labour
+from tests.verification.machines.two_nodes import SECONDS, TwoNodes, two_nodes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    with two_nodes() as found:
+        yield found
+
+
+@pytest.fixture
+def machines(cluster: TwoNodes) -> Iterator[OnRay]:
+    with connected(cluster.address):
+        yield OnRay(None, sys.executable)
+
+
+def overs(told: list) -> dict[str, Exception | None]:
+    found = [one for one in told if isinstance(one, Over)]
+    assert len(found) == len({one.cell.name for one in found})
+    return {one.cell.name: one.failure for one in found}
+
+
+def test_both_nodes_work_and_say_so(machines: OnRay) -> None:
+    cells = [Cell(f"{engine}{turn}", labour.busy, (0.5,), engine) for turn in range(3) for engine in "ab"]
+    told = list(machines.run(cells, nullcontext))
+    assert overs(told) == dict.fromkeys(cell.name for cell in cells)
+    found = [one for one in told if isinstance(one, Found)]
+    places = {engine: {one.where for one in found if one.cell.engine == engine} for engine in "ab"}
+    assert sorted(where.partition(" ")[0] for each in places.values() for where in each) == ["one", "two"]
+    assert {len({one.item for one in found if one.cell.engine == engine}) for engine in "ab"} == {1}
+
+
+def test_a_process_that_dies_costs_its_cell_alone(machines: OnRay) -> None:
+    cells = [Cell("dies", labour.die, (signal.SIGKILL,)), Cell("fails", labour.fail, ())]
+    told = list(machines.run([*cells, *[Cell(f"{n}", labour.counted, (3,)) for n in range(4)]], nullcontext))
+    failures = overs(told)
+    assert "the worker process died" in str(failures.pop("dies")) and "it died" in str(failures.pop("fails"))
+    assert set(failures.values()) == {None}
+    assert [one.item for one in told if one.cell.name == "dies" and isinstance(one, Found)] == ["begun"]
+
+
+def test_what_no_node_has_is_said_before_anything_starts(machines: OnRay) -> None:
+    with pytest.raises(EnvironmentFailure, match=r"no node of the cluster has what a cell needs, 1 CPU, 1 H100: "):
+        list(machines.run([Cell("a", labour.pid, (), needs=Needs(gpus=1, gpu="H100"))], nullcontext))
+
+
+def test_what_cannot_be_entered_is_told_of_each_cell(machines: OnRay) -> None:
+    failures = overs(list(machines.run([Cell(str(n), labour.pid, ()) for n in range(3)], labour.refused)))
+    assert [str(failure) for failure in failures.values()] == ["no vllm here"] * 3
+
+
+def test_another_harness_on_a_node_is_refused(machines: OnRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "source", lambda: "another")
+    with pytest.raises(EnvironmentFailure, match="has another harness than this command"):
+        list(machines.run([Cell("a", labour.pid, ())], nullcontext))
+
+
+def test_a_folder_is_had_wherever_a_cell_runs(machines: OnRay, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_text("what is in it")
+    packed = machines.packed(tmp_path)
+    found = [
+        one.item
+        for one in machines.run([Cell(str(n), labour.read, (packed, "deep/file"), n) for n in range(2)], nullcontext)
+        if isinstance(one, Found)
+    ]
+    assert [text for text, _ in found] == ["what is in it"] * 2
+    assert not any(Path(folder).is_relative_to(tmp_path) or Path(folder).exists() for _, folder in found)
+
+
+def test_an_early_end_leaves_nothing_behind(cluster: TwoNodes, machines: OnRay, tmp_path: Path) -> None:
+    cells = [Cell("counts", labour.counted, (1,)), *[Cell("sleeps", labour.sleep, (tmp_path,))] * 4]
+    with closing(machines.run(cells, nullcontext)) as told:
+        next(told)
+        assert within(30, lambda: list(tmp_path.iterdir()))
+        assert any(lives(pid) for pid in cluster.at_work())
+    assert within(15, lambda: not cluster.at_work())
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_no_driver_on_any_node(cluster: TwoNodes, tmp_path: Path, how: int) -> None:
+    command = driven(cluster, tmp_path, "soak", "--layouts", "400")
+    assert within(90, lambda: len(jsonl.read(tmp_path / "layouts.jsonl")) > 6)
+    assert len(cluster.at_work()) >= 4
+    command.send_signal(how)
+    command.wait(timeout=60)
+    assert command.returncode == (-9 if how == signal.SIGKILL else 128 + how)
+    assert within(30, lambda: not cluster.at_work())
+    assert (tmp_path / "summary.json").is_file() == (how != signal.SIGKILL)
+
+
+def test_a_node_that_is_killed_costs_its_running_cells_which_run_again(cluster: TwoNodes, tmp_path: Path) -> None:
+    """Last: one node is gone after it."""
+    command = driven(cluster, tmp_path, "soak", "--layouts", "400")
+    path = tmp_path / "layouts.jsonl"
+
+    def on(name: str) -> list[dict]:
+        return [line for line in jsonl.read(path) if line.get("node", "").startswith(name)]
+
+    assert within(90, lambda: len(on("one")) > 3 and len(on("two")) > 3)
+    before = len(on("two"))
+    cluster.kill("two")
+    assert within(90, lambda: command.poll() is not None)
+    answers = {(line["setting"], line["block"], line["index"]): line for line in jsonl.read(path) if "index" in line}
+    assert command.returncode == 0 and len(answers) == 400
+    assert len(on("two")) >= before
+    (lost,) = json.loads((tmp_path / "summary.json").read_text())["lost with a node, run again"]
+    assert lost["node"].startswith("two (") and lost["cell"] in (tmp_path / "stderr").read_text()
+
+
+def driven(cluster: TwoNodes, out: Path, *words: str) -> subprocess.Popen:
+    """A command whose engines are drivers that start in a moment, on the cluster."""
+    place = ["--ray", cluster.address, "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.driven", SECONDS, *words, *place],
+        stdout=subprocess.DEVNULL, stderr=(out / "stderr").open("w"), cwd=ROOT, preexec_fn=interruptible,
+    )  # fmt: skip
