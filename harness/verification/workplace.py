@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,10 @@ from pathlib import Path
 PREFIX = "harness-"
 LOCK = ".harness-session.lock"
 """The file in a folder that its session has locked; the kernel unlocks it when the session's process ends in whatever way."""
+
+_UNLOCKED = re.compile(PREFIX + r"[a-z0-9_]{8}")
+"""A name that `mkdtemp` gives. Such a folder without a lock is empty where its session ended after making it or before removing
+it; a session that is only now about to lock it makes another one."""
 
 
 class Workplace:
@@ -46,6 +52,8 @@ def _remove_abandoned(directory: Path) -> None:
             if (lock := _locked(folder)) is not None:
                 _remove(folder)
                 os.close(lock)
+            elif _UNLOCKED.fullmatch(folder.name) and stat.S_IMODE(folder.stat().st_mode) == 0o700:
+                folder.rmdir()  # an error where it holds anything
 
 
 def _locked(folder: Path, more: int = 0) -> int | None:

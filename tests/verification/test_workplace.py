@@ -85,3 +85,13 @@ def test_a_link_in_it_is_removed_and_not_followed(temporary: Path) -> None:
     (place.path / "link").symlink_to(temporary / "mine")
     place.close()
     assert (temporary / "mine" / "file").exists()
+
+
+def test_one_whose_session_ended_before_it_could_lock_it_goes_with_the_next(temporary: Path) -> None:
+    tempfile.mkdtemp(prefix="harness-")
+    full = Path(tempfile.mkdtemp(prefix="harness-"))
+    (full / "of somebody else").touch()
+    (temporary / "harness-results").mkdir()
+    (temporary / "harness-mine1234").mkdir(mode=0o755)
+    Workplace().close()
+    assert {path.name for path in temporary.iterdir()} == {full.name, "harness-results", "harness-mine1234"}
