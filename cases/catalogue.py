@@ -43,6 +43,12 @@ ON_CPU = [
         "t3 i5 t4 i12 t3",
         model="e4b-small",
     ),
+    Case(
+        "shared-kv-long",
+        "shared KV layers, and more keys than one pass of a probe tells apart",
+        "t3 i9 t70",
+        model="e4b-small",
+    ),
     *gemma3.CASES,
 ]
 

@@ -6,7 +6,8 @@ settings and requirements have all of that. Here a string is shown as it stands,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import rich.console
@@ -17,6 +18,8 @@ from rich.status import Status
 from rich.text import Text
 
 from harness.text import plain
+
+RARELY = 10.0
 
 
 class Console(rich.console.Console):
@@ -33,6 +36,20 @@ class Console(rich.console.Console):
     def working(self, what: str) -> Status:
         """A spinner beside ``what`` is being done, as a context manager."""
         return self.status(Text(what))
+
+    def telling(self, status: Status, what: str) -> Callable[[str], None]:
+        """Shows how far it is beside ``what`` is being done; without a terminal in a line, at most every `RARELY` seconds."""
+        last = time.monotonic()
+
+        def told(text: str) -> None:
+            nonlocal last
+            if self.is_terminal:
+                status.update(Text(f"{what}: {text}"))
+            elif time.monotonic() - last >= RARELY:
+                last = time.monotonic()
+                self.print(text)
+
+        return told
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):

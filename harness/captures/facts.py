@@ -86,8 +86,9 @@ class PromptFacts:
 class Facts:
     """What holds for all prompts of a stack. ``layers`` are those whose masks were observed, none where no step called hooks.
     Logits are of the positions ``logits_at``, some of them ``log_probabilities`` where the sampler gave those (serving only);
-    ``seconds``, by what took them, are the only fact that differs between two runs; ``head`` is None where the model has no such
-    settings; ``special`` are the token ids of boi, eoi and image (reference only), ``engine`` is of serving only."""
+    ``seconds``, by what took them, and the most bytes of ``memory``, by what took it (reference only), are the only facts that
+    differ between two runs; ``head`` is None where the model has no such settings; ``special`` are the token ids of boi, eoi and
+    image (reference only), ``engine`` is of serving only."""
 
     layers: tuple[LayerFacts, ...]
     logits_at: tuple[int, ...]
@@ -99,3 +100,4 @@ class Facts:
     special: dict[str, int] = field(default_factory=dict)
     engine: EngineFacts = EngineFacts()
     log_probabilities: bool = False
+    memory: dict[str, int] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from harness.report.folder import claimed
 from harness.verification.catalogue import OWN, declared, load
 
 
-@with_setting("overlays")
+@with_setting("overlays", "offload")
 def report(
     out: Annotated[
         Path | None,
@@ -61,6 +61,7 @@ def report(
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from harness.verification.interpreters import engine_of, inspect, platform_of
     from harness.verification.session import Session
+    from harness.verification.usage import check_offload
 
     if of:
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
@@ -79,7 +80,8 @@ def report(
         else (catalogue.entries(platform, serving_python), {})
     )
     if spec and platform == "cpu":
-        check_memory(spec, max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32"))
+        dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
+        check_memory(spec, dtype, offload=setting.reference.offload)
     for name, why in refused.items():
         Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
     for field, values, there in (
@@ -94,12 +96,14 @@ def report(
                     f"what the catalogue of this machine ({platform}) has: {', '.join(dict.fromkeys(there))}",
                 )
     chosen = [
-        (case, entry.with_(overlays=setting.overlays))
+        (case, entry.with_(overlays=setting.overlays, offload=setting.reference.offload))
         for case, entry in whole
         if (not only or case.name in only) and (not backend or entry.engine.backend in backend)
     ]
     if not chosen:
         raise UsageError("backend", ", ".join(backend or ()), f"one that {', '.join(only or ())} is verified with")
+    for one in dict.fromkeys(entry for _, entry in chosen):
+        check_offload(one, [reference_python, *further])
     out = options.folder(out, "reports/latest", whole=not (only or backend))
     command = shlex.join(["harness", *sys.argv[1:]])
     results: list[CaseResult] = []
@@ -168,6 +172,7 @@ def run_all(
 
     with progress_bar() as progress:
         task = progress.add_task("starting both sides", total=len(chosen))
+        session.told = lambda text: progress.update(task, description=text)
 
         def done(result: CaseResult) -> None:
             results.append(result)

@@ -74,6 +74,7 @@ def run(
 
     serving_python, reference_python, further = options.several(serving_python, references)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens, what.before, what.items)
+    usage.check_offload(setting, [reference_python, *further])
     console = Console(stderr=True)
     results: list[CaseResult] = []
 
@@ -90,14 +91,16 @@ def run(
         for field, folder in (("html", html), ("keep", keep)):
             if folder:
                 claims.enter_context(claimed(field, folder))
+        working = console.working(f"{what.case.name}: starting both sides, {setting.label}")
         session = Session(
             reference_python=reference_python,
             serving_python=serving_python,
             keep=keep,
             timeouts=timeouts,
             further=further,
+            told=console.telling(working, what.case.name),
         )
-        with session, finishing(say, write), console.working(f"{what.case.name}: starting both sides, {setting.label}"):
+        with session, finishing(say, write), working:
             results.append(verify(session, what.case, setting, what.declared, spec=what.spec))
     raise typer.Exit(results[0].verdict.exit_code)
 

@@ -162,7 +162,8 @@ class CaseResult:
     ``at_fault`` is the side whose masks are not those that are intended, where masks differ, or whose logits are not those of the
     reference's one-shot forward, where a prompt was continued: "reference", "serving" or "both". ``cached_logits`` are then
     those of the reference's own cached decode against that forward. Where there are ``further`` references, ``agreement`` says
-    which of all sides agree.
+    which of all sides agree. ``memory`` is the most bytes that the reference took so far: its process, and its
+    tensors on a GPU.
     """
 
     case: str
@@ -187,6 +188,7 @@ class CaseResult:
     further: list[FurtherReference] = field(default_factory=list)
     agreement: list[Agreement] = field(default_factory=list)
     cached_logits: LogitsResult | None = None
+    memory: dict[str, int] = field(default_factory=dict)
 
     @property
     def masks_differ(self) -> bool:

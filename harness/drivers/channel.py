@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +31,25 @@ class Later(Generic[T]):
     finish: Callable[[], object]
 
 
+class Telling:
+    """Tells the harness in words how far the request is that the driver works on; before it serves, the log."""
+
+    def __init__(self) -> None:
+        self.say: Callable[[str], object] = print
+
+    def __call__(self, text: str) -> None:
+        self.say(text)
+
+
 Handler = Callable[[Any], Any]
 """Takes a request, returns its answer or that as `Later`."""
 
 
-def serve(handlers: Mapping[type[Request], Handler], read_fd: int, write_fd: int) -> None:
+def serve(
+    handlers: Mapping[type[Request], Handler], read_fd: int, write_fd: int, telling: Telling | None = None
+) -> None:
     """Say the protocol, then answer requests, each by the handler of its class, until the other end closes; a failed request
-    is answered and the driver goes on."""
+    is answered and the driver goes on. What handlers say to ``telling`` meanwhile goes to the other end."""
     classes = {cls.__name__: cls for cls in handlers}
 
     def handled(asked: dict[str, Any]) -> Any:
@@ -48,18 +61,22 @@ def serve(handlers: Mapping[type[Request], Handler], read_fd: int, write_fd: int
         os.fdopen(write_fd, "w", encoding="utf-8") as answers,
         ThreadPoolExecutor(1) as behind,
     ):
+        one_at_a_time = threading.Lock()
 
         def say(line: str) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
-            answers.write(line + "\n")
-            answers.flush()
+            with one_at_a_time:
+                answers.write(line + "\n")
+                answers.flush()
 
         def send(number: int, found: Any) -> None:
             line = _guarded(lambda: typed.dumps({"id": number, **_finished(found)}))
             say(typed.dumps({"id": number, "failed": line}) if isinstance(line, Failed) else line)
 
         say(typed.dumps(Hello(PROTOCOL)))
+        if telling:
+            telling.say = lambda text: say(typed.dumps({"progress": text}))
         for line in requests:
             asked = json.loads(line)
             found = _guarded(partial(handled, asked))

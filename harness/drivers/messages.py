@@ -2,7 +2,8 @@
 
 Messages are frozen dataclasses; between processes each is one line of JSON (`harness.files.typed`). A request is
 ``{"id": 1, "request": "Build", "fields": {...}}``, its answer ``{"id": 1, "answer": {...}}`` or, where it failed,
-``{"id": 1, "failed": {...}}``. Before any answer a driver says its protocol: ``{"protocol": 2}``.
+``{"id": 1, "failed": {...}}``. Before any answer a driver says its protocol, ``{"protocol": 3}``; before an answer it may say how
+far it is, ``{"progress": "in words"}``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
 
 A = TypeVar("A")
@@ -95,16 +96,17 @@ class Build(Request[Built]):
 @dataclass(frozen=True)
 class ReferenceModel:
     """A checkpoint, the attention implementation that it runs with, its dtype, and in what keys and values are kept, as vLLM's
-    `kv_cache_dtype` names it (auto: in its dtype)."""
+    `kv_cache_dtype` names it (auto: in its dtype). Where it is ``offload`` it is loaded layer by layer, whenever it is run."""
 
     checkpoint: str
     attention: str
     dtype: str
     kv_dtype: str = "auto"
+    offload: bool = False
 
     def __str__(self) -> str:
         kept = "" if self.kv_dtype == "auto" else f" with keys and values in {self.kv_dtype}"
-        return f"{self.checkpoint} {self.attention} {self.dtype}{kept}"
+        return f"{self.checkpoint} {self.attention} {self.dtype}{kept}{' layer by layer' if self.offload else ''}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from harness.drivers import safe_path
 from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
+from harness.drivers.running import Told, ignored
 from harness.errors import DriverFailure, FailureKind, UsageError
 from harness.files import typed
 from harness.files.atomic import not_following
@@ -99,9 +100,9 @@ class Driver:
         self._count = 0
         self._asked: dict[int, str] = {}
 
-    def ask(self, request: Request[A], *, timeout: float, about: str = "") -> A:
+    def ask(self, request: Request[A], *, timeout: float, about: str = "", told: Told = ignored) -> A:
         """Send one request and wait for its answer; raises as `send` and `receive` do."""
-        return self.receive(self.send(request, timeout=timeout, about=about), timeout=timeout)
+        return self.receive(self.send(request, timeout=timeout, about=about), timeout=timeout, told=told)
 
     def send(self, request: Request[A], *, timeout: float, about: str = "") -> Sent[A]:
         """Send one request, which the driver works off after those before it. ``about`` is the case that it is for, which a
@@ -128,8 +129,9 @@ class Driver:
                 raise self._gone() from None
         return Sent(self._count, request)
 
-    def receive(self, sent: Sent[A], *, timeout: float) -> A:
-        """Wait for the answer to a request; those to requests before it that nobody waited for are passed over.
+    def receive(self, sent: Sent[A], *, timeout: float, told: Told = ignored) -> A:
+        """Wait for the answer to a request; those to requests before it that nobody waited for are passed over. ``told`` hears
+        how far the driver says that it is meanwhile.
 
         Raises:
             UsageError: the driver found the input bad.
@@ -140,8 +142,11 @@ class Driver:
         asked = self._asked.pop(sent.number, "")
         if not self._greeted:
             self._check_protocol(self._line(deadline, timeout, asked))
-        while (found := json.loads(self._line(deadline, timeout, asked)))["id"] != sent.number:
-            self._asked.pop(found["id"], None)
+        while (found := json.loads(self._line(deadline, timeout, asked))).get("id") != sent.number:
+            if "progress" in found:
+                told(cut(found["progress"], LOG_WIDTH))
+            else:
+                self._asked.pop(found["id"], None)
         if "failed" in found:
             failed = typed.read(Failed, found["failed"])
             message = cut(failed.message, LONGEST)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from harness.drivers.messages import Request, Sent
 
 A = TypeVar("A")
+Told = Callable[[str], None]
+"""Hears, in words, how far a driver is with a request."""
+
+
+def ignored(text: str) -> None:
+    """Hears nothing."""
 
 
 class RunningDriver(Protocol):
@@ -15,10 +22,10 @@ class RunningDriver(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    def ask(self, request: Request[A], *, timeout: float, about: str = "") -> A: ...
+    def ask(self, request: Request[A], *, timeout: float, about: str = "", told: Told = ignored) -> A: ...
 
     def send(self, request: Request[A], *, timeout: float, about: str = "") -> Sent[A]: ...
 
-    def receive(self, sent: Sent[A], *, timeout: float) -> A: ...
+    def receive(self, sent: Sent[A], *, timeout: float, told: Told = ignored) -> A: ...
 
     def close(self) -> None: ...

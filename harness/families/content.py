@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""The file of the weights, or where there are several the one that says which tensor is in which."""
 SUFFIXES = (".json", ".safetensors", ".bin", ".pt", ".jinja", ".model")
 BLOCK = 1 << 26
 """Bytes that one thread hashes at a time."""

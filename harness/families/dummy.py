@@ -19,6 +19,7 @@ WORDS = 4096
 """Tokens of the vocabulary that are kept."""
 SPREAD = 2.3
 """The standard deviation of weights, times the square root of the width: what it is in presets, of 64 and of 512 channels."""
+LARGE, WINDOWS = 10_000_000_000, 4
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -36,7 +37,7 @@ def dummy(shape: ModelSpec, given: str, layers: int | None) -> ModelSpec:
         source="",
         dummy_of=given,
     )
-    return made if layers is None else cut(made, layers)
+    return shortened(made if layers is None else cut(made, layers))
 
 
 def cut(spec: ModelSpec, layers: int) -> ModelSpec:
@@ -58,6 +59,14 @@ def cut(spec: ModelSpec, layers: int) -> ModelSpec:
     return replace(spec, layers=spec.layers[:layers], kv_shared_layers=shared_layers)
 
 
+def shortened(spec: ModelSpec) -> ModelSpec:
+    """A model of more than `LARGE` weights, which leave a GPU of 80 GB no room for the keys and values of `LONGEST` tokens, takes
+    `WINDOWS` windows of them: more than any layout of its catalogue has. Others stay as they are."""
+    if parameters(spec) <= LARGE:
+        return spec
+    return replace(spec, max_length=min(spec.max_length, WINDOWS * spec.window))
+
+
 def parameters(spec: ModelSpec) -> int:
     """How many weights the text decoder has, norms and scalars not counted."""
     total = spec.vocab * spec.hidden
@@ -76,16 +85,18 @@ def parameters(spec: ModelSpec) -> int:
     return total
 
 
-def check_memory(spec: ModelSpec, dtype: str) -> None:
-    """Raise EnvironmentFailure where this machine has not the memory for both sides on its CPU: a weight of serving, one of the
-    reference, and two more for the reference in a higher precision."""
+def check_memory(spec: ModelSpec, dtype: str, *, offload: bool) -> None:
+    """Raise EnvironmentFailure where this machine has not the memory for both sides on its CPU: a weight of serving, and unless
+    the reference is ``offload`` one of it, and two more for it in a higher precision."""
     if not spec.dummy_of:
         return
-    needed, there = 4 * parameters(spec) * BYTES[dtype], _available()
+    needed, there = (1 if offload else 4) * parameters(spec) * BYTES[dtype], _available()
     if needed > there:
+        what = "for serving alone" if offload else "(serving, the reference, and the reference in a higher precision)"
+        ways = "fewer --layers, or a GPU" if offload else "fewer --layers, --reference-offload, or a GPU"
         raise EnvironmentFailure(
-            f"{spec.dummy_of} with {len(spec.layers)} layers in {dtype} takes about {needed / 1e9:.0f} GB (serving, the reference, "
-            f"and the reference in a higher precision), and {there / 1e9:.0f} GB are free; fewer --layers, or a GPU"
+            f"{spec.dummy_of} with {len(spec.layers)} layers in {dtype} takes about {needed / 1e9:.0f} GB {what}, and "
+            f"{there / 1e9:.0f} GB are free; {ways}"
         )
 
 

@@ -10,11 +10,10 @@ import stat
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.families.content import INDEX, SINGLE
 from harness.families.reading import json_of
 from harness.text import quoted
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 LONGEST_INDEX = 64 << 20
 """Bytes."""
 LONGEST_HEADER = 100_000_000

@@ -35,6 +35,8 @@ class Reference:
     """In what it can keep keys and values, as serving does; none for all that serving offers."""
     forces: bool = False
     """Masks can be laid over it (`harness.drivers.messages.Forced`)."""
+    offloads: bool = False
+    """Whether it can be loaded layer by layer."""
 
     def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec) -> None:
         """Raise UsageError for what this reference does not have."""
@@ -60,6 +62,7 @@ TRANSFORMERS = Reference(
     versions={"transformers": "transformers", "reference torch": "torch"},
     prepares=True,
     forces=True,
+    offloads=True,
 )
 OFFICIAL = Reference(
     "official",

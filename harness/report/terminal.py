@@ -61,6 +61,8 @@ def case_panel(result: CaseResult) -> Panel:
         parts.append(_layers(result))
     if result.logits:
         parts.append(_logits(result.logits))
+    if result.setting.get("offload") and result.memory:
+        parts.append(_offloaded(result))
     if result.error:
         log = plain(uncoloured(result.error.log)).rstrip().splitlines()[-LOG_LINES:]
         parts.append(Text(f"failed in stage {plain(result.error.stage)} ({result.error.kind})", style="bold"))
@@ -111,6 +113,12 @@ def _layers(result: CaseResult) -> Table:
 
 def _policy_of(one: FurtherReference, layer: int) -> str | None:
     return next((found.policy for found in one.layers if found.index == layer), None)
+
+
+def _offloaded(result: CaseResult) -> Text:
+    took = ", ".join(f"{bytes_ / 1e9:.1f} GB ({plain(whose)})" for whose, bytes_ in result.memory.items())
+    seconds = sum(value for stage, value in result.seconds.items() if stage.startswith("reference"))
+    return Text(f"the reference layer by layer: {seconds:.0f} s, at most {took}")
 
 
 def _logits(logits: LogitsResult) -> Text:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.compare.setting import Setting
 from harness.drivers.messages import Build, LoadReference, Prepare, Prepared, ReferenceModel
-from harness.drivers.running import RunningDriver
+from harness.drivers.running import RunningDriver, Told, ignored
 from harness.drivers.timeouts import Timeouts
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
@@ -66,25 +66,25 @@ class References:
         request = Prepare(model, tuple(prompts), self._store.directory("prepared"))
         return driver.ask(request, timeout=self._timeouts.case)
 
-    def ready(self, model: ReferenceModel, *, in_turn: bool) -> RunningDriver:
-        """A driver that has the model loaded: the first, or the next one ``in_turn``.
+    def ready(self, model: ReferenceModel, *, in_turn: bool, told: Told = ignored) -> RunningDriver:
+        """A driver that has the model loaded: the first, or the next one ``in_turn``; ``told`` hears how far the loading is.
 
         Raises:
             DriverFailure: it could not be loaded.
         """
         self._turn = (self._turn + 1) % len(self) if in_turn else 0
-        return self._loaded(self._places[self._turn], model, self._start)
+        return self._loaded(self._places[self._turn], model, self._start, told)
 
     def close(self) -> None:
         """End every driver."""
         for place in (*self._places, self._preparing):
             place.clear()
 
-    def _loaded(self, place: _Place, model: ReferenceModel, start: Start) -> RunningDriver:
+    def _loaded(self, place: _Place, model: ReferenceModel, start: Start, told: Told = ignored) -> RunningDriver:
         driver = self._driver(place, start)
         if place.loaded != model:
             place.loaded = None
-            driver.ask(LoadReference(model, self._sides.platform), timeout=self._timeouts.start)
+            driver.ask(LoadReference(model, self._sides.platform), timeout=self._timeouts.start, told=told)
             place.loaded = model
         return driver
 
@@ -106,4 +106,5 @@ class References:
 def reference_model(checkpoint: str, setting: Setting) -> ReferenceModel:
     """What must be loaded for a setting."""
     engine = setting.engine
-    return ReferenceModel(checkpoint, setting.reference.reference, engine.dtype, engine.kv_dtype)
+    asked = setting.reference
+    return ReferenceModel(checkpoint, asked.reference, engine.dtype, engine.kv_dtype, asked.offload)

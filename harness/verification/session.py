@@ -17,6 +17,7 @@ from harness.drivers.messages import (
     AskMemory,
     Captured,
     Forced,
+    ReferenceModel,
     Request,
     RunEngine,
     RunReference,
@@ -24,8 +25,9 @@ from harness.drivers.messages import (
     ServePlainly,
     Stored,
 )
-from harness.drivers.running import RunningDriver
+from harness.drivers.running import RunningDriver, Told, ignored
 from harness.drivers.timeouts import Timeouts
+from harness.errors import UsageError
 from harness.families.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
@@ -88,7 +90,7 @@ class Session:
     unless ``keep`` names one. ``gpu`` is the only GPU that both sides use, as in `CUDA_VISIBLE_DEVICES`,
     but for engines of several ranks. ``runs`` takes the place of the two interpreters, if it is given.
     ``checkpoints`` are directories of specs, by their keys, that are there already. ``further`` are interpreters of references
-    beside the first, which `observe` asks too.
+    beside the first, which `observe` asks too. ``told`` hears how far a side is that takes minutes.
 
     Raises:
         EnvironmentFailure: an interpreter cannot run its side.
@@ -106,6 +108,7 @@ class Session:
         runs: Sides | None = None,
         checkpoints: Mapping[str, str] | None = None,
         further: Sequence[str] = (),
+        told: Told = ignored,
     ):
         self.reference_python = reference_python
         self.serving_python = serving_python
@@ -117,6 +120,7 @@ class Session:
         self.engines = Engines(self.runs, self.captures, timeouts)
         self.further_pythons = tuple(further)
         self.further = [FurtherSide.of(python, serving_python, gpu, self.captures, timeouts) for python in further]
+        self.told = told
         self._checkpoints = dict(checkpoints or {})
 
     def __enter__(self) -> Session:
@@ -228,41 +232,69 @@ class Session:
         Raises:
             DriverFailure: a driver failed to start.
         """
+        if setting.reference.offload:
+            raise UsageError(
+                "reference-offload", "on", "with `harness run` and `harness report`, which ask for one side at a time"
+            )
         before = time.perf_counter()
         model = reference_model(self.checkpoint(spec), setting)
         reference = self.references.ready(model, in_turn=not remember)  # refuses a bad checkpoint in seconds
         engine = self.engine(spec, setting)
         started = time.perf_counter() - before
+        keys, known, new = self.new(model, setting, prompts, remember=remember)
+        asked = self.to_refer(model, setting, tuple(new.values()), samples=2 if remember else 1)
+        served = self.to_serve(spec, setting, prompts, mates, after, history)
+        of_reference = reference.send(asked, timeout=self.timeouts.case, about=about) if new else None
+        of_engine = engine.send(served, timeout=self.timeouts.case, about=about)
+        return InFlight(
+            keys, known, Asked(reference, asked, of_reference), Asked(engine, served, of_engine), remember, started
+        )
+
+    def new(
+        self, model: ReferenceModel, setting: Setting, prompts: Sequence[Prompt], *, remember: bool
+    ) -> tuple[tuple[Key, ...], dict[Key, Stored], dict[Key, Prompt]]:
+        """The keys of the reference's captures of ``prompts``, those that are known, and the prompts of the others."""
         layers, positions = setting.selection.layers, setting.selection.positions
         keys = tuple((model, layers, positions, prompt.digest) for prompt in prompts)
         known = self.captures.known(keys) if remember else {}
-        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
-        asked = RunReference(
+        return keys, known, {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+
+    def to_refer(
+        self, model: ReferenceModel, setting: Setting, prompts: tuple[Prompt, ...], samples: int
+    ) -> RunReference:
+        """What the reference is asked for."""
+        return RunReference(
             model,
-            tuple(new.values()),
+            prompts,
             self.captures.directory("reference"),
-            layers,
-            positions,
-            samples=2 if remember else 1,
-            prepared=self.references.prepared(model, tuple(new.values())),
+            setting.selection.layers,
+            setting.selection.positions,
+            samples=samples,
+            prepared=self.references.prepared(model, prompts),
         )
-        served = RunEngine(
+
+    def to_serve(
+        self,
+        spec: ModelSpec,
+        setting: Setting,
+        prompts: Sequence[Prompt],
+        mates: Sequence[Prompt] = (),
+        after: Sequence[Prompt] = (),
+        history: Sequence[Prompt] = (),
+    ) -> RunEngine:
+        """What serving is asked for, as `observe` says."""
+        return RunEngine(
             tuple(prompts),
             self.captures.directory("serving"),
             tuple(mates),
             tuple(after),
-            layers,
-            positions,
+            setting.selection.layers,
+            setting.selection.positions,
             longest=spec.max_length if setting.scenario.prefix_caching else None,
             history=tuple(history),
             times=setting.scenario.times,
             poison=setting.scenario.poison,
             masks=setting.selection.observe == MASKS,
-        )
-        of_reference = reference.send(asked, timeout=self.timeouts.case, about=about) if new else None
-        of_engine = engine.send(served, timeout=self.timeouts.case, about=about)
-        return InFlight(
-            keys, known, Asked(reference, asked, of_reference), Asked(engine, served, of_engine), remember, started
         )
 
     def finish(self, flight: InFlight) -> list[Pair]:
@@ -281,11 +313,9 @@ class Session:
     def refer(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
         """What the reference alone makes of ``prompts``, with two samples of the noise floor; raises as `observe` does."""
         model = reference_model(self.checkpoint(spec), setting)
-        layers, positions = setting.selection.layers, setting.selection.positions
-        reference = self.references.ready(model, in_turn=False)
-        out, prepared = self.captures.directory("reference"), self.references.prepared(model, prompts)
-        asked = RunReference(model, tuple(prompts), out, layers, positions, samples=2, prepared=prepared)
-        answer = reference.ask(asked, timeout=self.timeouts.case, about=about)
+        reference = self.references.ready(model, in_turn=False, told=self.told)
+        asked = self.to_refer(model, setting, tuple(prompts), samples=2)
+        answer = reference.ask(asked, timeout=self.timeouts.case, about=about, told=self.told)
         return [*map(_read, answer.captures)]
 
     def forced(
@@ -294,30 +324,21 @@ class Session:
         """What the reference makes of a ``prompt`` with each of these masks laid over it, with one sample of the noise floor;
         raises as `observe` does."""
         model = reference_model(self.checkpoint(spec), setting)
-        reference = self.references.ready(model, in_turn=False)
+        reference = self.references.ready(model, in_turn=False, told=self.told)
         found: list[Capture] = []
         for forced in every:
             out = self.captures.directory("forced")
             asked = RunReference(model, (prompt,), out, (), setting.selection.positions, forced=forced)
-            found += map(_read, reference.ask(asked, timeout=self.timeouts.case, about=about).captures)
+            answer = reference.ask(asked, timeout=self.timeouts.case, about=about, told=self.told)
+            found += map(_read, answer.captures)
         return found
 
     def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
         """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
         engine = self.engine(spec, setting)
-        layers, positions = setting.selection.layers, setting.selection.positions
         found: list[Capture] = []
         for prompt in prompts:
-            asked = RunEngine(
-                (prompt,),
-                self.captures.directory("serving"),
-                layers=layers,
-                positions=positions,
-                longest=spec.max_length if setting.scenario.prefix_caching else None,
-                times=setting.scenario.times,
-                poison=setting.scenario.poison,
-                masks=setting.selection.observe == MASKS,
-            )
+            asked = self.to_serve(spec, setting, (prompt,))
             with self.engines.dropping(engine):
                 found += map(_read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
         return found

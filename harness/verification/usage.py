@@ -9,6 +9,7 @@ from harness.captures.selection import LOGITS
 from harness.compare.setting import Setting
 from harness.engines.adapter import Asked
 from harness.errors import UsageError
+from harness.families.dummy import check_memory
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
 
@@ -34,9 +35,28 @@ def check(
     engine, platform = engine_of(python), platform_of(python)
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
+    if platform == "cpu":
+        check_memory(spec, options.dtype, offload=setting.reference.offload)
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
     _check_observed(setting)
+
+
+def check_offload(setting: Setting, references: Sequence[str]) -> None:
+    """Raise UsageError where a reference is to be loaded layer by layer and what is asked for cannot be had so; ``references`` are
+    the interpreters."""
+    if not setting.reference.offload:
+        return
+    if len(references) > 1:
+        raise UsageError("reference-offload", "on", f"with one reference; {len(references)} are given")
+    found = reference_of(references[0])
+    if not found.offloads:
+        raise UsageError(
+            "reference-offload", "on", f"with a reference that is loaded layer by layer; {found.name} is not"
+        )
+    if setting.scenario.decode:
+        why = "the reference's own decode, which serving's is compared with, runs all of its layers for each step"
+        raise UsageError("decode", setting.scenario.decode, f"0 with --reference-offload: {why}")
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from harness.captures.read import Capture
@@ -23,7 +25,8 @@ from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references import adapter
-from harness.verification import mates, unobserved
+from harness.verification import mates, one_side, unobserved
+from harness.verification.one_side import Turn
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
 
@@ -32,31 +35,48 @@ def verify(
     session: Session, case: Case, setting: Setting, declared: Iterable[Declared] = (), *, spec: ModelSpec | None = None
 ) -> CaseResult:
     """Run one case. A driver that fails makes it ERROR, with the end of its log; bad input raises UsageError."""
-    spec = spec or preset(case.model)
+    (result,) = _verified(session, [case], setting, list(declared), spec or preset(case.model))
+    return result
+
+
+def _verified(
+    session: Session, cases: Sequence[Case], setting: Setting, declared: list[Declared], spec: ModelSpec
+) -> Iterator[CaseResult]:
+    """The result of each case. Where the reference is offloaded all of them are served before it is run."""
+    every = [_turn(session, case, setting, spec) for case in cases]
+    commands = [command(case, setting, spec, session, declared) for case in cases]
+    if setting.reference.offload:
+        answers = one_side.observed(session, spec, setting, [turn for _, turn in every])
+    else:
+        answers = (_observed(session, spec, setting, turn) for _, turn in every)
+    for case, (layout, turn), reproduce, found in zip(cases, every, commands, answers, strict=True):
+        if isinstance(found, Pair):
+            result = compared(case, layout, spec, setting, found, declared, reproduce)
+            yield explained(session, case, layout, spec, setting, turn.prompt, found, declared, result)
+        else:
+            known = declared_failure(found, setting, session, declared, spec)
+            yield failed(case, layout, spec, setting, reproduce, Failure.of(found), session.versions, known)
+
+
+def _turn(session: Session, case: Case, setting: Setting, spec: ModelSpec) -> tuple[Layout | None, Turn]:
+    """The layout of a case, and what both sides are asked for."""
     layout = Layout.parse(case.layout) if case.layout else None
     prompt = (
         prompt_for(layout, spec, case.seed) if layout else text_prompt(case, family_of(spec).picture_text, session.work)
     )
-    prompt = continued(prompt, spec, setting.scenario.decode, case.seed)
     before, after = mates.prompts(setting, spec, case.seed)
     history = mates.history(setting, spec, case.seed)
-    declared = list(declared)
-    reproduce = command(case, setting, spec, session, declared)
+    return layout, Turn(continued(prompt, spec, setting.scenario.decode, case.seed), before, after, history, case.name)
+
+
+def _observed(session: Session, spec: ModelSpec, setting: Setting, turn: Turn) -> Pair | DriverFailure:
     try:
-        (pair,) = session.observe(spec, setting, [prompt], before, after, history=history, about=case.name)
-    except DriverFailure as error:
-        return failed(
-            case,
-            layout,
-            spec,
-            setting,
-            reproduce,
-            Failure.of(error),
-            session.versions,
-            declared_failure(error, setting, session, declared, spec),
+        (pair,) = session.observe(
+            spec, setting, [turn.prompt], turn.mates, turn.after, history=turn.history, about=turn.about
         )
-    result = compared(case, layout, spec, setting, pair, declared, reproduce)
-    return explained(session, case, layout, spec, setting, prompt, pair, declared, result)
+    except DriverFailure as failure:
+        return failure
+    return pair
 
 
 def explained(
@@ -132,7 +152,7 @@ def compared(
         answers = [Answer(one.called, one.found, _declared_of(one.found, declared, spec)) for one in pair.further]
         result = with_further(result, whole or layout_of(pair.reference), spec, pair.reference, pair.serving, answers)
     times = {"start": pair.started, **result.seconds, "comparison": time.perf_counter() - start}
-    return replace(result, seconds=times)
+    return replace(result, seconds=times, memory=pair.reference.facts.memory)
 
 
 def declared_policy(declared: Sequence[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> Declared | None:
@@ -297,12 +317,15 @@ def verify_all(
     spec: ModelSpec | None = None,
 ) -> list[CaseResult]:
     """Run cases one after another, all of them on the model ``spec`` if there is one; ``done`` is called after each, so that
-    nothing that is known is lost."""
+    nothing that is known is lost. Where the reference is offloaded those of one setting are served before it is run."""
     declared = list(declared)
     results = []
-    for case, setting in cases:
-        results.append(verify(session, case, setting, declared, spec=spec))
-        done(results[-1])
+    for setting, group in groupby(cases, key=itemgetter(1)):
+        for model, some in groupby((case for case, _ in group), key=attrgetter("model")):
+            for part in [list(some)] if setting.reference.offload else ([case] for case in some):
+                for result in _verified(session, part, setting, declared, spec or preset(model)):
+                    results.append(result)
+                    done(result)
     return results
 
 

@@ -133,7 +133,8 @@ def test_a_machine_without_the_memory_is_told_before_anything_is_built(monkeypat
     spec = model("31b", "dummy", 6)
     needed = 4 * parameters(spec) * BYTES["float32"]
     monkeypatch.setattr("harness.families.dummy._available", lambda: needed)
-    check_memory(spec, "float32")
+    check_memory(spec, "float32", offload=False)
     monkeypatch.setattr("harness.families.dummy._available", lambda: needed - 1)
     with pytest.raises(EnvironmentFailure, match="31b with 6 layers in float32 takes about 47 GB"):
-        check_memory(spec, "float32")
+        check_memory(spec, "float32", offload=False)
+    check_memory(spec, "float32", offload=True)

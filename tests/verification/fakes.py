@@ -39,6 +39,7 @@ from harness.drivers.messages import (
     ServePlainly,
     Stored,
 )
+from harness.drivers.running import Told, ignored
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import DriverFailure, FailureKind
 from harness.families.registry import preset
@@ -90,7 +91,7 @@ class FakeDriver:
     _answers: dict[int, Any] = field(default_factory=dict)
     _count: int = 0
 
-    def ask(self, request: Request, *, timeout: float, about: str = "") -> Any:
+    def ask(self, request: Request, *, timeout: float, about: str = "", told: Told = ignored) -> Any:
         return self.receive(self.send(request, timeout=timeout, about=about), timeout=timeout)
 
     def send(self, request: Request, *, timeout: float, about: str = "") -> Sent:
@@ -100,7 +101,7 @@ class FakeDriver:
         self._waiting.append(Sent(self._count, request))
         return self._waiting[-1]
 
-    def receive(self, sent: Sent, *, timeout: float) -> Any:
+    def receive(self, sent: Sent, *, timeout: float, told: Told = ignored) -> Any:
         while sent.number not in self._answers:
             if not self.alive:
                 raise self.failure("is gone", FailureKind.GONE)

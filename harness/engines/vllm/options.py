@@ -28,9 +28,22 @@ KV_CACHE_BYTES = 32 << 30
 much of it is taken says `num_gpu_blocks_override`."""
 TOGETHER = 64
 """Requests of one engine step, as many as the engine may serve at a time."""
+LARGE_CACHE = 8 << 30
+"""The two caches of codes that stand beside it (`harness.engines.vllm.observer.probing`) take as much each."""
+WIDTH = 2
+"""Bytes of a key's or a value's element, as large models are served."""
 FREE_MEMORY = 0.05
 """The share of a GPU that must be free before an engine starts (vLLM's `gpu_memory_utilization`, which means nothing else
 where the cache's bytes are given): 4 GiB of an H100, what an engine of the shape presets takes."""
+
+
+def kv_tokens(spec: ModelSpec) -> int:
+    """Tokens for which the KV cache has blocks. A prompt takes them once for each of vLLM's groups of layers, which are six in the
+    published pattern; a cache of more than `LARGE_CACHE` bytes holds one of the longest prompts, others several."""
+    alike = min(spec.layers.count("s"), spec.layers.count("f")) or len(spec.layers)
+    lengths = 16 * spec.max_length
+    values = max(spec.kv_heads * spec.head_dim, spec.global_kv_heads * spec.global_head_dim)
+    return lengths // 2 if lengths * alike * values * 2 * WIDTH > LARGE_CACHE else lengths
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class EngineOptions:
             "limit_mm_per_prompt": family_of(spec).limits(spec),
             "skip_mm_profiling": True,
             "block_size": self.block_size,
-            "num_gpu_blocks_override": 16 * spec.max_length // self.block_size,
+            "num_gpu_blocks_override": kv_tokens(spec) // self.block_size,
             "max_num_batched_tokens": scenario.chunk or max(8192, spec.max_length),
             "max_num_seqs": min(TOGETHER, scenario.chunk or TOGETHER),
             "tensor_parallel_size": self.tensor_parallel,

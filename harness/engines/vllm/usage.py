@@ -9,11 +9,10 @@ from typing import Any
 from harness.engines.adapter import Asked
 from harness.engines.vllm import given
 from harness.engines.vllm.attention_backends import backend
-from harness.engines.vllm.options import TOGETHER, EngineOptions
+from harness.engines.vllm.options import TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import OverlayRefused, UsageError
-from harness.families.dummy import check_memory
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.scenario import Scenario
@@ -36,8 +35,6 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     if platform == "cpu" and options.backend == "flex" and not release.registers(FLEX_WRITER):
         why = f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})"
         raise UsageError("backend", "flex", why)
-    if platform == "cpu":
-        check_memory(spec, options.dtype)
     _check_ranks(options, spec)
     _check_block(options, spec, release, platform)
     check_overlays(asked.overlays, version)
@@ -127,6 +124,6 @@ def _check_batch(scenario: Scenario, spec: ModelSpec, tokens: Sequence[int]) -> 
         raise UsageError(
             "mate", " | ".join(beside), f"at most {TOGETHER - 1} layouts, since {TOGETHER} requests are served together"
         )
-    held = 16 * spec.max_length
+    held = kv_tokens(spec)
     if sum(tokens) > held:
         raise UsageError("mate", " | ".join(beside), f"with the prompt {sum(tokens)} tokens; the KV cache holds {held}")

@@ -8,12 +8,19 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from harness.families import shards
 from harness.families.cache import built
-from harness.families.gemma4.draw import draw, shared
+from harness.families.content import SINGLE
+from harness.families.drawing import stored
+from harness.families.gemma4.draw import bounds, draw, drawn, shapes_of_shared, shared
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND, SPECIAL
 from harness.prompts.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:
@@ -23,18 +30,42 @@ def build(spec: ModelSpec, cache: Path) -> Path:
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:
+    if spec.dummy_of:
+        _in_parts(spec, directory)
+    else:
+        model = _model(spec)
+        draw(model, spec)
+        model.save_pretrained(directory)
+        if spec.kv_shared_layers:
+            _add(directory / SINGLE, shared(spec))
+    _portable(spec, directory / "config.json")
+    _tokenizer_and_processor(spec, directory)
+
+
+def _model(spec: ModelSpec):
     import torch
     from transformers import Gemma4ForConditionalGeneration
 
-    model = Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
-    draw(model, spec)
-    if spec.dummy_of:
-        model.to(torch.bfloat16)  # as the published ones are: half of the disk
-    model.save_pretrained(directory)
-    if spec.kv_shared_layers:
-        _add(directory / "model.safetensors", shared(spec))
-    _portable(spec, directory / "config.json")
-    _tokenizer_and_processor(spec, directory)
+    return Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
+
+
+def _in_parts(spec: ModelSpec, directory: Path) -> None:
+    """Write what may be as large as a published model: no model of it is made, and its tensors are drawn one by one, in bfloat16 as
+    the published ones are."""
+    import torch
+
+    with torch.device("meta"):
+        model = _model(spec).to(torch.bfloat16)
+    model.config.dtype, model.config.architectures = torch.bfloat16, [type(model).__name__]
+    model.config.save_pretrained(directory)
+    model.generation_config.save_pretrained(directory)
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored(model)} | shapes_of_shared(spec)
+    clips = bounds(_model, spec)
+
+    def make(name: str) -> torch.Tensor:
+        return clips[name] if name in clips else drawn(name, shapes[name], spec)
+
+    shards.write(directory, shapes, torch.bfloat16, make)
 
 
 def _add(path: Path, tensors: dict) -> None:

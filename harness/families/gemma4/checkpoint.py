@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.families.dummy import shortened
 from harness.families.gemma4.config import Config, Pictures, Processor
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.limits import LONGEST
@@ -50,7 +51,7 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
     config = checked(name, "config.json", data, Config)
     text = config.text_config
     letters = {kind: letter for letter, kind in LAYER_TYPES.items()}
-    return ModelSpec(
+    spec = ModelSpec(
         name=name,
         source=source,
         window=text.sliding_window,
@@ -76,3 +77,4 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
         clipped=config.vision_config is not None and config.vision_config.use_clipped_linears,
         max_length=min(text.max_position_embeddings, LONGEST),
     )
+    return shortened(spec) if source else spec

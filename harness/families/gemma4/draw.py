@@ -7,9 +7,12 @@ What is called a model here is transformers' `Gemma4ForConditionalGeneration` in
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.families.drawing import factors, stored
 from harness.families.gemma4.prompts import POOL, mel_frames, patches
@@ -17,7 +20,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
 FAINT = 1e-3
@@ -49,23 +52,59 @@ def draw(model, spec: ModelSpec) -> None:
             _draw_bounds(model, spec, generator)
 
 
+def drawn(name: str, shape: Sequence[int], spec: ModelSpec) -> torch.Tensor:
+    """The values, float32, of the tensor ``name`` alone, which has a generator of its own: so a checkpoint can be drawn tensor by
+    tensor, in any order. Clipping bounds are those of `bounds`."""
+    import torch
+
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{spec.seed} {name}".encode()))
+    return _values(name, tuple(shape), spec, generator)
+
+
+def bounds(small: Callable[[ModelSpec], Any], spec: ModelSpec) -> dict[str, torch.Tensor]:
+    """The clipping bounds, by name, of a model whose other tensors are `drawn`; none where towers are not clipped.
+    ``small(spec)`` makes a model in float32, which here has the same towers and hardly a decoder."""
+    import torch
+
+    if not spec.clipped:
+        return {}
+    model = small(
+        replace(
+            spec, layers="sf", hidden=64, intermediate=64, vocab=64, moe=None, per_layer_input=0, kv_shared_layers=0
+        )
+    )
+    towers = [(name, tensor) for name, tensor in sorted(stored(model)) if "_tower." in name]
+    with torch.no_grad():
+        for name, tensor in towers:
+            if not name.endswith(BOUNDS):
+                tensor.copy_(drawn(name, tensor.shape, spec))
+        _draw_bounds(model, spec, torch.Generator().manual_seed(spec.seed))
+    return {name: tensor for name, tensor in towers if name.endswith(BOUNDS)}
+
+
 def shared(spec: ModelSpec) -> dict:
-    """The tensors of layers that take keys and values from an earlier one. The published checkpoints hold them, as releases of
-    transformers until 5.5 expect; no later one and no release of vLLM loads them."""
+    """The tensors of layers that take keys and values from an earlier one."""
     import torch
 
     generator = torch.Generator().manual_seed(spec.seed + 1)
-    tensors = {}
+    return {name: _values(name, shape, spec, generator) for name, shape in shapes_of_shared(spec).items()}
+
+
+def shapes_of_shared(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """By name the shapes of the tensors of layers that take keys and values from an earlier one. The published checkpoints hold
+    them, as releases of transformers until 5.5 expect; no later one and no release of vLLM loads them."""
+    shapes: dict[str, tuple[int, ...]] = {}
     for index in range(len(spec.layers) - spec.kv_shared_layers, len(spec.layers)):
         sliding = spec.layers[index] == "s"
         heads, size = (spec.kv_heads, spec.head_dim) if sliding else (spec.global_kv_heads, spec.global_head_dim)
-        shapes = {"k_norm": (size,), "k_proj": (heads * size, spec.hidden), "v_proj": (heads * size, spec.hidden)}
+        of_layer: dict[str, tuple[int, ...]] = {
+            "k_norm": (size,), "k_proj": (heads * size, spec.hidden), "v_proj": (heads * size, spec.hidden),
+        }  # fmt: skip
         if spec.k_eq_v and not sliding:
-            del shapes["v_proj"]
-        for part, shape in shapes.items():
-            name = f"model.language_model.layers.{index}.self_attn.{part}.weight"
-            tensors[name] = _values(name, shape, spec, generator)
-    return tensors
+            del of_layer["v_proj"]
+        for part, shape in of_layer.items():
+            shapes[f"model.language_model.layers.{index}.self_attn.{part}.weight"] = shape
+    return shapes
 
 
 def _values(name: str, shape: tuple[int, ...], spec: ModelSpec, generator):
@@ -75,7 +114,7 @@ def _values(name: str, shape: tuple[int, ...], spec: ModelSpec, generator):
     if name.endswith("std_bias"):
         return noise * math.sqrt(shape[0])
     if len(shape) >= 2 or name.endswith(".bias"):
-        return noise * spec.weight_std
+        return noise.mul_(spec.weight_std)
     if name.endswith("layer_scalar"):
         last = f".layers.{len(spec.layers) - 1}." in name
         return factors(noise, generator) * (FAINT if last else 1.0)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -24,7 +26,6 @@ from harness.drivers.messages import (
     Built,
     Captured,
     Done,
-    Forced,
     LoadReference,
     Prepare,
     Prepared,
@@ -34,12 +35,26 @@ from harness.drivers.messages import (
     Stored,
 )
 from harness.drivers.stopwatch import Stopwatch
+from harness.errors import UnsupportedPrompt
 from harness.families import decoded
 from harness.families.registry import build
 from harness.masks import probe
 from harness.prompts.prompt import Prompt
-from harness.references.transformers import attention, decoding, forcing, kv_cache, precision, preparing, routing
+from harness.references.transformers import (
+    attention,
+    decoding,
+    forcing,
+    kv_cache,
+    layerwise,
+    memory,
+    passes,
+    precision,
+    preparing,
+    routing,
+)
 from harness.references.transformers.loading import Loaded, load
+from harness.references.transformers.offloading import Offloaded
+from harness.references.transformers.passes import Around, Pass
 
 WIDEST = 2048
 """Channels of an eager probe."""
@@ -48,10 +63,11 @@ PAIRS_TOGETHER = 1 << 22
 
 
 class Reference:
-    """Answers for the checkpoint that is loaded, which is replaced whole or not at all."""
+    """Answers for the checkpoint that is loaded, which is replaced whole or not at all; ``told`` hears how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], None] = print) -> None:
         self.loaded: Loaded | None = None
+        self._told = told
 
     def build(self, request: Build) -> Built:
         return Built(str(build(request.spec, request.cache)))
@@ -60,23 +76,29 @@ class Reference:
         """What was loaded goes first, since there may be no room for both; after a failure nothing is."""
         self.loaded = None
         gc.collect()
-        self.loaded = load(request.model, request.device)
+        memory.begin()
+        self.loaded = load(request.model, request.device, self._told)
         return Done()
 
+    @torch.no_grad()
     def run(self, request: RunReference) -> channel.Later[Captured]:
         """Capture prompts.
 
         Raises:
             RuntimeError: another model is loaded than is asked for.
+            UnsupportedPrompt: a prompt is continued, and the model is run layer by layer.
         """
         loaded = self._loaded(request.model)
+        if loaded.offloaded and any(prompt.continuation for prompt in request.prompts):
+            raise UnsupportedPrompt("the reference's own decode is not run layer by layer")
         captures: dict[int, Stored] = {}
-        finishing = []
+        groups = []
         for number, places in enumerate(together(request.prompts)):
             directory = request.out / str(number)
-            group = [request.prompts[place] for place in places]
-            finishing.append(self._capture(loaded, group, directory, request))
+            groups.append(_Group(loaded, [request.prompts[place] for place in places], directory, request))
             captures.update({place: Stored(directory, index) for index, place in enumerate(places)})
+        by_layer = loaded.offloaded
+        finishing = _by_layer(groups, by_layer, self._told) if by_layer else [group.run() for group in groups]
         answer = Captured(tuple(captures[place] for place in range(len(request.prompts))))
         return channel.Later(answer, lambda: [finish() for finish in finishing])
 
@@ -97,47 +119,94 @@ class Reference:
             raise RuntimeError(f"{model} was asked for, and {self.loaded.of if self.loaded else 'nothing'} is loaded")
         return self.loaded
 
-    @torch.no_grad()
-    def _capture(
-        self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference
+
+class _Group:
+    """Prompts of one length that are run together, and what is captured of them into the stack ``directory``."""
+
+    def __init__(self, loaded: Loaded, prompts: list[Prompt], directory: Path, asked: RunReference) -> None:
+        self._loaded = loaded
+        self._prompts = prompts
+        self._directory = directory
+        self._arguments = _arguments(loaded, prompts)
+        self._pictures = _pictures(loaded, prompts[0], self._arguments)
+        self._tokens = self._arguments["input_ids"].shape[1]
+        self._rows = chosen(asked.positions, self._tokens)
+        self._observed = _Observed(loaded.device, asked.layers)
+        self._forced = asked.forced
+        self.prompts = len(prompts)
+        self.passes = self._passes(asked.samples)
+
+    def run(self) -> Callable[[], None]:
+        """Run the prompts through models that are loaded whole; what is returned waits for the GPU and writes the captures."""
+        whole = Stopwatch(self._loaded.device)
+        with whole.on():
+            logits = passes.run(self.passes)
+            cached = self._decoded() if self._prompts[0].continuation and not self._forced else {}
+        return self.keep(logits, lambda: whole.seconds() / len(self._prompts), cached)
+
+    def _passes(self, samples: int) -> list[Pass]:
+        """The model in the serving dtype, observed, and once more for each further sample of the noise floor; the truth, and with
+        experts once more with their ties decided the other way."""
+        loaded = self._loaded
+        window = loaded.model.config.get_text_config().sliding_window
+        masks = forcing.masks(self._forced, self._tokens, window, loaded.device) if self._forced else {}
+        forced = partial(forcing.laid_over, loaded.family, self._forced, masks)
+        own = forcing.IMPLEMENTATION if self._forced else loaded.of.attention
+        as_forced = partial(attention.implemented, loaded.family, loaded.model, own) if self._forced else nullcontext
+        at = torch.tensor(self._rows, device=loaded.device)
+        rounded: list[torch.Tensor] = []
+        exact: list[torch.Tensor] = []
+        by_rows = partial(attention.by_rows, loaded.family.modeling)
+        cached = (as_forced, by_rows, forced, partial(_as_cached, loaded, own))
+        higher = (
+            by_rows,
+            partial(precision.kept, loaded.truth.dtype),
+            partial(attention.unrounded, loaded.family.modeling),
+            forced,
+        )
+
+        @contextmanager
+        def watched() -> Iterator[None]:
+            with self._observed.layers_of(loaded, own), routing.recorded(loaded.routers, rounded):
+                yield
+
+        def run(name: str, model: torch.nn.Module, within: tuple[Around, ...], watched: Around = nullcontext) -> Pass:
+            return Pass(name, model, partial(_forward, loaded, model, self._arguments, at), within, watched)
+
+        made = [run("logits", loaded.model, cached, watched)]
+        if samples > 1:
+            other = attention.OTHER[loaded.of.attention]
+            implemented = partial(attention.implemented, loaded.family, loaded.model, other)
+            made.append(run("again.logits", loaded.model, (by_rows, partial(_as_cached, loaded, other), implemented)))
+        routers = loaded.routers_of_truth
+        made.append(run("truth.logits", loaded.truth, higher, partial(routing.recorded, routers, exact)))
+        if routers:
+            made.append(run("routed.logits", loaded.truth, higher, partial(routing.swapped, routers, exact, rounded)))
+        if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
+            made.append(run("tf32.logits", loaded.model, (*cached, precision.tf32)))
+        return made
+
+    def _decoded(self) -> dict[str, torch.Tensor]:
+        """Logits from the reference's own cache."""
+        loaded, steps = self._loaded, len(self._prompts[0].continuation)
+        with attention.by_rows(loaded.family.modeling), _as_cached(loaded, loaded.of.attention):
+            cached = decoding.decoded(loaded.model, self._arguments, loaded.family.types, steps)
+        return {
+            "cached.logits": cached[:, [row - self._tokens for row in self._rows if row >= self._tokens - steps - 1]]
+        }
+
+    def keep(
+        self,
+        logits: Sequence[torch.Tensor],
+        took: Callable[[], float],
+        more: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> Callable[[], None]:
-        """Run prompts of one length together; what is returned waits for the GPU and writes the stack of their captures."""
-        arguments = _arguments(loaded, prompts)
-        made = _pictures(loaded, prompts[0], arguments)
-        tokens = arguments["input_ids"].shape[1]
-        rows = chosen(asked.positions, tokens)
-        at = torch.tensor(rows, device=loaded.device)
-        whole = Stopwatch(loaded.device)
-        forced = partial(_forced, loaded, asked.forced, tokens)
-        own = forcing.IMPLEMENTATION if asked.forced else loaded.of.attention
-        as_forced = attention.implemented(loaded.family, loaded.model, own) if asked.forced else nullcontext()
-        with whole.on(), as_forced, attention.by_rows(loaded.family.modeling):
-            with (
-                forced(),
-                _as_cached(loaded, own),
-                _observed(loaded, own, asked.layers) as observed,
-                routing.recorded(loaded.routers) as rounded,
-            ):
-                tensors = {"logits": _forward(loaded, loaded.model, arguments, at)}
-            if asked.samples > 1:
-                other = attention.OTHER[loaded.of.attention]
-                with _as_cached(loaded, other), attention.implemented(loaded.family, loaded.model, other):
-                    tensors["again.logits"] = _forward(loaded, loaded.model, arguments, at)
-            with precision.kept(loaded.truth.dtype), attention.unrounded(loaded.family.modeling), forced():
-                with routing.recorded(loaded.routers_of_truth) as exact:
-                    truth = _forward(loaded, loaded.truth, arguments, at)
-                tensors["truth.logits"] = truth.to(torch.float32)
-                if exact:
-                    with routing.swapped(loaded.routers_of_truth, exact, rounded):
-                        tensors["routed.logits"] = _forward(loaded, loaded.truth, arguments, at).to(torch.float32)
-            steps = 0 if asked.forced else len(prompts[0].continuation)
-            if steps:
-                with _as_cached(loaded, loaded.of.attention):
-                    cached = decoding.decoded(loaded.model, arguments, loaded.family.types, steps)
-                tensors["cached.logits"] = cached[:, [row - tokens for row in rows if row >= tokens - steps - 1]]
-            if loaded.device.type == "cuda" and loaded.dtype == torch.float32:
-                with forced(), _as_cached(loaded, own), precision.tf32():
-                    tensors["tf32.logits"] = _forward(loaded, loaded.model, arguments, at)
+        """Begin to keep the ``logits`` of the passes and what was observed meanwhile; what is returned waits for it and writes it.
+        ``took`` says how many seconds a prompt took."""
+        loaded, observed = self._loaded, self._observed
+        tensors: dict[str, torch.Tensor] = {**more}
+        for one, found in zip(self.passes, logits, strict=True):
+            tensors[one.name] = found.to(torch.float32) if one.model is loaded.truth else found
         kept = []
         for index, seen in sorted(observed.layers.items()):
             tensors[f"mask.{index}"] = seen["mask"].mask
@@ -147,6 +216,7 @@ class Reference:
             if seen["declared"] is not None:
                 tensors[f"declared.{index}"] = seen["declared"]
             kept.append(LayerFacts(index, seen["type"]))
+        arguments = self._arguments
         tensors |= {"input_ids": arguments["input_ids"], "types": arguments[loaded.family.types]}
         masks = {index: seen["mask"] for index, seen in observed.layers.items()}
         tensors["doubtful"] = torch.stack([recovered.doubtful for recovered in masks.values()])
@@ -155,25 +225,29 @@ class Reference:
         def finish() -> None:
             host = arrived()
             for (index, recovered), doubtful in zip(masks.items(), host.pop("doubtful").tolist(), strict=True):
-                host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], tokens, index)
+                host[f"mask.{index}"] = _checked(recovered, doubtful, host[f"mask.{index}"], self._tokens, index)
             each = zip(host.pop("input_ids").tolist(), host.pop("types").tolist(), strict=True)
-            own = [PromptFacts(tuple(ids), tuple(types), pictures=made) for ids, types in each]
-            probing = observed.probing.seconds()
-            seconds = {
-                "reference": (whole.seconds() - probing) / len(prompts),
-                "reference probing": probing / len(prompts),
-            }
-            facts = replace(loaded.facts, layers=tuple(kept), logits_at=tuple(rows), seconds=seconds)
-            write.write(directory, host, facts, own)
+            own = [PromptFacts(tuple(ids), tuple(types), pictures=self._pictures) for ids, types in each]
+            probing = observed.probing.seconds() / len(self._prompts)
+            seconds = {"reference": took() - probing, "reference probing": probing}
+            facts = replace(
+                loaded.facts,
+                layers=tuple(kept),
+                logits_at=tuple(self._rows),
+                seconds=seconds,
+                memory=memory.peak(loaded.device),
+            )
+            write.write(self._directory, host, facts, own)
 
         return finish
 
 
-def _forced(loaded: Loaded, forced: Forced | None, tokens: int) -> AbstractContextManager[None]:
-    """The masks that are laid over the reference, if some are."""
-    window = loaded.model.config.get_text_config().sliding_window
-    masks = forcing.masks(forced, tokens, window, loaded.device) if forced else {}
-    return forcing.laid_over(loaded.family, forced, masks)
+def _by_layer(groups: Sequence[_Group], offloaded: Offloaded, told: Callable[[str], None]) -> list[Callable[[], None]]:
+    """As `_Group.run` of each group, all of them in one pass over the checkpoint."""
+    start = time.perf_counter()
+    logits = iter(layerwise.run([one for group in groups for one in group.passes], offloaded, told))
+    took = (time.perf_counter() - start) / sum(group.prompts for group in groups)
+    return [group.keep([next(logits) for _ in group.passes], lambda: took) for group in groups]
 
 
 def _as_cached(loaded: Loaded, implementation: str) -> AbstractContextManager[None]:
@@ -233,49 +307,52 @@ def _last_forward(loaded: Loaded, model: torch.nn.Module, arguments: dict) -> to
 
 
 class _Observed:
-    def __init__(self, device: torch.device) -> None:
+    """What is observed of ``chosen`` layers, or of all where there are none: by their indices."""
+
+    def __init__(self, device: torch.device, chosen: Sequence[int]) -> None:
         self.layers: dict[int, dict] = {}
         self.hidden: dict[int, torch.Tensor] = {}
         self.probing = Stopwatch(device)
+        self._chosen = chosen
 
+    @contextmanager
+    def layers_of(self, loaded: Loaded, implementation: str) -> Iterator[None]:
+        """Wrap the attention function that the text layers call, and hook the decoder layers."""
+        family = loaded.family
+        original = attention.function(family.modeling, implementation)
 
-@contextmanager
-def _observed(loaded: Loaded, implementation: str, layers: Sequence[int]):
-    """Wrap the attention function that the text layers call, and hook the decoder layers; ``layers`` or all of them."""
-    model, family = loaded.model, loaded.family
-    original = attention.function(family.modeling, implementation)
-    observed = _Observed(model.device)
+        def attend(module, query, key, value, attention_mask, **kwargs):
+            result = original(module, query, key, value, attention_mask, **kwargs)
+            if isinstance(module, family.attention) and self._wants(module.layer_idx):
+                with self.probing.on():
+                    self.layers[module.layer_idx] = {
+                        "type": module.layer_type,
+                        "attention": result[0].flatten(2).clone(),
+                        "declared": _declared(attention_mask, len(query), query.shape[2]),
+                        "mask": _probe(
+                            original, module, query, key, value, attention_mask, implementation == "eager", kwargs
+                        ),
+                    }
+            return result
 
-    def attend(module, query, key, value, attention_mask, **kwargs):
-        result = original(module, query, key, value, attention_mask, **kwargs)
-        if isinstance(module, family.attention) and (not layers or module.layer_idx in layers):
-            with observed.probing.on():
-                observed.layers[module.layer_idx] = {
-                    "type": module.layer_type,
-                    "attention": result[0].flatten(2).clone(),
-                    "declared": _declared(attention_mask, len(query), query.shape[2]),
-                    "mask": _probe(
-                        original, module, query, key, value, attention_mask, implementation == "eager", kwargs
-                    ),
-                }
-        return result
+        def keep(module, args, output, index):
+            self.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()
 
-    decoder_layers: list[torch.nn.Module] = [m for m in model.modules() if isinstance(m, family.decoder_layer)]
-    hooks = []
-    for index, layer in enumerate(decoder_layers):
-        if layers and index not in layers:
-            continue
+        layers: list[torch.nn.Module] = [m for m in loaded.model.modules() if isinstance(m, family.decoder_layer)]
+        hooks = [
+            layer.register_forward_hook(partial(keep, index=index))
+            for index, layer in enumerate(layers)
+            if self._wants(index)
+        ]
+        try:
+            with attention.replaced(family.modeling, implementation, attend):
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
-        def keep(module, args, output, index=index):
-            observed.hidden[index] = (output[0] if isinstance(output, tuple) else output).clone()
-
-        hooks.append(layer.register_forward_hook(keep))
-    try:
-        with attention.replaced(family.modeling, implementation, attend):
-            yield observed
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def _wants(self, index: int) -> bool:
+        return not self._chosen or index in self._chosen
 
 
 def _probe(original, module, query, key, value, attention_mask, eager: bool, kwargs) -> probe.Recovered:
@@ -328,7 +405,8 @@ def handlers(reference: Reference) -> dict[type[Request], channel.Handler]:
 
 def main() -> None:
     torch.manual_seed(0)
-    channel.serve(handlers(Reference()), int(sys.argv[1]), int(sys.argv[2]))
+    telling = channel.Telling()
+    channel.serve(handlers(Reference(telling)), int(sys.argv[1]), int(sys.argv[2]), telling)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 
@@ -17,6 +19,8 @@ from harness.families.base import ReferenceSide
 from harness.families.content import content
 from harness.families.registry import of_type
 from harness.references.transformers import routing
+from harness.references.transformers.offloading import Offloaded, keys, renamed, skeleton
+from harness.references.transformers.stored import Stored
 from harness.text import listed
 
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
@@ -31,7 +35,8 @@ before, so neither side does it to the logits of a prompt."""
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was asked for, ``of``, and the ``facts`` that are the same in all its captures."""
+    """What was asked for, ``of``, and the ``facts`` that are the same in all its captures. Where the models' decoder layers are
+    ``offloaded``, they have no weights but while they are run."""
 
     of: ReferenceModel
     family: ReferenceSide
@@ -42,10 +47,11 @@ class Loaded:
     routers: list
     routers_of_truth: list
     facts: Facts = field(repr=False)
+    offloaded: Offloaded | None = None
 
 
-def load(of: ReferenceModel, device: str) -> Loaded:
-    """Load a checkpoint twice.
+def load(of: ReferenceModel, device: str, told: Callable[[str], None] = lambda text: None) -> Loaded:
+    """Load a checkpoint in both precisions; ``told`` hears how far that is.
 
     Raises:
         RuntimeError: its config.json names a model of no family.
@@ -55,12 +61,19 @@ def load(of: ReferenceModel, device: str) -> Loaded:
     checkpoint = of.checkpoint
     on, own = torch.device(device), getattr(torch, of.dtype)
     family = _family(checkpoint)
-    model = _model(checkpoint, own, on, of.attention, family)
-    truth = _model(checkpoint, TRUTH[of.dtype], on, "eager", family, experts_implementation="eager")
-    weights, not_finite = _weights(model, own), _not_finite(model)
-    for name, rounded in _weights(truth, own).items():
-        if rounded != weights.get(name) and name not in not_finite:  # a signalling NaN is another one after rounding
-            raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
+    offloaded = None
+    if of.offload:
+        model, truth, offloaded = _skeletons(of, own, on, family)
+        weights, not_finite = _weights_by_layer(model, own, offloaded, told)
+    else:
+        model = _model(checkpoint, own, on, of.attention, family)
+        truth = _model(checkpoint, TRUTH[of.dtype], on, "eager", family, experts_implementation="eager")
+        weights, not_finite = _weights(model.state_dict(), own), _not_finite(model.state_dict())
+        for name, rounded in _weights(truth.state_dict(), own).items():
+            if (
+                rounded != weights.get(name) and name not in not_finite
+            ):  # a signalling NaN is another one after rounding
+                raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
     text = model.config.get_text_config()
     of_all = Facts(
         layers=(),
@@ -73,7 +86,41 @@ def load(of: ReferenceModel, device: str) -> Loaded:
         special={name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
     )
     routers = routing.routers(model, family.router), routing.routers(truth, family.router)
-    return Loaded(of, family, own, on, model, truth, *routers, of_all)
+    return Loaded(of, family, own, on, model, truth, *routers, of_all, offloaded)
+
+
+def _skeletons(
+    of: ReferenceModel, own: torch.dtype, on: torch.device, family: ReferenceSide
+) -> tuple[torch.nn.Module, torch.nn.Module, Offloaded]:
+    """Both models without their decoder layers' weights, and what loads those."""
+    from transformers import GenerationConfig
+
+    config = family.model.config_class.from_pretrained(of.checkpoint)  # type: ignore[attr-defined]
+    model = skeleton(copy.deepcopy(config), own, on, of.attention, family)
+    exact = {"experts_implementation": "eager"}
+    truth = skeleton(copy.deepcopy(config), TRUTH[of.dtype], on, "eager", family, **exact)
+    with suppress(OSError):  # there need not be one
+        model.generation_config = GenerationConfig.from_pretrained(of.checkpoint)
+    stored = Stored(of.checkpoint)
+    renamed(model, stored)
+    check_keys(family, of.checkpoint, keys(model, stored), model.config)
+    return model, truth, Offloaded(stored, family, {own: model, TRUTH[of.dtype]: truth}, on)
+
+
+def _weights_by_layer(
+    model: torch.nn.Module, dtype: torch.dtype, offloaded: Offloaded, told: Callable[[str], None]
+) -> tuple[dict[str, Held], tuple[str, ...]]:
+    """What `_weights` and `_not_finite` give, of a model whose decoder layers are not loaded."""
+    inside = tuple(f"{name}." for name in offloaded.names)
+    others = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(inside)}
+    weights, not_finite = _weights(others, dtype), [*_not_finite(others)]
+    for index, (name, layer) in enumerate(zip(offloaded.names, offloaded.layers_of(model), strict=True)):
+        with offloaded.layer(index):
+            own = {f"{name}.{key}": tensor for key, tensor in layer.state_dict().items()}
+            weights |= _weights(own, dtype)
+            not_finite += _not_finite(own)
+        told(f"the reference has read {index + 1} of {len(offloaded)} layers")
+    return {name: weights[name] for name in model.state_dict()}, tuple(not_finite)
 
 
 def _installed() -> str:
@@ -146,14 +193,14 @@ def _shape(sizes: Iterable[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _weights(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, Held]:
-    """The number of elements and the checksum in ``dtype`` of each tensor that a checkpoint may fill."""
-    return {name: (tensor.numel(), checksum.of(tensor, dtype)) for name, tensor in model.state_dict().items()}
+def _weights(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, Held]:
+    """The number of elements and the checksum in ``dtype`` of each of the tensors that a checkpoint may fill."""
+    return {name: (tensor.numel(), checksum.of(tensor, dtype)) for name, tensor in tensors.items()}
 
 
-def _not_finite(model: torch.nn.Module) -> tuple[str, ...]:
+def _not_finite(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     """Tensors with values that are no numbers; each is looked at in parts, since there may be no room for a copy."""
-    parts = {name: tensor.flatten().split(checksum.AT_ONCE) for name, tensor in model.state_dict().items()}
+    parts = {name: tensor.flatten().split(checksum.AT_ONCE) for name, tensor in tensors.items()}
     return tuple(name for name, some in parts.items() if not all(torch.isfinite(part).all() for part in some))
 
 

@@ -23,11 +23,10 @@ def routers(model, kind: type | None) -> list:
 
 
 @contextmanager
-def recorded(routers: list) -> Iterator[list[torch.Tensor]]:
-    """The scores (tokens, experts) that each router gives, as they are made."""
-    scores: list[torch.Tensor] = []
+def recorded(routers: list, scores: list[torch.Tensor]) -> Iterator[None]:
+    """Add to ``scores`` those (tokens, experts) that each router gives, as they are made."""
     with _hooked(routers, [lambda made: scores.append(made.flatten(0, -2))] * len(routers)):
-        yield scores
+        yield
 
 
 @contextmanager
@@ -35,13 +34,15 @@ def swapped(routers: list, exact: Sequence[torch.Tensor], rounded: Sequence[torc
     """Let each router score the last expert that it takes and the first that it does not the other way round, where that is
     a tie: their distance is within `REACH` times the median of what rounding changes it by.
 
-    ``exact`` and ``rounded`` are what the routers gave in the higher precision and in the serving dtype.
+    ``exact`` and ``rounded`` are what the routers gave in the higher precision and in the serving dtype; of a router they have to
+    be there when it is called.
     """
+
+    def swap(made: torch.Tensor, place: int, taken: int) -> torch.Tensor:
+        return _swapped(made, taken, REACH * _moved(exact[place], rounded[place], taken).median())
+
     chosen = [router.config.top_k_experts for router in routers]
-    reach = [REACH * _moved(*pair).median() for pair in zip(exact, rounded, chosen, strict=True)]
-    with _hooked(
-        routers, [partial(_swapped, taken=taken, reach=most) for taken, most in zip(chosen, reach, strict=True)]
-    ):
+    with _hooked(routers, [partial(swap, place=place, taken=taken) for place, taken in enumerate(chosen)]):
         yield
 
 

@@ -159,7 +159,8 @@ report.cases = (() => {
     body.append(command(data.reproduce));
     const { label, ...setting } = data.setting;
     const seconds = Object.fromEntries(Object.entries(data.seconds).map(([stage, value]) => [stage, `${value.toFixed(2)} s`]));
-    body.append(element("div", { class: "fact-columns" }, Object.entries({ "Serving setting": setting, "Model spec": data.model, Versions: data.versions, Time: seconds, "Further facts": data.extra })
+    const memory = Object.fromEntries(Object.entries(data.memory).map(([whose, bytes]) => [whose, `${(bytes / 1e9).toFixed(1)} GB at most`]));
+    body.append(element("div", { class: "fact-columns" }, Object.entries({ "Serving setting": setting, "Model spec": data.model, Versions: data.versions, Time: seconds, Memory: memory, "Further facts": data.extra })
       .filter(([, values]) => Object.keys(values).length).map(([heading, values]) => facts(heading, values))));
   };
 

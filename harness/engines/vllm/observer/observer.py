@@ -205,7 +205,7 @@ class Observer:
                 self.prober.write(call, self.positions, self.longest)
             return
         self._keep(f"attention.{index}", call.output.view(len(call.output), -1), ATTENTION_VALUES)
-        whole = not self.caching and batch.whole(self.requests)
+        whole = not self.caching and not self.prober.shared(call, self.layers) and batch.whole(self.requests)
         recovered = self.prober.probe(call, self.positions, batch.index, self.longest, whole=whole)
         self.probed.add(index, batch.owners, recovered)
         self.pieces.keep(f"mask.{index}", batch.owners, recovered.mask.transpose(0, 1))

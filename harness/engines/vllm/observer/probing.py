@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,7 @@ class Prober:
         self, call: Call, positions: torch.Tensor, index: torch.Tensor, longest: int, *, whole: bool
     ) -> probe.Recovered:
         """The mask of the rows ``index`` of a call over the keys of prompts of at most ``longest`` tokens; ``positions`` are
-        those of the batch's tokens. A call that is ``whole`` needs no codes of steps before it, and leaves none.
+        those of the batch's tokens. A call that is ``whole`` needs no codes of steps before it or of other layers, and leaves none.
 
         The implementation writes position codes into a shadow of the cache and reads them with query 0, with the metadata, slot
         mapping and block table that serve the requests. The real cache is untouched.
@@ -55,6 +55,11 @@ class Prober:
             seen = probed.view(len(call.query), call.layer.impl.num_heads, channels)
             decoder.add(seen if len(seen) == len(index) else seen[index])
         return decoder.recovered(call.layer.impl.num_kv_heads)
+
+    def shared(self, call: Call, layers: Mapping[str, Any]) -> bool:
+        """Whether others of ``layers``, which are all by name, attend to the keys and values of the one that is called, or it to
+        theirs: then the codes of every pass, which one of them writes, have to be there when the others are called."""
+        return _target(call.layer) is not None or any(_target(layer) == call.layer_name for layer in layers.values())
 
     def write(self, call: Call, positions: torch.Tensor, longest: int) -> None:
         """Write the codes of a step that nobody observes: others may find its keys in the prefix cache."""
@@ -70,8 +75,7 @@ class Prober:
         shape = (len(call.query), impl.num_kv_heads, kv_cache_channels(layer))
         values = probe.codes(positions[: len(call.query)], shape[-1], number, call.query.dtype)[:, None]
         values = values.expand(shape).contiguous()
-        shares = getattr(layer, "kv_sharing_target_layer_name", None) is not None
-        if hasattr(impl, "do_kv_cache_update") and not shares:
+        if hasattr(impl, "do_kv_cache_update") and not _target(layer):
             slots = releases.slot_mapping(call.layer_name, call.metadata)
             cache = self._shadow(call.kv_cache, shadow)
             with self._scales_of(cache, impl):
@@ -113,6 +117,11 @@ class Prober:
             )
             self._shadows[key] = shadow.zero_()
         return self._shadows[key]
+
+
+def _target(layer: Any) -> str | None:
+    """The name of the layer whose keys and values this one attends to, where it has none of its own."""
+    return getattr(layer, "kv_sharing_target_layer_name", None)
 
 
 def kv_cache_channels(layer: Any) -> int:
