@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from harness.captures.read import Capture
@@ -320,12 +319,15 @@ def verify_all(
     nothing that is known is lost. Where the reference is offloaded those of one setting are served before it is run."""
     declared = list(declared)
     results = []
-    for setting, group in groupby(cases, key=itemgetter(1)):
-        for model, some in groupby((case for case, _ in group), key=attrgetter("model")):
-            for part in [list(some)] if setting.reference.offload else ([case] for case in some):
-                for result in _verified(session, part, setting, declared, spec or preset(model)):
-                    results.append(result)
-                    done(result)
+    for (model, setting), group in groupby(cases, key=lambda one: (one[0].model, one[1])):
+        some = (case for case, _ in group)
+        if setting.reference.offload:
+            found = _verified(session, list(some), setting, declared, spec or preset(model))
+        else:
+            found = (verify(session, case, setting, declared, spec=spec) for case in some)
+        for result in found:
+            results.append(result)
+            done(result)
     return results
 
 
