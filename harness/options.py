@@ -4,7 +4,7 @@ needed. The command line, the label, the command that reproduces a result, and J
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
@@ -58,15 +58,17 @@ def label(owner: Any) -> list[str]:
     """The words of a label: options that are shown always, and those whose value is not the default."""
     return [
         option.label(value)
-        for option, value, default in _values(owner)
+        for _, option, value, default in _values(owner)
         if option.label and (option.always or value != default)
     ]
 
 
-def words(owner: Any) -> list[str]:
-    """The words of a command line that give these values."""
+def words(owner: Any, names: Collection[str] | None = None) -> list[str]:
+    """The words of a command line that give these values, or those of the options of these ``names``."""
     found: list[str] = []
-    for option, value, default in _values(owner):
+    for name, option, value, default in _values(owner):
+        if names is not None and name not in names:
+            continue
         if value is True and not default:
             found.append(option.flag)
         elif isinstance(value, tuple):
@@ -81,7 +83,7 @@ def engine_key(owner: Any) -> tuple:
     return tuple((one.name, getattr(owner, one.name)) for one, option in declared(owner) if option.new_engine)
 
 
-def _values(owner: Any) -> Iterator[tuple[Option, Any, Any]]:
+def _values(owner: Any) -> Iterator[tuple[str, Option, Any, Any]]:
     for one, option in declared(owner):
         assert one.default is not MISSING
-        yield option, getattr(owner, one.name), one.default
+        yield one.name, option, getattr(owner, one.name), one.default

@@ -12,6 +12,7 @@ from harness.cli import options
 
 MODULES = (
     "run",
+    "attach",
     "report",
     "show",
     "doctor",

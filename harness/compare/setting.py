@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -74,7 +75,11 @@ class Setting:
     @property
     def words(self) -> list[str]:
         """The words of a command line that give this setting."""
-        return [word for part in self._parts for word in options.words(part)]
+        return self.words_of(None)
+
+    def words_of(self, names: Collection[str] | None) -> list[str]:
+        """The words that give the options of these ``names``, or all."""
+        return [word for part in self._parts for word in options.words(part, names)]
 
     @property
     def engine_key(self) -> tuple:

@@ -20,7 +20,7 @@ from harness.families.registry import prompt_for
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.verification.interpreters import Interpreters, Sides
+from harness.verification.interpreters import Asking, Interpreters, Sides
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
 from harness.verification.verify import compared, failed
@@ -197,3 +197,4 @@ class _Words:
 
     sides: tuple[str, ...]
     timeouts: Timeouts
+    asking: Asking = Asking()

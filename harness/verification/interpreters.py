@@ -96,14 +96,25 @@ def reference_of(python: str) -> Reference:
     return found
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How a command asks for a case: its first ``words``, and the ``options`` of a setting that it takes; None for all."""
+
+    words: tuple[str, ...] = ("run",)
+    options: tuple[str, ...] | None = None
+
+
 class Sides(Protocol):
-    """What a session needs to know of the two sides, and how it starts their drivers. ``platform`` is cpu or cuda, ``release``
-    the serving side's, ``reference`` the one that is run; ``versions`` are of what is installed on both, under the names that
-    captures give it; ``options`` are the words by which a command names the sides. A driver that prepares is started for a
-    reference that does not."""
+    """What a session needs to know of the two sides, and how it starts their drivers. ``platform`` (cpu or cuda) is where serving
+    runs, ``device`` where the reference does; ``release`` is the serving side's, ``reference`` the one that is run; ``versions``
+    are of what is installed on both, under the names that captures give it; ``options`` are the words by which a command
+    names the sides, ``asking`` how it begins. A driver that prepares is started for a reference that does not."""
 
     @property
     def platform(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
 
     @property
     def release(self) -> str: ...
@@ -116,6 +127,9 @@ class Sides(Protocol):
 
     @property
     def options(self) -> tuple[str, ...]: ...
+
+    @property
+    def asking(self) -> Asking: ...
 
     def start_reference(self, log: Path, scratch: Path) -> RunningDriver: ...
 
@@ -149,6 +163,10 @@ class Interpreters:
         return engine_of(self.serving_python)
 
     @cached_property
+    def device(self) -> str:
+        return self.platform
+
+    @cached_property
     def reference(self) -> Reference:
         return reference_of(self.reference_python)
 
@@ -175,6 +193,10 @@ class Interpreters:
             for word in (option, environments.words(python))
         )
 
+    @property
+    def asking(self) -> Asking:
+        return Asking()
+
     def start_reference(self, log: Path, scratch: Path) -> Driver:
         return self._started(self.reference, self.reference_python, log, scratch)
 
@@ -185,7 +207,7 @@ class Interpreters:
 
     def _started(self, reference: Reference, python: str, log: Path, scratch: Path) -> Driver:
         environment = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"), **self._pinned}
-        if self.platform == "cpu":
+        if self.device == "cpu":
             environment["JAX_PLATFORMS"] = "cpu"
         return Driver(reference.driver, "reference", python, log, environment, scratch)
 

@@ -42,7 +42,7 @@ class References:
         self._sides = sides
         self._store = store
         self._timeouts = timeouts
-        self._places = [_Place() for _ in range(AT_WORK[sides.platform])]
+        self._places = [_Place() for _ in range(AT_WORK[sides.device])]
         self._preparing = self._places[0] if sides.reference.prepares else _Place()
         self._turn = 0
 
@@ -84,7 +84,7 @@ class References:
         driver = self._driver(place, start)
         if place.loaded != model:
             place.loaded = None
-            driver.ask(LoadReference(model, self._sides.platform), timeout=self._timeouts.start, told=told)
+            driver.ask(LoadReference(model, self._sides.device), timeout=self._timeouts.start, told=told)
             place.loaded = model
         return driver
 

@@ -12,6 +12,7 @@ from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
 from harness.prompts.case import Case
 from harness.prompts.model_spec import ModelSpec
+from harness.verification.interpreters import Asking
 
 TIMES = (("--timeout", "case"), ("--start-timeout", "start"))
 
@@ -27,14 +28,19 @@ class Sides(Protocol):
     def timeouts(self) -> Timeouts:
         """How long the drivers have."""
 
+    @property
+    def asking(self) -> Asking:
+        """How the command begins, and which options of a setting it takes."""
+
 
 def command(
     case: Case, setting: Setting, spec: ModelSpec, session: Sides | None = None, declared: Iterable[Declared] = ()
 ) -> str:
     """One line for a POSIX shell that knows ``$'...'`` (bash, zsh, ksh). What ``session`` runs is named where it is not what
     would be taken anyway; where something was ``declared`` the command knows where that stands."""
-    words = ["harness", "run", *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
-    words += setting.words
+    asking = session.asking if session else Asking()
+    words = ["harness", *asking.words, *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
+    words += setting.words_of(asking.options)
     words += _times(session) if session else []
     words += known_words(declared)
     return " ".join(map(quoted, words))

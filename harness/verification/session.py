@@ -34,7 +34,7 @@ from harness.prompts.prompt import Prompt
 from harness.verification.capture_store import CaptureStore, Key
 from harness.verification.engine_pool import Engines
 from harness.verification.further import Answered, FurtherSide, called
-from harness.verification.interpreters import Interpreters, Sides
+from harness.verification.interpreters import Asking, Interpreters, Sides
 from harness.verification.reference_pool import References, reference_model
 
 R = TypeVar("R", bound=Request[Captured])
@@ -171,6 +171,11 @@ class Session:
         if "--reference" not in options:
             options += ["--reference", called(self.reference_python)]
         return (*options, *(word for one in self.further for word in ("--reference", one.called)))
+
+    @property
+    def asking(self) -> Asking:
+        """How a command asks for a case of this session."""
+        return self.runs.asking
 
     def checkpoint(self, spec: ModelSpec) -> str:
         """The checkpoint directory of a spec, built if it is not in the cache."""

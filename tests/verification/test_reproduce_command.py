@@ -22,6 +22,7 @@ from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.verification import mates
 from harness.verification.catalogue import declared, load
+from harness.verification.interpreters import Asking
 from harness.verification.reproduce import command, quoted
 from harness.verification.verify import Batch
 from tests.verification.reproducing import asked, words_of
@@ -32,7 +33,7 @@ OTHER = Setting.of(
     arguments=(("max_num_seqs", "7"),), layers=(0,), positions=(-1, 2), mates_after=("t3 seed=0",),
 )  # fmt: skip
 """A setting that differs from the default in every field."""
-HERE = SimpleNamespace(sides=(), timeouts=Timeouts())
+HERE = SimpleNamespace(sides=(), timeouts=Timeouts(), asking=Asking())
 
 
 def run_again(case: Case, setting: Setting, **more: object):
@@ -91,7 +92,7 @@ def test_a_value_that_looks_like_an_option_is_a_value() -> None:
 
 
 def test_what_the_sides_are_and_how_long_they_have_is_named() -> None:
-    there = SimpleNamespace(sides=("--reference", sys.executable), timeouts=Timeouts(60, 70))
+    there = SimpleNamespace(sides=("--reference", sys.executable), timeouts=Timeouts(60, 70), asking=Asking())
     _, again = run_again(Case("run", "", "t3"), Setting(), session=there)
     assert (again.sides["reference_python"], again.sides["timeouts"]) == (sys.executable, there.timeouts)
     assert "--reference" not in command(Case("run", "", "t3"), Setting(), preset("tiny"), HERE)

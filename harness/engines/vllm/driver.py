@@ -8,25 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.captures import pictures, write
-from harness.captures.facts import (
-    AfterModel,
-    EngineFacts,
-    Facts,
-    HeadFacts,
-    LayerFacts,
-    Loaded,
-    PictureFacts,
-    PromptFacts,
-)
+from harness.captures.facts import EngineFacts, Loaded, PictureFacts
 from harness.captures.selection import chosen
 from harness.captures.stack import write_facts
 from harness.drivers import channel
@@ -50,7 +40,7 @@ from harness.drivers.messages import (
     ServePlainly,
     Stored,
 )
-from harness.engines.vllm import ahead, blocks, loaded, releases
+from harness.engines.vllm import ahead, blocks, collected, items, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
 from harness.families.base import ServingSide
@@ -270,26 +260,11 @@ class Engine:
             lengths.setdefault(len(token_ids), []).append(name)
         stacks = {str(out / str(number)): names for number, names in enumerate(lengths.values())}
         ranks = self.llm.collective_rpc("harness_collect", args=(stacks, self.ranks, masks))
-        failure = next((rank["failure"] for rank in ranks if rank["failure"]), None)
-        if failure:
+        failure, missing = collected.failure(ranks), collected.missing(ranks)
+        if failure or missing:
             self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
-            raise ProbeError(failure)
-        missing = next((stack["missing"] for stack in ranks[0]["stacks"].values() if stack["missing"]), None)
-        if missing:
-            self.llm.collective_rpc("harness_saved", args=(ranks[0]["collected"],))
-            raise _NotCalled(missing, caching=self._caches)
-        probing = max(rank["probing"] for rank in ranks)
-        logits = ranks[0]["logits"]
-        facts = Facts(
-            layers=tuple(LayerFacts(**layer) for layer in ranks[0]["layers"]),
-            logits_at=(),
-            versions=self.versions,
-            seconds={"serving": served - probing, "serving probing": probing},
-            loaded=self.loaded,
-            after=AfterModel(**logits["after"]),
-            head=HeadFacts(**logits["head"]) if logits["head"] else None,
-            engine=self.engine,
-        )
+            raise ProbeError(failure) if failure else _NotCalled(missing, caching=self._caches)
+        facts = collected.facts(ranks, collected.Side(self.versions, self.loaded, self.engine), served)
         where = {
             name: Stored(Path(directory), place)
             for directory, names in stacks.items()
@@ -303,22 +278,8 @@ class Engine:
             for directory, names in stacks.items():
                 if self.ranks > 1:
                     write.join(Path(directory), self.ranks)
-                own = [
-                    PromptFacts(
-                        tuple(ids[name]),
-                        ranges=ranks[0]["ranges"][name],
-                        steps=ranks[0]["steps"][name],
-                        pictures=made.get(name),
-                    )
-                    for name in names
-                ]
-                stack = ranks[0]["stacks"][directory]
-                of_stack = replace(
-                    facts,
-                    logits_at=tuple(rows[names[0]]),
-                    layers=facts.layers if stack["observed"] else (),
-                    log_probabilities=stack["scored"],
-                )
+                own = [collected.of_prompt(ranks[0], name, ids[name], made.get(name)) for name in names]
+                of_stack = collected.of_stack(facts, ranks[0]["stacks"][directory], rows[names[0]])
                 write_facts(Path(directory), of_stack, own)
 
         answer = Captured(tuple(where[name] for name in ids))
@@ -346,29 +307,8 @@ class Engine:
             return self._processed(prompt)
         if not prompt.items:
             return releases.text_input(list(prompt.token_ids), self.salt)
-        from vllm.multimodal.inputs import PlaceholderRange
-
-        hashes: dict[str, list[str]] = {}
-        places: dict[str, list] = {}
-        for item in prompt.items:
-            embedded = None
-            if len(item.embedded) != item.length:
-                embedded = torch.zeros(item.length, dtype=torch.bool)
-                embedded[list(item.embedded)] = True
-            places.setdefault(item.modality, []).append(PlaceholderRange(item.offset, item.length, embedded))
-            content = zlib.crc32(f"{item.seed} {item.soft} {item.frames}".encode())
-            known_as = f"{item.modality}-{content:08x}-{item.soft}x{item.frames}" + (
-                f"-{self.salt}" if self.salt else ""
-            )
-            hashes.setdefault(item.modality, []).append(known_as)
-        items = self.family.items(prompt, self.together, self.config)
-        return releases.engine_input(
-            list(prompt.token_ids),
-            items,
-            hashes,
-            places,
-            self.salt,
-        )
+        placed = items.placed(prompt, self.together, self.family, self.config, self.salt)
+        return releases.engine_input(list(prompt.token_ids), placed.items, placed.hashes, placed.places, self.salt)
 
     def _processed(self, prompt: Prompt):
         """A text with pictures, through vLLM's processor."""

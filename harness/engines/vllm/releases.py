@@ -110,7 +110,8 @@ def batch_order(runner) -> list[str] | None:
 
 
 def watch_steps(runner, remember) -> None:
-    """Call ``remember(steps)`` before each step, by request id the first position that it computes and the one after the last.
+    """Call ``remember(steps, new)`` before each step: by request id the first position that it computes and the one after the
+    last, and of requests that are new the tokens of their prompts.
 
     The runners' own buffers have other names in each release; what the scheduler tells them has these since 0.11.
     """
@@ -120,7 +121,8 @@ def watch_steps(runner, remember) -> None:
         first = {new.req_id: new.num_computed_tokens for new in scheduled.scheduled_new_reqs}
         cached = scheduled.scheduled_cached_reqs
         first |= dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
-        remember({req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()})
+        steps = {req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()}
+        remember(steps, {new.req_id: new.prompt_token_ids for new in scheduled.scheduled_new_reqs})
         return original(scheduled, *args, **kwargs)
 
     runner.execute_model = execute_model

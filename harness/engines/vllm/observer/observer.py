@@ -6,7 +6,7 @@ and the real cache are untouched, so what the engine computes does not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,19 @@ class Observer:
         """By request id the position of the token that this step samples."""
         self.begin({}, 0, [], {}, {}, masks=True)
         for name, layer in self.layers.items():
-            hooks.after_attention(name, layer, self._attended)
+            hooks.after_attention(name, layer, self.hook(self._attended))
         releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
-        releases.watch_steps(self.runner, self._stepped)
+        releases.watch_steps(self.runner, self.hook(self._stepped))
         releases.watch_prompt_scores(self.runner, self._scored)
-        around_sampler(self.runner, self._sampling, self._sampled)
-        hooks.around_model(self.model, self._before, self._after)
+        around_sampler(self.runner, self.hook(self._sampling), self.hook(self._sampled))
+        hooks.around_model(self.model, self.hook(self._before), self.hook(self._after))
         hooks.after_decoder_layers(
-            self.model, self._observes, lambda index, hidden: self._keep(f"hidden.{index}", hidden)
+            self.model, self._observes, self.hook(lambda index, hidden: self._keep(f"hidden.{index}", hidden))
         )
+
+    def hook(self, work: Callable[..., None]) -> Callable[..., None]:
+        """What is called in place of ``work`` by the engine."""
+        return work
 
     def begin(
         self,
@@ -124,6 +128,10 @@ class Observer:
         self.begin({}, 0, [], {}, {}, masks=True)
         return answer
 
+    def is_saved(self, collected: int) -> bool:
+        """Whether `saved` would not wait."""
+        return all(future.done() for future in self.saving[collected])
+
     def saved(self, collected: int) -> None:
         """Wait until everything of one call of `collect` is on disk."""
         for future in self.saving.pop(collected):
@@ -132,7 +140,7 @@ class Observer:
     def _observes(self, index: int) -> bool:
         return bool(self.hooked) and (not self.chosen or index in self.chosen)
 
-    def _stepped(self, steps: dict[str, tuple[int, int]]) -> None:
+    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, list[int]]) -> None:
         self.next = {req_id: end for req_id, (_, end) in steps.items()}
         for req_id, (start, end) in steps.items():
             name = releases.request_name(req_id, self.requests)

@@ -1,0 +1,165 @@
+"""`harness attach`: requests to a server that runs already, beside all others."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.asked import asked
+from harness.cli.finish import finishing
+from harness.cli.run import show
+from harness.cli.setting_options import with_setting
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
+from harness.console import Console
+from harness.drivers.timeouts import Timeouts
+from harness.engines.vllm.attach.client import Address, Server
+from harness.engines.vllm.attach.protocol import ServerFacts
+from harness.engines.vllm.attach.switch import SWITCH
+from harness.errors import EnvironmentFailure, UsageError
+from harness.families import checkpoint
+from harness.prompts.case import Case
+from harness.prompts.model_spec import ModelSpec
+from harness.report.extent import Extent
+from harness.report.folder import claimed
+from harness.verification import catalogue as catalogues
+
+WAITING = 60.0
+"""Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
+
+
+@with_setting("layers", "positions", "times", "reference")
+def attach(
+    url: Annotated[str, typer.Argument(help="http://HOST:PORT of a `vllm serve` that was started with the plugin")],
+    layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="a picture's file, before the text of a message; repeatable")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="the text of a message, through the server's chat template")] = None,
+    catalogue: Annotated[
+        bool, typer.Option("--catalogue", help="layouts around the model's window and the budgets of its processor")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="the server's checkpoint, where it is on this machine; by default where the server has it"),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="the file of the token that the server was started with", envvar=SWITCH)
+    ] = None,
+    known: options.KnownOption = None,
+    seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
+    serving_python: options.ServingPython = options.THIS_PYTHON,
+    reference: options.ReferencePython = options.THIS_PYTHON,
+    timeout: options.Timeout = options.TIMEOUTS.case,
+    start_timeout: options.StartTimeout = options.TIMEOUTS.start,
+    out: Annotated[Path | None, typer.Option(help="write the report into this folder too")] = None,
+    keep: Annotated[Path | None, typer.Option(help="keep captures and logs in this folder")] = None,
+    format: options.FormatOption = options.Format.text,
+    *,
+    setting: Setting,
+) -> None:
+    """Observe requests to a running server, and compare masks and logits with the reference here."""
+    timeouts = Timeouts(timeout, start_timeout)
+    address = Address(url.rstrip("/"), str(token_file.absolute()) if token_file else "")
+    if catalogue and (layout or image or text):
+        raise UsageError("catalogue", "beside a layout, an image or a text", "one of them")
+    serving_python, reference_python = options.interpreters(serving_python, reference)
+    with closing(Server(address, WAITING)) as server:
+        facts = server.facts
+    if facts.problem:
+        raise EnvironmentFailure(f"{url}: the server cannot be observed: {facts.problem}")
+    from harness.verification.attached import Attached, setting_of
+    from harness.verification.session import Session
+    from harness.verification.verify import verify_all
+
+    setting = setting_of(facts, setting)
+    where = model or _model_of(facts)
+    cases, spec, declared = (
+        _of_catalogue(where, facts, serving_python, known or [])
+        if catalogue
+        else _one(layout, image or [], text, where, seed, setting, known or [])
+    )
+    results: list[CaseResult] = []
+    console = Console(stderr=True)
+
+    def say(why: str) -> None:
+        _say(results, Extent(len(results), len(cases), ended=why), format)
+
+    def write(why: str) -> None:
+        if out and results:
+            from harness.report.files import write_report
+
+            command = shlex.join(["harness", *sys.argv[1:]])
+            index = write_report(results, out, command, Extent(len(results), len(cases), ended=why))
+            console.print(f"report: {index}")
+
+    with ExitStack() as held:
+        for field, folder in (("out", out), ("keep", keep)):
+            if folder:
+                held.enter_context(claimed(field, folder))
+        runs = Attached(reference_python, serving_python, address=address, facts=facts)
+        session = held.enter_context(
+            Session(
+                reference_python=reference_python,
+                serving_python=serving_python,
+                keep=keep,
+                timeouts=timeouts,
+                runs=runs,
+            )
+        )
+        held.enter_context(finishing(say, write))
+        held.enter_context(console.working(f"{url}: {len(cases)} requests, {setting.label}"))
+        verify_all(session, [(case, setting) for case in cases], declared, results.append, spec=spec)
+    raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _model_of(facts: ServerFacts) -> str:
+    """The server's checkpoint as `--model` names it.
+
+    Raises:
+        UsageError: it is a directory that this machine does not have.
+    """
+    if Path(facts.model).is_absolute() and not Path(facts.model).is_dir():
+        raise UsageError(
+            "model", facts.model, "on this machine: the server has it elsewhere; name a copy with --model DIR"
+        )
+    return facts.model
+
+
+def _one(
+    layout: str | None, image: list[str], text: str | None, model: str, seed: int, setting: Setting, known: list[str]
+) -> tuple[list[Case], ModelSpec, list[Declared]]:
+    what = asked(layout, None, None, image, text, model, None, None, None, seed, setting, known, catalogues.OWN)
+    return [what.case], what.spec, what.declared
+
+
+def _of_catalogue(
+    model: str, facts: ServerFacts, python: str, known: list[str]
+) -> tuple[list[Case], ModelSpec, list[Declared]]:
+    """The layouts of the catalogue that the model takes."""
+    spec = checkpoint.model(model)
+    there = catalogues.load()
+    entries, refused = there.of_model(spec, facts.platform, python)
+    for name, why in refused.items():
+        Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
+    return list(dict.fromkeys(case for case, _ in entries)), spec, catalogues.declared(known)
+
+
+def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> None:
+    if len(results) == extent.planned == 1:
+        show(results[0], format)
+    elif format is options.Format.json:
+        json.dump([result.to_dict() for result in results], sys.stdout)
+        print()
+    elif results:
+        from harness.report.terminal import summary_table
+
+        Console().print(summary_table(results, extent.sentence))

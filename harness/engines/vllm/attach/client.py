@@ -1,0 +1,160 @@
+"""Speaking to a server: its OpenAI API, and the routes of `protocol`. Secrets are sent to nobody else and never shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from harness.engines.vllm.attach import protocol, switch
+from harness.engines.vllm.attach.protocol import Begun, ServerFacts
+from harness.errors import EnvironmentFailure, UsageError
+from harness.files import typed
+
+API_KEY = "OPENAI_API_KEY"
+"""The environment variable with the key of the server's own API, where it has one."""
+START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL --enable-scale-out"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and the file of the token that it was started with.
+
+    Raises:
+        UsageError: the address is none.
+    """
+
+    url: str
+    token_file: str
+
+    def __post_init__(self) -> None:
+        allowed = "http://HOST:PORT or https://HOST:PORT, with the path that the server is behind, if any"
+        try:
+            parts = urlsplit(self.url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or parts.query or parts.fragment or parts.username or parts.password:
+            raise UsageError("url", self.url, allowed)
+
+
+class Refused(RuntimeError):
+    """A server's answer that is none: its ``status``, and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Server:
+    """A server at an address. It is asked, in at most ``timeout`` seconds each."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
+        self._token = switch.token_of(address.token_file) if address.token_file else ""
+        key = os.environ.get(API_KEY, "")
+        self._of_api = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=address.url, timeout=timeout, follow_redirects=False)
+
+    def close(self) -> None:
+        self._http.close()
+
+    @cached_property
+    def facts(self) -> ServerFacts:
+        """What it says of itself.
+
+        Raises:
+            EnvironmentFailure: it cannot be reached, was started without the plugin, does not take the token, or speaks
+                another protocol.
+        """
+        try:
+            found = self._harness("GET", protocol.ROOT)
+        except Refused as error:
+            if error.status == 401:
+                raise EnvironmentFailure(
+                    f"{self.address.url}: the server takes another token than that in {self.address.token_file or 'no file'}"
+                ) from None
+            if error.status == 404:
+                raise EnvironmentFailure(
+                    f"{self.address.url}: the server was started without the plugin; {START}"
+                ) from None
+            raise EnvironmentFailure(f"{self.address.url}: {error}") from None
+        if found.get("protocol") != protocol.VERSION:
+            raise EnvironmentFailure(
+                f"{self.address.url}: the server has another version of the harness, with protocol {found.get('protocol')}; "
+                f"this one speaks {protocol.VERSION}"
+            )
+        return typed.read(ServerFacts, found)
+
+    def begin(self, requests: list[str], longest: int | None, layers: list[int], positions: list[int]) -> str:
+        """The ticket of an observation of ``requests``, as `Guest.expect` says."""
+        asked = {"requests": requests, "longest": longest, "layers": layers, "positions": positions}
+        return typed.read(Begun, self._harness("POST", protocol.BEGIN, asked)).ticket
+
+    def collect(self, ticket: str) -> list[dict[str, Any]]:
+        """What each rank's `Guest.collect` answers, with stacks by their places."""
+        return self._harness("POST", protocol.COLLECT, {"ticket": ticket})
+
+    def fetch(self, ticket: str, place: int, rank: int, path: Path) -> None:
+        """Write the tensors that a rank saw of a request to ``path``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asked = {"ticket": ticket, "place": place, "rank": rank}
+        with self._http.stream("POST", protocol.FETCH, json=asked, headers=self._of_harness) as answer:
+            if answer.is_error:
+                answer.read()
+            self._checked(answer)
+            with path.open("wb") as file:
+                for piece in answer.iter_bytes():
+                    file.write(piece)
+
+    def end(self, ticket: str) -> None:
+        """Let the server forget an observation."""
+        self._harness("POST", protocol.END, {"ticket": ticket})
+
+    def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Tokens in, tokens out."""
+        return self._asked("POST", "/inference/v1/generate", body, self._of_api)
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._asked("POST", "/v1/completions", body, self._of_api)
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self._asked("POST", "/v1/chat/completions", body, self._of_api)
+
+    @property
+    def _of_harness(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _harness(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._asked(method, path, body, self._of_harness)
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> Any:
+        """JSON.
+
+        Raises:
+            EnvironmentFailure: the server cannot be reached.
+            Refused: it does not answer with JSON.
+        """
+        try:
+            answer = self._http.request(method, path, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise EnvironmentFailure(
+                f"{self.address.url}: the server cannot be reached: {error or type(error).__name__}"
+            ) from None
+        self._checked(answer)
+        return answer.json()
+
+    def _checked(self, answer: httpx.Response) -> None:
+        if answer.is_success:
+            return
+        try:
+            said = answer.json()
+            why = said.get("detail") or (said.get("error") or {}).get("message") or said
+        except (ValueError, AttributeError):
+            why = answer.text
+        raise Refused(answer.status_code, f"{answer.request.url.path} answers {answer.status_code}: {why}")

@@ -1,0 +1,114 @@
+"""The serving driver whose engine is a server that runs already.
+
+Run as ``PYTHON -m harness.engines.vllm.attach.driver READ_FD WRITE_FD``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from harness.captures import write
+from harness.captures.facts import Loaded
+from harness.captures.selection import chosen
+from harness.captures.stack import write_facts
+from harness.drivers import channel
+from harness.drivers.messages import Captured, Done, LayOverlays, LoadEngine, Request, RunEngine, Stored
+from harness.engines.vllm import collected
+from harness.engines.vllm.attach.client import Address, Server
+from harness.engines.vllm.attach.requests import Requests
+from harness.errors import UsageError
+from harness.families.registry import of_type
+from harness.prompts.prompt import Prompt
+
+URL, TOKEN_FILE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE"
+"""The environment variables by which this process knows the server."""
+PATIENCE = 600.0
+"""Seconds that a server may take for one request."""
+
+
+class AttachedEngine:
+    """One server, and what is asked of it."""
+
+    def __init__(self, address: Address) -> None:
+        self.server = Server(address, PATIENCE)
+
+    def load(self, request: LoadEngine) -> Done:
+        """Make sure that the server is there."""
+        from transformers import AutoConfig
+
+        facts = self.server.facts
+        if facts.problem:
+            raise RuntimeError(f"{self.server.address.url}: the server cannot be observed: {facts.problem}")
+        config = AutoConfig.from_pretrained(request.checkpoint)
+        family = of_type(config.model_type)
+        if family is None:
+            raise RuntimeError(f"no family has models of the type {config.model_type!r}")
+        self.requests = Requests(facts, family.serving_side(), config)
+        self.side = collected.Side(facts.versions, Loaded(facts.content, facts.weights), facts.engine)
+        return Done()
+
+    def overlay(self, request: LayOverlays) -> Done:
+        raise UsageError("overlay", ", ".join(request.overlays), "none on a server that others use")
+
+    def run(self, request: RunEngine) -> Captured:
+        """Have prompts served beside what the server serves anyway, one after another, and capture them."""
+        return Captured(tuple(self._captured(prompt, request, place) for place, prompt in enumerate(request.prompts)))
+
+    def _captured(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
+        salt = secrets.token_urlsafe(32)
+        every = [self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", salt) for _ in range(request.times)]
+        longest = len(prompt.token_ids) or None
+        with self._observation([one.name for one in every], longest, request) as ticket:
+            start = time.perf_counter()
+            for one in every:
+                one.send(self.server)
+            served = time.perf_counter() - start
+            ranks = self.server.collect(ticket)
+            collected.check(ranks)
+            last = len(every) - 1
+            name = every[last].name
+            if name not in ranks[0]["token_ids"]:
+                raise RuntimeError(f"the server answered {name}, and no worker has seen it")
+            out = request.out / str(place)
+            self._fetch(ticket, last, len(ranks), out)
+        token_ids = ranks[0]["token_ids"][name]
+        facts = collected.facts(ranks, self.side, served)
+        rows = tuple(chosen(request.positions, len(token_ids)))
+        write_facts(out, replace(facts, logits_at=rows), [collected.of_prompt(ranks[0], name, token_ids, None)])
+        return Stored(out, 0)
+
+    @contextmanager
+    def _observation(self, names: Sequence[str], longest: int | None, request: RunEngine) -> Iterator[str]:
+        ticket = self.server.begin([*names], longest, [*request.layers], [*request.positions])
+        try:
+            yield ticket
+        finally:
+            self.server.end(ticket)
+
+    def _fetch(self, ticket: str, place: int, ranks: int, out: Path) -> None:
+        for rank in range(ranks):
+            name = "capture" if ranks == 1 else f"rank{rank}"
+            self.server.fetch(ticket, place, rank, out / f"{name}.safetensors")
+        if ranks > 1:
+            write.join(out, ranks)
+
+
+def handlers(engine: AttachedEngine) -> dict[type[Request], channel.Handler]:
+    """What each request is answered by."""
+    return {LoadEngine: engine.load, LayOverlays: engine.overlay, RunEngine: engine.run}
+
+
+def main() -> None:
+    address = Address(os.environ[URL], os.environ[TOKEN_FILE])
+    channel.serve(handlers(AttachedEngine(address)), int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

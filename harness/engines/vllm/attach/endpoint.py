@@ -1,0 +1,217 @@
+"""The entry point in `vllm.endpoint_plugins`: routes on the server's own port, for whoever has the token.
+
+vLLM calls it only where `VLLM_PLUGINS` names it, and it adds no route unless `switch` is on. Whatever an observation needs to
+be known by is in the workers, so that it does not matter which of several API servers answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from argparse import Namespace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from vllm.platforms import current_platform
+
+from harness.captures.facts import EngineFacts
+from harness.engines.vllm import loaded, releases
+from harness.engines.vllm.attach import protocol, switch
+from harness.engines.vllm.attach.protocol import Begun, ServerFacts
+from harness.engines.vllm.attention_backends import serving_with
+from harness.families.content import content
+from harness.files import typed
+
+PATIENCE = 300.0
+"""Seconds that workers may take to answer."""
+GLANCE = 0.05
+"""Seconds between two looks whether a file is whole."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Begin(_Body):
+    """Observe ``requests``, whose names end with these, as `Guest.expect` says."""
+
+    requests: list[Annotated[str, Field(pattern=protocol.NAME)]] = Field(
+        min_length=1, max_length=protocol.MOST_REQUESTS
+    )
+    longest: int | None = Field(default=None, ge=1)
+    layers: list[Annotated[int, Field(ge=0)]] = []
+    positions: list[int] = []
+
+
+class Ticket(_Body):
+    """Which observation is meant."""
+
+    ticket: str
+
+
+class Fetch(Ticket):
+    """What rank ``rank`` saw of the request at ``place``."""
+
+    place: int
+    rank: int
+
+
+class Workers:
+    """The workers of the engine, asked through the server's own client."""
+
+    def __init__(self, client: Any, args: Namespace) -> None:
+        self.client = client
+        self.args = args
+
+    async def ask(self, method: str, *args: object) -> list[Any]:
+        """What each worker's `Attached` answers."""
+        answers = await self.client.collective_rpc("harness_attach", timeout=PATIENCE, args=(method, *args))
+        return [*map(json.loads, answers)]
+
+    @cached_property
+    def _content(self) -> asyncio.Task[str]:
+        return asyncio.create_task(asyncio.to_thread(content, self.client.vllm_config.model_config.model))
+
+    @property
+    def problem(self) -> str:
+        """Why this server cannot be observed."""
+        config = self.client.vllm_config
+        parallel = config.parallel_config
+        if parallel.data_parallel_size > 1:
+            return (
+                f"it has {parallel.data_parallel_size} data-parallel engines, of which vLLM lets a plugin ask the first alone; "
+                "observe one that is started with --data-parallel-size 1"
+            )
+        if parallel.pipeline_parallel_size > 1:
+            return (
+                f"it has a pipeline of {parallel.pipeline_parallel_size}, whose ranks have some layers each; "
+                "observe one with --tensor-parallel-size instead"
+            )
+        if parallel.nnodes > 1:
+            return f"its workers are on {parallel.nnodes} hosts, and what they write is fetched from one"
+        return ""
+
+    async def facts(self) -> ServerFacts:
+        config = self.client.vllm_config
+        model, cache, parallel = config.model_config, config.cache_config, config.parallel_config
+        ranks = [] if self.problem else await self.ask("facts")
+        unknown = {"versions": {"vllm": releases.version()}, "implementations": [], "runner": "auto"}
+        first: dict[str, Any] = ranks[0] if ranks else unknown
+        known = serving_with(first["implementations"])
+        platform = "cpu" if current_platform.is_cpu() else "cuda"
+        backend = (known.name if platform == "cpu" else known.vllm_name) if known else "auto"
+        return ServerFacts(
+            protocol=protocol.VERSION,
+            problem=self.problem,
+            model=str(model.model),
+            served_as=(self.args.served_model_name or [str(model.model)])[0],
+            content=await self._content,
+            platform=platform,
+            dtype=str(model.dtype).removeprefix("torch."),
+            kv_dtype=str(cache.cache_dtype),
+            mode="eager" if model.enforce_eager else "compiled",
+            ranks=parallel.world_size,
+            block_size=cache.block_size,
+            prefix_caching=bool(cache.enable_prefix_caching),
+            step=config.scheduler_config.max_num_batched_tokens,
+            longest=model.max_model_len,
+            scale_out=bool(getattr(self.args, "enable_scale_out", False) or getattr(self.args, "tokens_only", False)),
+            versions=first["versions"],
+            engine=EngineFacts(first["runner"], backend),
+            weights=loaded.joined(rank["weights"] for rank in ranks),
+        )
+
+
+class HarnessEndpoint:
+    """What vLLM asks of an endpoint plugin."""
+
+    name = switch.PLUGIN
+    required_tasks = ("generate",)
+
+    def __init__(self) -> None:
+        self.workers: Workers | None = None
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Add the routes.
+
+        Raises:
+            EnvironmentFailure: there is no token that could be kept secret; the server does not start then.
+        """
+        if not switch.is_on():
+            return
+        token = switch.token_of(os.environ[switch.SWITCH])
+
+        def admitted(request: Request) -> None:
+            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+            same = secrets.compare_digest(given.encode(), token.encode())
+            if scheme.lower() != "bearer" or not same:
+                raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
+
+        def route(path: str, method: str, answer: Any) -> None:
+            app.add_api_route(
+                path,
+                answer,
+                methods=[method],
+                dependencies=[Depends(admitted)],
+                include_in_schema=False,
+                response_model=None,
+            )
+
+        route(protocol.ROOT, "GET", self.facts)
+        route(protocol.BEGIN, "POST", self.begin)
+        route(protocol.COLLECT, "POST", self.collect)
+        route(protocol.FETCH, "POST", self.fetch)
+        route(protocol.END, "POST", self.end)
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        self.workers = Workers(engine_client, args)
+
+    async def facts(self) -> JSONResponse:
+        return _answer(await self._workers.facts())
+
+    async def begin(self, asked: Begin) -> JSONResponse:
+        workers = self._workers
+        if workers.problem:
+            raise HTTPException(501, workers.problem)
+        ticket = secrets.token_urlsafe(24)
+        refused = await workers.ask("begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions)
+        if any(refused):
+            raise HTTPException(409, next(filter(None, refused)))
+        return _answer(Begun(ticket))
+
+    async def collect(self, asked: Ticket) -> JSONResponse:
+        ranks = await self._workers.ask("collect", asked.ticket)
+        if None in ranks:
+            raise _unknown()
+        while not all(await self._workers.ask("saved", asked.ticket)):
+            await asyncio.sleep(GLANCE)
+        return JSONResponse(ranks)
+
+    async def fetch(self, asked: Fetch) -> FileResponse:
+        paths = await self._workers.ask("path", asked.ticket, asked.place)
+        if not 0 <= asked.rank < len(paths) or not paths[asked.rank] or not Path(paths[asked.rank]).is_file():
+            raise _unknown()
+        return FileResponse(paths[asked.rank], media_type="application/octet-stream")
+
+    async def end(self, asked: Ticket) -> JSONResponse:
+        await self._workers.ask("end", asked.ticket)
+        return JSONResponse({})
+
+    @property
+    def _workers(self) -> Workers:
+        assert self.workers, "vLLM has called init_state"
+        return self.workers
+
+
+def _unknown() -> HTTPException:
+    return HTTPException(404, "there is no such observation, or it is over")
+
+
+def _answer(found: object) -> JSONResponse:
+    return JSONResponse(json.loads(typed.dumps(found)))

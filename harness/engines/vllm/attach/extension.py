@@ -1,0 +1,152 @@
+"""What a server's workers can be asked by `endpoint`, and by nobody else: vLLM has no route to them unless it is in dev mode."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from harness.engines.vllm import loaded, releases
+from harness.engines.vllm.attach.guest import Guest
+from harness.engines.vllm.cpu import backends
+from harness.engines.vllm.observer import hooks
+
+backends.register()
+loaded.note_before_processing()
+
+LEASE = 600.0
+"""Seconds after which an observation that nobody went on with is over."""
+
+
+@dataclass
+class Observation:
+    """What one client asked for: the requests by the names that they have here."""
+
+    ticket: str
+    names: list[str]
+    directory: Path
+    touched: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() - self.touched > LEASE
+
+    def stack(self, place: int) -> Path:
+        return self.directory / str(place)
+
+
+class Attached:
+    """One worker's side of an observation. The observer's hooks are laid when the first one begins."""
+
+    def __init__(self, worker) -> None:
+        self.worker = worker
+        self.ranks = worker.vllm_config.parallel_config.world_size
+        self.guest: Guest | None = None
+        self.current: Observation | None = None
+        self.saving: int | None = None
+        self.directory = Path(tempfile.mkdtemp(prefix="harness-attach-"))
+        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def facts(self) -> dict:
+        """What is known of this worker before anything is observed."""
+        layers = hooks.attention_layers(self.worker.model_runner)
+        versions = {"vllm": releases.version(), "serving torch": str(torch.__version__)}
+        for name in ("triton", "transformers"):
+            module = sys.modules.get(name)
+            if module is not None:
+                versions[f"serving {name}"] = str(module.__version__)
+        return {
+            "runner": "v2" if releases.is_v2(self.worker.model_runner) else "v1",
+            "implementations": sorted({releases.implementation(layer.impl) for layer in layers.values()}),
+            "versions": versions,
+            "weights": getattr(releases.model_of(self.worker), "harness_weights", []),
+        }
+
+    def begin(self, ticket: str, names: list, longest: int | None, layers: list, positions: list) -> str:
+        """Why it cannot begin, if it cannot."""
+        if self.current and not self.current.is_over:
+            return "another observation is under way; it ends with its client, or ten minutes after its last request"
+        self._forget()
+        if self.guest is None:
+            self.guest = Guest(self.worker)
+        self.guest.expect(names, longest, layers, positions)
+        self.current = Observation(ticket, names, self.directory / ticket)
+        return ""
+
+    def collect(self, ticket: str) -> dict | None:
+        """What was seen; None without such an observation."""
+        observation, guest = self._of(ticket), self.guest
+        if observation is None or guest is None:
+            return None
+        stacks = {
+            str(observation.stack(place)): [name]
+            for place, name in enumerate(observation.names)
+            if name in guest.requests
+        }
+        found = guest.collect(stacks, self.ranks)
+        self.saving = found["collected"]
+        places = {str(observation.stack(place)): str(place) for place in range(len(observation.names))}
+        return found | {"stacks": {places[where]: stack for where, stack in found["stacks"].items()}}
+
+    def saved(self, ticket: str) -> bool:
+        """Whether the files of what was collected are whole."""
+        observation, guest = self._of(ticket), self.guest
+        if observation is None or guest is None or self.saving is None:
+            return True
+        if not guest.is_saved(self.saving):
+            return False
+        guest.saved(self.saving)
+        self.saving = None
+        return True
+
+    def path(self, ticket: str, place: int) -> str:
+        """The file of the request at ``place``; empty if there is none."""
+        observation = self._of(ticket)
+        if observation is None or not 0 <= place < len(observation.names):
+            return ""
+        name = "capture" if self.ranks == 1 else f"rank{self.worker.rank}"
+        path = observation.stack(place) / f"{name}.safetensors"
+        return str(path) if path.is_file() else ""
+
+    def end(self, ticket: str) -> None:
+        if self._of(ticket):
+            self._forget()
+
+    def _of(self, ticket: str) -> Observation | None:
+        if self.current is None or self.current.ticket != ticket:
+            return None
+        self.current.touched = time.monotonic()
+        return self.current
+
+    def _forget(self) -> None:
+        if self.guest is not None:
+            if self.saving is not None:
+                self.guest.saved(self.saving)
+                self.saving = None
+            self.guest.begin({}, 0, [], {}, {})
+        if self.current is not None:
+            shutil.rmtree(self.current.directory, ignore_errors=True)
+        self.current = None
+
+
+class AttachExtension:
+    """Mixed into vLLM's worker class (`worker_extension_cls`). Every answer is JSON: what vLLM cannot send ends its engine."""
+
+    def harness_attach(self, method: str, *arguments: object) -> str:
+        """What a method of `Attached` answers."""
+        if not hasattr(self, "_harness_attached"):
+            self._harness_attached = Attached(self)
+        return json.dumps(METHODS[method](self._harness_attached, *arguments))
+
+
+METHODS = {
+    each.__name__: each
+    for each in (Attached.facts, Attached.begin, Attached.collect, Attached.saved, Attached.path, Attached.end)
+}

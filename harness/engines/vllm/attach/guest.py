@@ -1,0 +1,87 @@
+"""An observer in an engine that serves others: it looks at nothing but the requests that it was told to, and breaks nothing."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+
+import torch
+
+from harness.captures.selection import chosen
+from harness.engines.vllm import releases
+from harness.engines.vllm.observer import Observer
+from harness.engines.vllm.observer.probing import Call
+from harness.errors import UsageError
+
+
+class Guest(Observer):
+    """Observes requests from when they arrive, by the names that they will have. What fails is a `failure` that `collect` tells,
+    and never an exception in the engine."""
+
+    def expect(self, names: Sequence[str], longest: int | None, layers: list[int], positions: list[int]) -> None:
+        """Observe the requests ``names`` until `collect`, with the masks of ``layers`` and the logits at ``positions``, or all
+        where there are none. No request has more than ``longest`` tokens; without it, than the one that comes first."""
+        self.begin({}, longest or 0, layers, {}, {})
+        self.awaited.update(names)
+        self.asked_for += positions
+
+    def begin(self, *args) -> None:
+        super().begin(*args)
+        self.awaited: set[str] = set()
+        self.asked_for: list[int] = []
+        self.token_ids: dict[str, list[int]] = {}
+        self.concerned = False
+        """This step computes something of an observed request."""
+        self.failure = ""
+
+    def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
+        failure, token_ids = self.failure, self.token_ids
+        answer = super().collect({} if failure else stacks, ranks)
+        return answer | {"failure": failure or answer["failure"], "token_ids": token_ids}
+
+    def hook(self, work: Callable[..., None]) -> Callable[..., None]:
+        computes_together = work == self._after
+        always = work == self._stepped
+
+        def called(*args) -> None:
+            if not always and not self.concerned:
+                return
+            if self.failure and not (always or computes_together):
+                return
+            try:
+                work(*args)
+            except Exception as error:  # noqa: BLE001 - the engine goes on, whatever fails here
+                traceback.print_exc()
+                self.failure = self.failure or f"serving, {type(error).__name__}: {error}"
+
+        return called
+
+    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, list[int]]) -> None:
+        self.concerned = False
+        if not self.awaited and not self.requests:
+            return
+        for req_id, token_ids in new.items():
+            self._arrived(req_id, token_ids)
+        super()._stepped(steps, new)
+        self.concerned = any(releases.request_name(req_id, self.requests) is not None for req_id in steps)
+
+    def _arrived(self, req_id: str, token_ids: list[int] | None) -> None:
+        name = releases.request_name(req_id, self.awaited)
+        if name is None:
+            return
+        self.awaited.discard(name)
+        if token_ids is None:
+            raise UsageError("prompt", name, "one of token ids: embeddings have no tokens to be compared")
+        self.longest = self.longest or len(token_ids)
+        if len(token_ids) > self.longest:
+            raise UsageError(
+                "prompt", name, f"at most {self.longest} tokens, as it was announced; it has {len(token_ids)}"
+            )
+        self.logits_at[name] = torch.tensor(chosen(self.asked_for, len(token_ids)))
+        self.token_ids[name] = list(token_ids)
+        self.ranges[name], self.steps[name] = {}, []
+        self.requests[name] = len(token_ids)
+
+    def _observe(self, index: int, call: Call) -> None:
+        if len(self._batch()):
+            super()._observe(index, call)

@@ -1,0 +1,52 @@
+"""What is said between a server that can be observed and whoever observes it: JSON, over HTTP, below `ROOT`.
+
+Every request carries the token as a bearer. Names, numbers and tickets are all that a client can say: no code and no path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.captures.facts import EngineFacts, Held
+
+VERSION = 1
+"""Counts the changes by which a client of before would misunderstand a server, or the other way round."""
+ROOT = "/harness"
+BEGIN, COLLECT, FETCH, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "end"))
+MOST_REQUESTS = 64
+"""Requests that are observed at a time."""
+NAME = r"^[A-Za-z0-9_-]{16,128}$"
+"""What names a request to be observed; long enough that nobody names another's by chance."""
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server says of itself. ``model`` is the directory or id that it serves, called ``served_as`` in requests, and
+    ``content`` a hash of its files (`harness.families.content`); ``step`` the most tokens of one step, ``ranks`` those of one
+    engine. ``problem`` says why it cannot be observed, if it cannot."""
+
+    protocol: int
+    problem: str
+    model: str
+    served_as: str
+    content: str
+    platform: str
+    dtype: str
+    kv_dtype: str
+    mode: str
+    ranks: int
+    block_size: int
+    prefix_caching: bool
+    step: int
+    longest: int
+    scale_out: bool
+    versions: dict[str, str]
+    engine: EngineFacts = EngineFacts()
+    weights: dict[str, Held] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The ticket of an observation, which the requests after it have to show."""
+
+    ticket: str

@@ -1,0 +1,97 @@
+"""A prompt as a request to a server, and the name that it has in the server's workers."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.engines.vllm import items
+from harness.engines.vllm.attach.client import Server
+from harness.engines.vllm.attach.protocol import ServerFacts
+from harness.errors import UsageError
+from harness.families.base import ServingSide
+from harness.prompts.prompt import Item, Prompt
+
+SAMPLED = {"max_tokens": 1, "temperature": 0.0}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, called ``name`` in the server's workers, that is sent by ``send``."""
+
+    name: str
+    way: str
+    body: dict[str, Any]
+
+    def send(self, server: Server) -> dict[str, Any]:
+        """Have it served; raises as `Server` does."""
+        return getattr(server, self.way)(self.body)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Makes requests for a server with these ``facts``, whose model has this ``family`` and ``config``."""
+
+    facts: ServerFacts
+    family: ServingSide
+    config: Any
+
+    def of(self, prompt: Prompt, name: str, salt: str) -> Asked:
+        """The request for ``prompt``; what it leaves in the prefix cache is found by those with the same ``salt`` alone.
+
+        Raises:
+            UsageError: the server's API takes no such prompt.
+        """
+        common = {"model": self.facts.served_as, "request_id": name, "cache_salt": salt}
+        if prompt.text is not None:
+            return Asked(f"chatcmpl-{name}", "chat", {**common, **SAMPLED, "messages": [_message(prompt)]})
+        if not prompt.items:
+            return Asked(f"cmpl-{name}-0", "complete", {**common, **SAMPLED, "prompt": list(prompt.token_ids)})
+        return Asked(f"generate-tokens-{name}", "generate", {**common, **self._of_items(prompt, salt)})
+
+    def _of_items(self, prompt: Prompt, salt: str) -> dict[str, Any]:
+        if not self.facts.scale_out:
+            raise UsageError(
+                "layout",
+                "images",
+                "with a server that was started with --enable-scale-out: no other route takes token ids with images",
+            )
+        if any(_soft(item) is None for item in prompt.items):
+            raise UsageError(
+                "layout",
+                "a video",
+                "text and images: the server's API cannot be told which tokens of a video are not soft",
+            )
+        from vllm.entrypoints.scale_out.token_in_token_out.mm_serde import encode_mm_kwargs_item
+
+        placed = items.placed(prompt, (), self.family, self.config, salt)
+        features = {
+            "mm_hashes": placed.hashes,
+            "mm_placeholders": {
+                modality: [_soft(item) for item in prompt.items if item.modality == modality]
+                for modality in placed.hashes
+            },
+            "kwargs_data": {modality: [*map(encode_mm_kwargs_item, some)] for modality, some in placed.items.items()},
+        }
+        return {"token_ids": list(prompt.token_ids), "features": features, "sampling_params": SAMPLED}
+
+
+def _soft(item: Item) -> dict[str, int] | None:
+    """Where the soft tokens of an item are, if nothing is between them."""
+    first, last = min(item.embedded), max(item.embedded)
+    if last - first + 1 != len(item.embedded):
+        return None
+    return {"offset": item.offset + first, "length": len(item.embedded)}
+
+
+def _message(prompt: Prompt) -> dict[str, Any]:
+    pictures = [{"type": "image_url", "image_url": {"url": _data(path)}} for path in prompt.images]
+    return {"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]}
+
+
+def _data(path: str) -> str:
+    kind = mimetypes.guess_type(path)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode()}"

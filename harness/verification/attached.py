@@ -1,0 +1,75 @@
+"""The two sides where a server that runs already is the serving one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from harness.compare.setting import Setting
+from harness.drivers.process import Driver
+from harness.engines.vllm.attach.client import Address
+from harness.engines.vllm.attach.driver import TOKEN_FILE, URL
+from harness.engines.vllm.attach.protocol import ServerFacts
+from harness.engines.vllm.options import EngineOptions
+from harness.verification.interpreters import Asking, Interpreters, inspect
+
+SERVES = "harness.engines.vllm.attach.driver"
+"""The module of the driver that has a server serve."""
+CHOSEN = ("layers", "positions", "times", "reference")
+"""The options of a setting that are chosen here; a server has the others already."""
+
+
+@dataclass(frozen=True)
+class Attached(Interpreters):
+    """The server at ``address``, with these ``facts``, and a reference here; the driver that speaks to it has the interpreter
+    that would serve otherwise."""
+
+    address: Address = field(kw_only=True)
+    facts: ServerFacts = field(kw_only=True)
+
+    @cached_property
+    def platform(self) -> str:
+        return self.facts.platform
+
+    @cached_property
+    def device(self) -> str:
+        found = inspect(self.reference_python)
+        return "cuda" if found["gpus"] and not (found["torch"] or "").endswith("+cpu") else "cpu"
+
+    @property
+    def release(self) -> str:
+        return self.facts.versions["vllm"]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        of_reference = {name: inspect(self.reference_python)[of] for name, of in self.reference.versions.items()}
+        return {**self.facts.versions, **{name: version for name, version in of_reference.items() if version}}
+
+    @property
+    def asking(self) -> Asking:
+        named = ("--token-file", str(Path(self.address.token_file).absolute())) if self.address.token_file else ()
+        return Asking(("attach", self.address.url, *named), CHOSEN)
+
+    def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
+        where = {URL: self.address.url, TOKEN_FILE: self.address.token_file, "HF_HUB_OFFLINE": "1"}
+        return Driver(SERVES, "serving", self.serving_python, log, where, scratch)
+
+
+def setting_of(facts: ServerFacts, chosen: Setting) -> Setting:
+    """What a server with these ``facts`` serves with, with what was ``chosen``.
+
+    Raises:
+        UsageError: it serves with something that the harness does not know.
+    """
+    return chosen.with_(
+        backend=facts.engine.backend,
+        runner=facts.engine.runner,
+        dtype=facts.dtype,
+        kv_dtype=facts.kv_dtype,
+        mode=facts.mode,
+        tensor_parallel=facts.ranks,
+        block_size=facts.block_size,
+        chunk=facts.step if facts.step < facts.longest else None,
+        prefix_caching=facts.prefix_caching,
+    )
