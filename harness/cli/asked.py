@@ -52,8 +52,10 @@ def asked(
     setting: Setting,
     known: list[str],
     cases: str,
+    chat: bool = False,
 ) -> Asked:
-    """What the options name, on the model that they name; ``known`` says where divergences are declared.
+    """What the options name, on the model that they name; ``known`` says where divergences are declared. In a ``chat`` the text
+    is a message.
 
     Raises:
         UsageError: they name none or several, or one that the model does not take.
@@ -64,7 +66,7 @@ def asked(
     heeded = catalogue.declared(known, cases)
     chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
     spec = checkpoint.model(chosen.model, weights, layers)
-    chosen = _worded(replace(chosen, seed=seed), family_of(spec))
+    chosen = _worded(replace(chosen, seed=seed, chat=chat and not chosen.layout), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
     own = _length(chosen, spec, image, setting.scenario.decode)
     history = mates.history(setting, spec, seed)
@@ -124,8 +126,8 @@ def _worded(case: Case, family: Family) -> Case:
         return case
     text = case.text
     if text is None:
-        text = " ".join([*[family.image_word] * len(case.images), "What is shown here ?"])
-    family.check_text(text, len(case.images))
+        text = " ".join([*[family.image_word] * (len(case.images) * (not case.chat)), "What is shown here ?"])
+    family.check_text(text, len(case.images) * (not case.chat))
     return replace(case, title=case.title or text, text=text)
 
 

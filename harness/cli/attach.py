@@ -137,7 +137,9 @@ def _model_of(facts: ServerFacts) -> str:
 def _one(
     layout: str | None, image: list[str], text: str | None, model: str, seed: int, setting: Setting, known: list[str]
 ) -> tuple[list[Case], ModelSpec, list[Declared]]:
-    what = asked(layout, None, None, image, text, model, None, None, None, seed, setting, known, catalogues.OWN)
+    what = asked(
+        layout, None, None, image, text, model, None, None, None, seed, setting, known, catalogues.OWN, chat=True
+    )
     return [what.case], what.spec, what.declared
 
 

@@ -27,7 +27,8 @@ class Item:
 @dataclass(frozen=True)
 class Prompt:
     """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its
-    ``images`` stand for all of them where real pictures go through both processors. ``continuation`` are the tokens of text that
+    ``images`` stand for all of them where real pictures go through both processors, and of a ``chat`` through the chat template
+    too, as a user's message of the images and the text. ``continuation`` are the tokens of text that
     both sides go on with, one a step, whatever they would have sampled."""
 
     token_ids: tuple[int, ...]
@@ -36,6 +37,7 @@ class Prompt:
     images: tuple[str, ...] = ()
     text: str | None = None
     continuation: tuple[int, ...] = ()
+    chat: bool = False
 
     @property
     def whole(self) -> Prompt:

@@ -338,7 +338,7 @@ def text_prompt(case: Case, words: str, work: Path) -> Prompt:
 
     if not case.picture:
         images = tuple(str(decoded.kept(path, work)) for path in case.images)
-        return Prompt((), (), (), images=images, text=case.text)
+        return Prompt((), (), (), images=images, text=case.text, chat=case.chat)
     width, height = case.picture
     path = work / f"picture-{width}x{height}.png"
     if not path.exists():

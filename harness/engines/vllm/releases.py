@@ -111,7 +111,7 @@ def batch_order(runner) -> list[str] | None:
 
 def watch_steps(runner, remember) -> None:
     """Call ``remember(steps, new)`` before each step: by request id the first position that it computes and the one after the
-    last, and of requests that are new the tokens of their prompts.
+    last, and what the scheduler tells of requests that are new.
 
     The runners' own buffers have other names in each release; what the scheduler tells them has these since 0.11.
     """
@@ -122,7 +122,7 @@ def watch_steps(runner, remember) -> None:
         cached = scheduled.scheduled_cached_reqs
         first |= dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         steps = {req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()}
-        remember(steps, {new.req_id: new.prompt_token_ids for new in scheduled.scheduled_new_reqs})
+        remember(steps, {new.req_id: new for new in scheduled.scheduled_new_reqs})
         return original(scheduled, *args, **kwargs)
 
     runner.execute_model = execute_model
@@ -246,6 +246,12 @@ def free_blocks(llm) -> tuple[list[int], int]:
 def kv_cache(layer):
     """The KV cache of an attention layer; some releases keep a list of one."""
     return layer.kv_cache[0] if isinstance(layer.kv_cache, list) else layer.kv_cache
+
+
+def pictures_of(new, fields: Sequence[str]) -> list[list] | None:
+    """Of each picture of a request that is new its tensors of these ``fields``; None where some are not sent again."""
+    items = [feature.data for feature in new.mm_features if feature.modality == "image"]
+    return None if None in items else [[item[name].data for name in fields] for item in items]
 
 
 def pictures(rendered: dict, fields: Sequence[str]) -> list[tuple]:

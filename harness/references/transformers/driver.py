@@ -275,11 +275,21 @@ def _arguments(loaded: Loaded, prompts: list[Prompt]) -> dict:
 
 
 def _processed(loaded: Loaded, prompt: Prompt) -> dict:
-    """A text with pictures, through transformers' processor."""
+    """A text with pictures, through transformers' processor and, of a chat, the checkpoint's chat template."""
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(loaded.of.checkpoint, trust_remote_code=False)
-    batch = processor(text=prompt.text, images=[*map(decoded.read, prompt.images)] or None, return_tensors="pt")
+    images = [*map(decoded.read, prompt.images)]
+    if prompt.chat:
+        if not processor.chat_template:
+            raise UnsupportedPrompt("a message goes through a chat template, and the checkpoint has none")
+        content = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": prompt.text}]
+        batch = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+    else:
+        batch = processor(text=prompt.text, images=images or None, return_tensors="pt")
     batch.pop("attention_mask", None)
     words = torch.tensor([prompt.continuation], dtype=torch.long)
     for name, more in (("input_ids", words), (loaded.family.types, torch.zeros_like(words))):

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.captures import write
-from harness.captures.facts import Loaded
+from harness.captures.facts import Loaded, PictureFacts
 from harness.captures.selection import chosen
 from harness.captures.stack import write_facts
 from harness.drivers import channel
@@ -25,6 +25,7 @@ from harness.engines.vllm.attach.client import Address, Server
 from harness.engines.vllm.attach.requests import Requests
 from harness.errors import UsageError
 from harness.families.registry import of_type
+from harness.files import typed
 from harness.prompts.prompt import Prompt
 
 URL, TOKEN_FILE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE"
@@ -74,14 +75,16 @@ class AttachedEngine:
             collected.check(ranks)
             last = len(every) - 1
             name = every[last].name
-            if name not in ranks[0]["token_ids"]:
+            if name not in ranks[0]["prompts"]:
                 raise RuntimeError(f"the server answered {name}, and no worker has seen it")
             out = request.out / str(place)
             self._fetch(ticket, last, len(ranks), out)
-        token_ids = ranks[0]["token_ids"][name]
+        of_prompt = ranks[0]["prompts"][name]
+        token_ids, made = of_prompt["token_ids"], of_prompt["pictures"] if prompt.text is not None else None
+        pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
         facts = collected.facts(ranks, self.side, served)
         rows = tuple(chosen(request.positions, len(token_ids)))
-        write_facts(out, replace(facts, logits_at=rows), [collected.of_prompt(ranks[0], name, token_ids, None)])
+        write_facts(out, replace(facts, logits_at=rows), [collected.of_prompt(ranks[0], name, token_ids, pictures)])
         return Stored(out, 0)
 
     @contextmanager

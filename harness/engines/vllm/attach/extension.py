@@ -21,6 +21,7 @@ from harness.engines.vllm.observer import hooks
 backends.register()
 loaded.note_before_processing()
 
+METHODS = ("facts", "begin", "collect", "saved", "path", "end")
 LEASE = 600.0
 """Seconds after which an observation that nobody went on with is over."""
 
@@ -143,10 +144,6 @@ class AttachExtension:
         """What a method of `Attached` answers."""
         if not hasattr(self, "_harness_attached"):
             self._harness_attached = Attached(self)
-        return json.dumps(METHODS[method](self._harness_attached, *arguments))
-
-
-METHODS = {
-    each.__name__: each
-    for each in (Attached.facts, Attached.begin, Attached.collect, Attached.saved, Attached.path, Attached.end)
-}
+        if method not in METHODS:
+            raise ValueError(f"{method}: one of {', '.join(METHODS)}")
+        return json.dumps(getattr(self._harness_attached, method)(*arguments))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
+from harness.captures import pictures
 from harness.captures.selection import chosen
 from harness.engines.vllm import releases
 from harness.engines.vllm.observer import Observer
 from harness.engines.vllm.observer.probing import Call
 from harness.errors import UsageError
+from harness.families.registry import of_type
 
 
 class Guest(Observer):
@@ -29,15 +32,15 @@ class Guest(Observer):
         super().begin(*args)
         self.awaited: set[str] = set()
         self.asked_for: list[int] = []
-        self.token_ids: dict[str, list[int]] = {}
+        self.prompts: dict[str, dict] = {}
         self.concerned = False
         """This step computes something of an observed request."""
         self.failure = ""
 
     def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
-        failure, token_ids = self.failure, self.token_ids
+        failure, prompts = self.failure, self.prompts
         answer = super().collect({} if failure else stacks, ranks)
-        return answer | {"failure": failure or answer["failure"], "token_ids": token_ids}
+        return answer | {"failure": failure or answer["failure"], "prompts": prompts}
 
     def hook(self, work: Callable[..., None]) -> Callable[..., None]:
         computes_together = work == self._after
@@ -56,20 +59,21 @@ class Guest(Observer):
 
         return called
 
-    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, list[int]]) -> None:
+    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
         self.concerned = False
         if not self.awaited and not self.requests:
             return
-        for req_id, token_ids in new.items():
-            self._arrived(req_id, token_ids)
+        for req_id, request in new.items():
+            self._arrived(req_id, request)
         super()._stepped(steps, new)
         self.concerned = any(releases.request_name(req_id, self.requests) is not None for req_id in steps)
 
-    def _arrived(self, req_id: str, token_ids: list[int] | None) -> None:
+    def _arrived(self, req_id: str, request: Any) -> None:
         name = releases.request_name(req_id, self.awaited)
         if name is None:
             return
         self.awaited.discard(name)
+        token_ids = request.prompt_token_ids
         if token_ids is None:
             raise UsageError("prompt", name, "one of token ids: embeddings have no tokens to be compared")
         self.longest = self.longest or len(token_ids)
@@ -78,9 +82,21 @@ class Guest(Observer):
                 "prompt", name, f"at most {self.longest} tokens, as it was announced; it has {len(token_ids)}"
             )
         self.logits_at[name] = torch.tensor(chosen(self.asked_for, len(token_ids)))
-        self.token_ids[name] = list(token_ids)
+        self.prompts[name] = {"token_ids": list(token_ids), "pictures": self._pictures(request)}
         self.ranges[name], self.steps[name] = {}, []
         self.requests[name] = len(token_ids)
+
+    def _pictures(self, request: Any) -> list[dict] | None:
+        """What the server's processor made of the pictures of a request, as `PictureFacts`."""
+        family = of_type(self.model.config.model_type)
+        if family is None:
+            return None
+        side = family.serving_side()
+        found = releases.pictures_of(request, side.picture_fields)
+        if found is None:
+            return None
+        pixels, places = zip(*map(side.pictures, found), strict=True) if found else ((), ())
+        return [vars(one) for one in pictures.processed(pixels, places, self.runner.vllm_config.model_config.dtype)]
 
     def _observe(self, index: int, call: Call) -> None:
         if len(self._batch()):

@@ -140,7 +140,7 @@ class Observer:
     def _observes(self, index: int) -> bool:
         return bool(self.hooked) and (not self.chosen or index in self.chosen)
 
-    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, list[int]]) -> None:
+    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
         self.next = {req_id: end for req_id, (_, end) in steps.items()}
         for req_id, (start, end) in steps.items():
             name = releases.request_name(req_id, self.requests)

@@ -1,0 +1,102 @@
+"""A real `vllm serve` on a CPU, started with the plugin or without."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+TEMPLATE = (
+    "{{ bos_token }} {% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|image|> {% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}w9"
+)
+PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server at ``url`` that serves ``checkpoint``, and the file of its token."""
+
+    url: str
+    checkpoint: Path
+    token_file: Path
+
+    @property
+    def token(self) -> str:
+        return self.token_file.read_text().strip()
+
+    def complete(self, prompt: list[int], **more: object) -> dict:
+        body = {"model": str(self.checkpoint), "prompt": prompt, "max_tokens": 1, "temperature": 0.0, **more}
+        answer = httpx.post(f"{self.url}/v1/completions", json=body, timeout=120)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@contextmanager
+def serving(
+    checkpoint: str, folder: Path, *, backend: str = "triton", runner: str = "v1", plugin: bool = True
+) -> Iterator[Served]:
+    """A server that is ready, and ends with this."""
+    there = folder / "checkpoint"
+    shutil.copytree(checkpoint, there)
+    (there / "chat_template.jinja").write_text(TEMPLATE)
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "fork",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_USE_V2_MODEL_RUNNER": str(int(runner == "v2")),
+        "HARNESS_CPU_BACKEND": backend,
+        "TRITON_INTERPRET": "1",
+        **({"HARNESS_ATTACH": str(token), "VLLM_PLUGINS": "harness"} if plugin else {}),
+    }
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(there), "--host", "127.0.0.1", "--port", str(port),
+        "--dtype", "float32", "--enforce-eager", "--enable-scale-out", "--skip-mm-profiling", "--load-format", "safetensors",
+        "--block-size", "32", "--num-gpu-blocks-override", "256", "--max-num-seqs", "8", "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    log = folder / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+    served = Served(f"http://127.0.0.1:{port}", there, token)
+    try:
+        _wait(process, served.url, log)
+        yield served
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{url}/health", timeout=5).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the server is not there: {log.read_text()[-3000:]}")
