@@ -31,12 +31,13 @@ from harness.prompts.model_spec import ModelSpec
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification import catalogue as catalogues
+from harness.verification.attached import CHOSEN, Attached, setting_of
 
 WAITING = 60.0
 """Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
 
 
-@with_setting("layers", "positions", "times", "reference")
+@with_setting(*CHOSEN)
 def attach(
     url: Annotated[str, typer.Argument(help="http://HOST:PORT of a `vllm serve` that was started with the plugin")],
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
@@ -76,7 +77,6 @@ def attach(
         facts = server.facts
     if facts.problem:
         raise EnvironmentFailure(f"{url}: the server cannot be observed: {facts.problem}")
-    from harness.verification.attached import Attached, setting_of
     from harness.verification.session import Session
     from harness.verification.verify import verify_all
 

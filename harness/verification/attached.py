@@ -16,7 +16,7 @@ from harness.verification.interpreters import Asking, Interpreters, inspect
 
 SERVES = "harness.engines.vllm.attach.driver"
 """The module of the driver that has a server serve."""
-CHOSEN = ("layers", "positions", "times", "reference")
+CHOSEN = ("layers", "positions", "observe", "times", "reference")
 """The options of a setting that are chosen here; a server has the others already."""
 
 

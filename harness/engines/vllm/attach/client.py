@@ -91,9 +91,11 @@ class Server:
             )
         return typed.read(ServerFacts, found)
 
-    def begin(self, requests: list[str], longest: int | None, layers: list[int], positions: list[int]) -> str:
+    def begin(
+        self, requests: list[str], longest: int | None, layers: list[int], positions: list[int], *, masks: bool
+    ) -> str:
         """The ticket of an observation of ``requests``, as `Guest.expect` says."""
-        asked = {"requests": requests, "longest": longest, "layers": layers, "positions": positions}
+        asked = {"requests": requests, "longest": longest, "layers": layers, "positions": positions, "masks": masks}
         return typed.read(Begun, self._harness("POST", protocol.BEGIN, asked)).ticket
 
     def collect(self, ticket: str) -> list[dict[str, Any]]:

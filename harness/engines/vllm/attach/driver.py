@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.captures import write
 from harness.captures.facts import Loaded, PictureFacts
@@ -26,6 +26,7 @@ from harness.engines.vllm.attach.requests import Requests
 from harness.errors import UsageError
 from harness.families.registry import of_type
 from harness.files import typed
+from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
 
 URL, TOKEN_FILE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE"
@@ -72,7 +73,7 @@ class AttachedEngine:
                 one.send(self.server)
             served = time.perf_counter() - start
             ranks = self.server.collect(ticket)
-            collected.check(ranks)
+            _check(ranks)
             last = len(every) - 1
             name = every[last].name
             if name not in ranks[0]["prompts"]:
@@ -82,14 +83,14 @@ class AttachedEngine:
         of_prompt = ranks[0]["prompts"][name]
         token_ids, made = of_prompt["token_ids"], of_prompt["pictures"] if prompt.text is not None else None
         pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
-        facts = collected.facts(ranks, self.side, served)
-        rows = tuple(chosen(request.positions, len(token_ids)))
-        write_facts(out, replace(facts, logits_at=rows), [collected.of_prompt(ranks[0], name, token_ids, pictures)])
+        rows = chosen(request.positions, len(token_ids))
+        facts = collected.of_stack(collected.facts(ranks, self.side, served), ranks[0]["stacks"][str(last)], rows)
+        write_facts(out, facts, [collected.of_prompt(ranks[0], name, token_ids, pictures)])
         return Stored(out, 0)
 
     @contextmanager
     def _observation(self, names: Sequence[str], longest: int | None, request: RunEngine) -> Iterator[str]:
-        ticket = self.server.begin([*names], longest, [*request.layers], [*request.positions])
+        ticket = self.server.begin([*names], longest, [*request.layers], [*request.positions], masks=request.masks)
         try:
             yield ticket
         finally:
@@ -101,6 +102,17 @@ class AttachedEngine:
             self.server.fetch(ticket, place, rank, out / f"{name}.safetensors")
         if ranks > 1:
             write.join(out, ranks)
+
+
+def _check(ranks: list[dict[str, Any]]) -> None:
+    """Raise ProbeError or RuntimeError where what was observed is nothing."""
+    if failure := collected.failure(ranks):
+        raise ProbeError(failure)
+    if missing := collected.missing(ranks):
+        raise RuntimeError(
+            f"could not be observed: {', '.join(missing)} (the step ran where hooks are not called, as in a full CUDA graph; "
+            "--observe logits --logits-at -1 has what the server samples from)"
+        )
 
 
 def handlers(engine: AttachedEngine) -> dict[type[Request], channel.Handler]:

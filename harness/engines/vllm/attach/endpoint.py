@@ -47,6 +47,7 @@ class Begin(_Body):
     longest: int | None = Field(default=None, ge=1)
     layers: list[Annotated[int, Field(ge=0)]] = []
     positions: list[int] = []
+    masks: bool = True
 
 
 class Ticket(_Body):
@@ -180,7 +181,9 @@ class HarnessEndpoint:
         if workers.problem:
             raise HTTPException(501, workers.problem)
         ticket = secrets.token_urlsafe(24)
-        refused = await workers.ask("begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions)
+        refused = await workers.ask(
+            "begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions, asked.masks
+        )
         if any(refused):
             raise HTTPException(409, next(filter(None, refused)))
         return _answer(Begun(ticket))

@@ -70,14 +70,14 @@ class Attached:
             "weights": getattr(releases.model_of(self.worker), "harness_weights", []),
         }
 
-    def begin(self, ticket: str, names: list, longest: int | None, layers: list, positions: list) -> str:
+    def begin(self, ticket: str, names: list, longest: int | None, layers: list, positions: list, masks: bool) -> str:
         """Why it cannot begin, if it cannot."""
         if self.current and not self.current.is_over:
             return "another observation is under way; it ends with its client, or ten minutes after its last request"
         self._forget()
         if self.guest is None:
             self.guest = Guest(self.worker)
-        self.guest.expect(names, longest, layers, positions)
+        self.guest.expect(names, longest, layers, positions, masks=masks)
         self.current = Observation(ticket, names, self.directory / ticket)
         return ""
 
@@ -91,7 +91,7 @@ class Attached:
             for place, name in enumerate(observation.names)
             if name in guest.requests
         }
-        found = guest.collect(stacks, self.ranks)
+        found = guest.collect(stacks, self.ranks, masks=guest.masks)
         self.saving = found["collected"]
         places = {str(observation.stack(place)): str(place) for place in range(len(observation.names))}
         return found | {"stacks": {places[where]: stack for where, stack in found["stacks"].items()}}
@@ -131,7 +131,7 @@ class Attached:
             if self.saving is not None:
                 self.guest.saved(self.saving)
                 self.saving = None
-            self.guest.begin({}, 0, [], {}, {})
+            self.guest.begin({}, 0, [], {}, {}, masks=True)
         if self.current is not None:
             shutil.rmtree(self.current.directory, ignore_errors=True)
         self.current = None

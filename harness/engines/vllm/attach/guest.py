@@ -21,15 +21,19 @@ class Guest(Observer):
     """Observes requests from when they arrive, by the names that they will have. What fails is a `failure` that `collect` tells,
     and never an exception in the engine."""
 
-    def expect(self, names: Sequence[str], longest: int | None, layers: list[int], positions: list[int]) -> None:
+    def expect(
+        self, names: Sequence[str], longest: int | None, layers: list[int], positions: list[int], *, masks: bool
+    ) -> None:
         """Observe the requests ``names`` until `collect`, with the masks of ``layers`` and the logits at ``positions``, or all
-        where there are none. No request has more than ``longest`` tokens; without it, than the one that comes first."""
-        self.begin({}, longest or 0, layers, {}, {})
+        where there are none, or without ``masks`` the logits that are sampled from alone. No request has more than ``longest``
+        tokens; without it, than the one that comes first."""
+        self.begin({}, longest or 0, layers, {}, {}, masks=masks)
         self.awaited.update(names)
         self.asked_for += positions
 
-    def begin(self, *args) -> None:
-        super().begin(*args)
+    def begin(self, *args, masks: bool) -> None:
+        super().begin(*args, masks=masks)
+        self.masks = masks
         self.awaited: set[str] = set()
         self.asked_for: list[int] = []
         self.prompts: dict[str, dict] = {}
@@ -37,9 +41,9 @@ class Guest(Observer):
         """This step computes something of an observed request."""
         self.failure = ""
 
-    def collect(self, stacks: dict[str, list[str]], ranks: int) -> dict:
+    def collect(self, stacks: dict[str, list[str]], ranks: int, *, masks: bool) -> dict:
         failure, prompts = self.failure, self.prompts
-        answer = super().collect({} if failure else stacks, ranks)
+        answer = super().collect({} if failure else stacks, ranks, masks=masks)
         return answer | {"failure": failure or answer["failure"], "prompts": prompts}
 
     def hook(self, work: Callable[..., None]) -> Callable[..., None]:
@@ -85,6 +89,8 @@ class Guest(Observer):
         self.prompts[name] = {"token_ids": list(token_ids), "pictures": self._pictures(request)}
         self.ranges[name], self.steps[name] = {}, []
         self.requests[name] = len(token_ids)
+        if self.masks:
+            self.hooked[name] = len(token_ids)
 
     def _pictures(self, request: Any) -> list[dict] | None:
         """What the server's processor made of the pictures of a request, as `PictureFacts`."""
@@ -97,6 +103,10 @@ class Guest(Observer):
             return None
         pixels, places = zip(*map(side.pictures, found), strict=True) if found else ((), ())
         return [vars(one) for one in pictures.processed(pixels, places, self.runner.vllm_config.model_config.dtype)]
+
+    def _scored(self, req_id: str, token_ids: torch.Tensor, scores: torch.Tensor) -> bool:
+        """Scores of a prompt are for whoever asked for them."""
+        return False
 
     def _observe(self, index: int, call: Call) -> None:
         if len(self._batch()):

@@ -113,14 +113,15 @@ def test_without_the_token_nothing_is_told(server: Served, header: str | None, m
 
 
 def test_nothing_but_names_numbers_and_tickets_is_taken(client: httpx.Client) -> None:
-    for body in (
+    bodies: list[dict] = [
         {"requests": ["../../etc/passwd-and-more"]},
         {"requests": ["short"]},
         {"requests": []},
         {"requests": [NAME], "path": "/tmp"},
         {"requests": [NAME], "layers": ["os.system('true')"]},
         {"requests": [NAME] * (protocol.MOST_REQUESTS + 1)},
-    ):
+    ]
+    for body in bodies:
         assert client.post(protocol.BEGIN, json=body).status_code in (400, 422), body
     ticket = client.post(protocol.BEGIN, json={"requests": [NAME]}).json()["ticket"]
     for place, rank in (("../token", 0), (-1, 0), (0, 0), (0, 7), (9, 0)):
