@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from cases.of_model import cases_of
 from harness.compare.setting import Setting
+from harness.engines.vllm.options import kv_tokens
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.checkpoint import model
 from harness.families.dummy import BYTES, check_memory, cut, parameters
 from harness.families.gemma4.published import PUBLISHED
 from harness.prompts.case import Case
+from harness.prompts.layout import Layout
 from harness.verification.reproduce import command
 from tests.families.gemma4.test_damaged import CONFIG, TEXT
 from tests.verification.reproducing import asked
@@ -71,6 +74,19 @@ def test_a_model_is_cut_to_first_layers_of_every_kind(name: str, layers: int, sh
         PUBLISHED[name].window,
         PUBLISHED[name].heads,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "tokens", "prompts"),
+    [("31b", None, 4096, 8), ("31b", 6, 8192, 16), ("26b-a4b", None, 4096, 16), ("e4b", None, 8192, 16)],
+)
+def test_a_large_model_takes_shorter_prompts_and_fewer(
+    name: str, layers: int | None, tokens: int, prompts: int
+) -> None:
+    """The longest layout of the catalogue of a model has three windows and 13 tokens."""
+    spec = model(name, "dummy", layers)
+    assert (spec.max_length, kv_tokens(spec)) == (tokens, prompts * tokens)
+    assert all(len(Layout.parse(case.layout)) < spec.max_length for case in cases_of(spec))
 
 
 def test_the_whole_model_has_all_that_share() -> None:

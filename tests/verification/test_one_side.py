@@ -12,7 +12,8 @@ from harness.compare.verdict import Verdict
 from harness.drivers.messages import LoadEngine, LoadReference, RunEngine, RunReference
 from harness.errors import FailureKind, UsageError
 from harness.prompts.case import Case
-from harness.verification import one_side
+from harness.references.adapter import OFFICIAL, TRANSFORMERS, Reference
+from harness.verification import one_side, usage
 from harness.verification.session import Session
 from harness.verification.verify import verify_all
 from tests.verification.fakes import SPEC, Fakes, failing
@@ -68,6 +69,19 @@ def test_a_prompt_that_the_reference_fails_on_is_an_error_alone(session: Session
 def test_a_reference_that_cannot_be_loaded_is_the_error_of_all(session: Session, fakes: Fakes) -> None:
     fakes.faults["reference", LoadReference] = [failing(FailureKind.CHECKPOINT)] * 4
     assert [one.verdict for one in verify_all(session, CASES, (), spec=SPEC)] == [Verdict.ERROR] * 3
+
+
+@pytest.mark.parametrize(
+    ("references", "adapter", "said"),
+    [(["a", "b"], TRANSFORMERS, "with one reference; 2 are given"), (["a"], OFFICIAL, "official is not")],
+)
+def test_references_that_are_not_run_so_are_refused(
+    references: list[str], adapter: Reference, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "reference_of", lambda python: adapter)
+    with pytest.raises(UsageError, match=said):
+        usage.check_offload(OFFLOADED, references)
+    usage.check_offload(Setting(), references)
 
 
 def test_both_sides_at_once_are_refused(session: Session) -> None:
