@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.captures.read import Capture
-from harness.drivers.messages import Build, LoadReference, ReferenceModel, RunReference
+from harness.drivers.messages import Build, Forced, LoadReference, ReferenceModel, RunReference
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, FailureKind
 from harness.families.checkpoint import model
@@ -88,6 +88,19 @@ def test_it_is_the_same_to_the_bit(name: str, changed: dict, driver: Driver, cac
     for pair in zip(whole, by_layer, strict=True):
         assert_same(*pair)
     assert by_layer[0].facts.memory["reference"] > 0
+
+
+def test_masks_are_laid_over_it_too(driver: Driver, cache: Path, tmp_path: Path) -> None:
+    spec = model("tiny", "dummy")
+    asked = replace(built(driver, spec, cache), attention="sdpa")
+    prompt = prompt_for(Layout.parse("t3 i5 t4"), spec)
+    forced = Forced("causal", "everywhere", ((4, 8),), (5, 6))
+    found = []
+    for place, each in enumerate((asked, replace(asked, offload=True))):
+        driver.ask(LoadReference(each, "cpu"), timeout=300)
+        answer = driver.ask(RunReference(each, (prompt,), tmp_path / str(place), forced=forced), timeout=300)
+        found.append(Capture(answer.captures[0].directory, 0))
+    assert_same(*found)
 
 
 def test_it_says_how_far_it_is(driver: Driver, cache: Path, tmp_path: Path) -> None:
