@@ -131,10 +131,8 @@ def markdown(found: dict) -> str:
     for row in found["rows"]:
         cells = [row["serving"], row["setting"], row["runner"] or "none", row["policies"], *row["verdicts"].values()]
         cells += ["; ".join(row.get("nodes", []))] if placed else []
-        lines.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
+        lines.append(" | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells))
     text = "\n".join(f"| {line} |" for line in lines) + "\n"
     lost = found.get("lost with a node, run again", [])
-    said = [
-        f"- {one['cell'].replace('|', '&#124;')}: lost with {one['node']} at {one['at']}, run again" for one in lost
-    ]
+    said = [f"- {one['cell']}: lost with {one['node']} at {one['at']}, run again" for one in lost]
     return "\n".join([text, *said, ""]) if said else text

@@ -44,12 +44,13 @@ def test_a_cell_says_its_verdict_and_the_side_at_fault(results: list[CaseResult]
 
 
 def test_a_release_that_does_not_serve_says_why_and_costs_its_own_cells_alone(results: list[CaseResult]) -> None:
-    lost = replace(failed(message="no V2 runner"), extra={"serving": OLD, "reference": NOW})
+    lost = replace(failed(message="no V2\nrunner"), extra={"serving": OLD, "reference": NOW})
     lost = replace(lost, setting={**lost.setting, "label": V1.label}, layout=PLAN.layouts[0])
     table = Table.of([*results[:2], lost], PLAN)
     assert table.verdict((OLD, V1.label), NOW) == "ERROR"
     assert table.verdict((OLD, V1.label), THEN) == ""
-    assert table.served((OLD, V1.label)) == "no answer: no V2 runner"
+    assert table.served((OLD, V1.label)) == "no answer: no V2\nrunner"
+    assert "| no answer: no V2 runner |" in page.markdown(page.document(table, PLAN))
     assert page.answered([*results[:2], lost], PLAN) == {(NEW, V1.label, PLAN.layouts[0])}
 
 
