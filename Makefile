@@ -11,7 +11,7 @@ ENGINES ?= 3
 # Hundreds of processes start here: Python keeps what it has compiled, also where the environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup lock check report test test-slow mutants soak bench nightly nightly-gpu gpu bench-gpu clean
+.PHONY: setup setup-cluster lock check report test test-slow mutants soak bench nightly nightly-gpu gpu bench-gpu clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ test: $(STAMP)
 # What `make test` leaves out: repetitions, kills of commands at random moments, environments made from an index.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest --slow -m "slow and not gpu" -n 2 --dist loadfile
+
+# What `--ray` needs, and the tests of it.
+setup-cluster: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[cluster]'
 
 mutants: $(STAMP)
 	$(BIN)/harness mutants --out reports/mutants

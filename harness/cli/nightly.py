@@ -18,6 +18,7 @@ import typer
 from harness.campaigns.nightly import READERS, Part, ended
 from harness.cli import options
 from harness.cli.finish import finishing
+from harness.cli.machines import NeedsOption, RayOption, check
 from harness.console import Console
 from harness.drivers import safe_path
 from harness.drivers.process import ROOT
@@ -57,12 +58,15 @@ def nightly(
     engines: Annotated[
         int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")
     ] = 1,
+    ray: RayOption = None,
+    needs: NeedsOption = None,
     known: options.KnownOption = None,
     only: Annotated[list[str] | None, typer.Option(help="properties, catalogue or mutants; repeatable")] = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
 ) -> None:
-    """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html.
+    """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html. With --ray mutants are
+    searched for on a cluster; the other parts run on this machine.
 
     Exit code 0 if all is as it should be, 3 if something gave no answer, otherwise 1.
     """
@@ -73,6 +77,9 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    check(ray, needs)
+    if ray and only and "mutants" not in only:
+        raise UsageError("ray", ray, "with the part mutants: the others run on one machine")
     declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
     platform = platform_of(sys.executable)
@@ -80,6 +87,7 @@ def nightly(
         raise UsageError("engines", engines, "1: on a CPU each part has the engines of its own command")
     names = [name for name in READERS if not only or name in only]
     out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
+    cluster = [word for option, value in (("--ray", ray), ("--needs", needs)) if value for word in (option, value)]
     done: list[Part] = []
     console = Console()
 
@@ -103,7 +111,7 @@ def nightly(
 
     with claimed("out", out), finishing(say, write):
         for name in names:
-            _run(name, out / name, platform, profile, engines, timeouts, known or [], done)
+            _run(name, out / name, platform, profile, engines, timeouts, known or [], cluster, done)
     raise typer.Exit(max(part.code for part in done))
 
 
@@ -115,6 +123,7 @@ def _run(
     engines: int,
     timeouts: Timeouts,
     known: list[str],
+    cluster: list[str],
     done: list[Part],
 ) -> None:
     """Run a part and add it to those that are ``done``, also if it was ended early."""
@@ -142,7 +151,7 @@ def _run(
             where,
             *MUTANTS[platform],
             *limits,
-            *(["--jobs", str(engines)] if many else []),
+            *(cluster or (["--jobs", str(engines)] if many else [])),
         ],
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")
