@@ -43,7 +43,7 @@ def kv_tokens(spec: ModelSpec) -> int:
     alike = min(spec.layers.count("s"), spec.layers.count("f")) or len(spec.layers)
     lengths = 16 * spec.max_length
     values = max(spec.kv_heads * spec.head_dim, spec.global_kv_heads * spec.global_head_dim)
-    return lengths // 2 if lengths * alike * values * 2 * WIDTH > LARGE_CACHE else lengths
+    return lengths * 3 // 4 if lengths * alike * values * 2 * WIDTH > LARGE_CACHE else lengths
 
 
 @dataclass(frozen=True)
