@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.compare.logits import FACTOR
-from harness.compare.result import CaseResult
+from harness.compare.result import NODE, CaseResult
 from harness.compare.verdict import Verdict
 from harness.report.tables import counts, gravest_first, setting_label
 from harness.report.text import number
@@ -26,8 +26,12 @@ def summary(results: list[CaseResult], *, command: str, generated: str, part: st
     lines += [f"{_cell(generated)}, {_code(command)}", ""]
     lines += [f"> **This is a part:** {_cell(part)}.", ""] if part else []
     if noted:
-        lines += ["| verdict | case | setting | layout | diagnosis |", "|---|---|---|---|---|"]
-        lines += [_row(result) for result in noted[:ROWS]]
+        placed = any(NODE in result.extra for result in noted)
+        lines += [
+            f"| verdict | case | setting | layout | diagnosis |{' node |' * placed}",
+            f"|---|---|---|---|---|{'---|' * placed}",
+        ]
+        lines += [_row(result) + f" {_cell(result.extra.get(NODE, ''))} |" * placed for result in noted[:ROWS]]
         lines += ["", f"{len(noted) - ROWS} more are in index.html.", ""] if len(noted) > ROWS else [""]
     unexpected = [result for result in noted if result.verdict not in AS_MEANT][:ROWS]
     if unexpected:

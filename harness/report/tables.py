@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from harness.compare.result import CaseResult, LayerResult
+from harness.compare.result import NODE, CaseResult, LayerResult
 from harness.compare.verdict import Verdict
 from harness.report.text import layer_list
 from harness.text import plain
@@ -49,12 +49,13 @@ def overview(results: Iterable[CaseResult]) -> pd.DataFrame:
 
     ``missing`` and ``extra`` are pairs summed over layers, ``seconds`` over stages. Columns of
     logits are empty where there are none. The last columns are the fields of the serving setting
-    as text; ``runner`` is the one that the engine chose.
+    as text; ``runner`` is the one that the engine chose. Where results came from a cluster ``node`` says from where.
     """
     import pandas as pd
 
     rows = [_row(result) for result in results]
-    return pd.DataFrame(rows, columns=[*_RESULT_COLUMNS, *SETTING_COLUMNS])
+    placed = [NODE] if any(NODE in row for row in rows) else []
+    return pd.DataFrame(rows, columns=[*_RESULT_COLUMNS, *SETTING_COLUMNS, *placed])
 
 
 def of_part(table: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -139,6 +140,7 @@ def _row(result: CaseResult) -> dict[str, Any]:
         "diagnosis": plain(result.diagnosis),
         "reproduce": plain(result.reproduce),
         **_setting_fields(result.setting),
+        **({NODE: plain(result.extra[NODE])} if NODE in result.extra else {}),
     }
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.compare.result import CaseResult
+from harness.compare.result import CaseResult, on_node
 from harness.compare.verdict import Verdict
 from harness.report.markdown import ROWS, summary
-from harness.report.tables import gravest_first
+from harness.report.tables import gravest_first, overview
 from harness.text import plain
 from tests.report.results import LINK, one_of_each, result
 
@@ -120,3 +120,11 @@ def test_a_command_cannot_end_the_block_it_stands_in() -> None:
     command = "harness run --layout '\n```\n<img src=x>'"
     (fence,) = (token for token in tokens([replace(DIVERGED, reproduce=command)]) if token.type == "fence")
     assert fence.content == command + "\n"
+
+
+def test_a_cluster_s_results_say_where_they_came_from() -> None:
+    where = "a|b (10.0.0.1)"
+    assert [row[-1] for row in rows(tokens([on_node(DIVERGED, where), DIVERGED]))] == [where, ""]
+    assert len(next(rows(tokens([DIVERGED])))) == 5
+    assert list(overview([on_node(DIVERGED, where), DIVERGED])["node"].fillna("")) == [where, ""]
+    assert "node" not in overview([DIVERGED])

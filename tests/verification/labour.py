@@ -65,6 +65,12 @@ def sleep(number: int, folder: Path) -> Iterator[None]:
     yield
 
 
+def stay(number: int) -> Iterator[int]:
+    """The process, which then has nothing to say for a minute."""
+    yield os.getpid()
+    time.sleep(60)
+
+
 def fail(number: int) -> Iterator[None]:
     raise DriverFailure("it died", stage="serving", log="the end")
     yield

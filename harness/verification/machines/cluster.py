@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,10 @@ from harness.verification.workplace import Workplace
 LOCAL = "local"
 REACHING = 10.0
 """Seconds that the cluster's head has to take a connection."""
+BEAT = 1.0
+"""Seconds between two looks at the nodes."""
+NEW = 10.0
+"""Seconds within which a node that an actor is on is listed."""
 _KIND = "accelerator_type:"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,6 +61,53 @@ def _node(found: dict[str, Any], *, alone: bool) -> Node:
     name = found["NodeManagerHostname"] if name == found["NodeManagerAddress"] else name
     kinds = sorted(one.removeprefix(_KIND) for one in found["Resources"] if one.startswith(_KIND))
     return Node(found["NodeID"], f"{name} ({', '.join([address, *kinds])})", found["Alive"], found["Resources"])
+
+
+class Watch:
+    """Looks at the nodes of the cluster every `BEAT` seconds, in a thread of its own, and in another whether its head still
+    listens; calls ``lost`` when it does not.
+
+    A minute after that Ray ends this process, with exit code 1 and nothing written, and whatever asks the head hangs until then.
+    As a context manager: it looks no more.
+    """
+
+    def __init__(self, lost: Callable[[], None]):
+        import ray
+
+        self.head = ray.get_runtime_context().gcs_address
+        self.nodes = nodes()
+        self.gone = False
+        self._lost = lost
+        self._ended = threading.Event()
+        for look in (self._look, self._listen):
+            threading.Thread(target=look, name=f"nodes {look.__name__}", daemon=True).start()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+
+    def node(self, id: str) -> Node:
+        """The node of this id, which may be so new that it was not seen yet."""
+        end = time.monotonic() + NEW
+        while id not in self.nodes and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.nodes.get(id) or Node(id, f"node {id}", True, {})
+
+    def _look(self) -> None:
+        while not self._ended.wait(BEAT):
+            with suppress(Exception):  # whatever Ray raises of a head that does not answer
+                self.nodes = nodes()
+
+    def _listen(self) -> None:
+        while not self._ended.wait(BEAT):
+            try:
+                _reach(self.head)
+            except OSError:
+                self.gone = True
+                self._lost()
+                return
 
 
 @contextmanager

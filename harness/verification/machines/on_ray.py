@@ -26,7 +26,7 @@ from harness.verification import environments
 from harness.verification.machines.actor import Actor, Place
 from harness.verification.machines.carried import Carried, archive
 from harness.verification.machines.cell import Cell, Found, Lost, Needs, Over
-from harness.verification.machines.cluster import Node, nodes
+from harness.verification.machines.cluster import Node, Watch
 from harness.verification.machines.dealer import Dealer
 from harness.verification.machines.side import NODES_OWN
 from harness.verification.made_with import source
@@ -36,9 +36,12 @@ TRIES = 3
 """Nodes that a cell may lose: the third loss is more likely its own doing than chance."""
 PATIENCE = 600.0
 """Seconds that cells wait for a node that has what they need where none is left; where others use one they wait longer."""
+ASKING = 10.0
+"""Seconds that actors have to leave when the head is lost; one that is at work hears of it after its next item."""
 SETTLING = 5.0
 """Seconds within which the cluster knows that a node has left in order, after the actors on it have."""
-AGE = 1.0
+HEAD = -1
+"""In the place of an actor's number: the head is lost."""
 VARIABLES = "HARNESS_"
 """How variables begin that a worker is given as the command has them; all others are the node's own."""
 
@@ -77,11 +80,12 @@ class OnRay:
             return
         run = _Run(self.jobs, cells, partial(_actor, enter, arguments))
         whole = False
-        try:
-            yield from run.told()
-            whole = True
-        finally:
-            run.end(now=not whole)
+        with run.watch:
+            try:
+                yield from run.told()
+                whole = True
+            finally:
+                run.end(now=not whole)
 
     def packed(self, folder: Path) -> Carried:
         import ray
@@ -116,13 +120,13 @@ class _Run:
         self._losses: Counter[int] = Counter()
         """How many nodes each cell has lost, by its identity: what it is given may have no hash."""
         self._unborn = 0
-        self._looked = (0.0, nodes())
         self._came: SimpleQueue[tuple[int, Future]] = SimpleQueue()
+        self.watch = Watch(lambda: self._came.put((HEAD, Future())))
         every = dict.fromkeys(cell.needs for cell in cells)
         self._dealers = {needs: Dealer(cell for cell in cells if cell.needs == needs) for needs in every}
 
     def told(self) -> Generator[Found | Over | Lost, None, None]:
-        there = self._there()
+        there = self._nodes
         for needs in self._dealers:
             if not any(node.room(needs) for node in there):
                 have = "; ".join(node.where for node in there if node.alive)
@@ -132,19 +136,19 @@ class _Run:
             try:
                 number, answer = self._came.get(timeout=None if self._working else PATIENCE)
             except Empty:
-                if any(node.room(needs) for node in self._there() for needs in self._dealers):
+                if any(node.room(needs) for node in self._nodes for needs in self._dealers):
                     continue  # others use it
                 yield from self._given_up()
                 return
+            if number == HEAD:
+                raise EnvironmentFailure(f"--ray: the cluster's head at {self.watch.head} is lost")
             for one in self._heard(number, answer):
                 self._left -= isinstance(one, Over)
                 yield one
 
-    def _there(self) -> list[Node]:
-        """The nodes of the cluster, as they were at most `AGE` seconds ago."""
-        if time.monotonic() > self._looked[0] + AGE:
-            self._looked = (time.monotonic(), nodes())
-        return list(self._looked[1].values())
+    @property
+    def _nodes(self) -> list[Node]:
+        return list(self.watch.nodes.values())
 
     @property
     def _working(self) -> bool:
@@ -154,7 +158,7 @@ class _Run:
         """An actor for each cell that waits, as far as there is room, and one in any case."""
         if not any(len(dealer) for dealer in self._dealers.values()):
             return
-        there = self._there()
+        there = self._nodes
         for needs, dealer in self._dealers.items():
             free = sum(one.needs == needs and one.cell is None for one in self._hired.values())
             room = max(1, sum(node.room(needs) for node in there))
@@ -179,7 +183,7 @@ class _Run:
             return
         said = answer.result()
         if isinstance(said, Place):
-            one.node, self._unborn = nodes()[said.node], 0
+            one.node, self._unborn = self.watch.node(said.node), 0
             if said.source != self._source:
                 raise EnvironmentFailure(
                     f"--ray: {one.where} has another harness than this command ({said.python}); install the same one there"
@@ -237,7 +241,7 @@ class _Run:
 
     def _is_gone(self, node: Node | None) -> bool:
         end = time.monotonic() + SETTLING
-        while node and nodes()[node.id].alive:
+        while node and self.watch.node(node.id).alive:
             if time.monotonic() > end:
                 return False
             time.sleep(0.2)
@@ -255,8 +259,11 @@ class _Run:
 
         for number in list(self._hired):
             self._dismiss(number)
-        if self._leaving and not now:
-            ray.wait([left for _, left in self._leaving.values()], num_returns=len(self._leaving), timeout=LEAVING)
+        left = [left for _, left in self._leaving.values()]
+        if left and (self.watch.gone or not now):
+            ray.wait(left, num_returns=len(left), timeout=ASKING if now else LEAVING)
+        if self.watch.gone:
+            return  # the head is who would end them; their nodes end them when they have missed it for a minute
         for handle, _ in self._leaving.values():
             _killed(handle)
 

@@ -23,7 +23,7 @@ from harness.verification.machines.cluster import connected
 from harness.verification.machines.on_ray import OnRay
 from tests.drivers.processes import interruptible, lives, within
 from tests.verification import labour
-from tests.verification.machines.two_nodes import SECONDS, TwoNodes, two_nodes
+from tests.verification.machines.two_nodes import SECONDS, TwoNodes, said_by, two_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -95,13 +95,11 @@ def test_a_folder_is_had_wherever_a_cell_runs(machines: OnRay, tmp_path: Path) -
     assert not any(Path(folder).is_relative_to(tmp_path) or Path(folder).exists() for _, folder in found)
 
 
-def test_an_early_end_leaves_nothing_behind(cluster: TwoNodes, machines: OnRay, tmp_path: Path) -> None:
-    cells = [Cell("counts", labour.counted, (1,)), *[Cell("sleeps", labour.sleep, (tmp_path,))] * 4]
-    with closing(machines.run(cells, nullcontext)) as told:
-        next(told)
-        assert within(30, lambda: list(tmp_path.iterdir()))
-        assert any(lives(pid) for pid in cluster.at_work())
-    assert within(15, lambda: not cluster.at_work())
+def test_an_early_end_leaves_nothing_behind(cluster: TwoNodes, machines: OnRay) -> None:
+    with closing(machines.run([Cell(str(n), labour.stay, ()) for n in range(4)], nullcontext)) as told:
+        pids = [next(told).item for _ in range(2)]
+        assert all(map(lives, pids))
+    assert within(15, lambda: not any(map(lives, pids)) and not cluster.at_work())
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -117,7 +115,7 @@ def test_a_command_that_is_ended_leaves_no_driver_on_any_node(cluster: TwoNodes,
 
 
 def test_a_node_that_is_killed_costs_its_running_cells_which_run_again(cluster: TwoNodes, tmp_path: Path) -> None:
-    """Last: one node is gone after it."""
+    """One node is gone after it."""
     command = driven(cluster, tmp_path, "soak", "--layouts", "400")
     path = tmp_path / "layouts.jsonl"
 
@@ -133,6 +131,18 @@ def test_a_node_that_is_killed_costs_its_running_cells_which_run_again(cluster: 
     assert len(on("two")) >= before
     (lost,) = json.loads((tmp_path / "summary.json").read_text())["lost with a node, run again"]
     assert lost["node"].startswith("two (") and lost["cell"] in (tmp_path / "stderr").read_text()
+
+
+def test_a_head_that_is_lost_ends_the_command_in_order(cluster: TwoNodes, tmp_path: Path) -> None:
+    """Last: the cluster is gone after it. Left to itself, Ray ends the command a minute later, with exit code 1."""
+    command = driven(cluster, tmp_path, "soak", "--layouts", "4000")
+    assert within(90, lambda: len(jsonl.read(tmp_path / "layouts.jsonl")) > 6)
+    cluster.cluster.head_node.kill_gcs_server(check_alive=False)
+    command.wait(timeout=45)
+    assert command.returncode == 3
+    said = (tmp_path / "stderr").read_text().splitlines()
+    assert "the cluster's head at" in said[-1] and (tmp_path / "summary.json").is_file()
+    assert within(30, lambda: not any("drivers" in said_by(pid) for pid in cluster.at_work()))
 
 
 def driven(cluster: TwoNodes, out: Path, *words: str) -> subprocess.Popen:

@@ -45,10 +45,13 @@ class TwoNodes:
 
     def at_work(self) -> list[int]:
         """Actors, and drivers that they have started."""
-        return [pid for pid in marked(MARK, self.mark) if any(word in _said(pid) for word in ("ray::Actor", "drivers"))]
+        return [
+            pid for pid in marked(MARK, self.mark) if any(word in said_by(pid) for word in ("ray::Actor", "drivers"))
+        ]
 
 
-def _said(pid: int) -> str:
+def said_by(pid: int) -> str:
+    """The command line of a process."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
