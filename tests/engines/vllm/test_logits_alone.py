@@ -44,6 +44,7 @@ def test_a_planted_fault_is_found_by_its_logits(session: Session, overlays: tupl
     assert f"likely policy {policy if ' ' in policy else f'`{policy}`'}" in found.diagnosis or not overlays
 
 
+@pytest.mark.slow
 def test_chunks_mates_and_steps_are_judged_too(session: Session) -> None:
     setting = ALONE.with_(chunk=16, mates=("t5 i9",), decode=3)
     right = verify(session, Case("alone", "", "t3 i5 t8 i6 t20"), setting)

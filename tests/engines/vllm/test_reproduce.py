@@ -111,7 +111,8 @@ def test_a_given_checkpoint_with_a_text_and_an_image(
     assert_same(result, again(session, result))
 
 
-@pytest.mark.parametrize("kind", ["known-policy", pytest.param("mutant", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["known-policy", "mutant"])
 def test_the_command_as_people_run_it(session: Session, kind: str) -> None:
     case, setting, verdict = KINDS[kind]
     result = verify(session, case, setting, DECLARED)

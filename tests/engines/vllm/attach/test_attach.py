@@ -20,7 +20,7 @@ from harness.verification.session import Session
 from tests.cli.command import harness
 from tests.engines.vllm.attach.served import Served, serving
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 NAME = "harness-test-0123456789"
 PROMPT = [2, *range(20, 60)]
