@@ -77,9 +77,9 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
-    check(ray, needs)
     if ray and only and "mutants" not in only:
         raise UsageError("ray", ray, "with the part mutants: the others run on one machine")
+    check(ray, needs)
     declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
     platform = platform_of(sys.executable)

@@ -78,7 +78,7 @@ def test_a_model_is_cut_to_first_layers_of_every_kind(name: str, layers: int, sh
 
 @pytest.mark.parametrize(
     ("name", "layers", "tokens", "prompts"),
-    [("31b", None, 4096, 8), ("31b", 6, 8192, 16), ("26b-a4b", None, 4096, 16), ("e4b", None, 8192, 16)],
+    [("31b", None, 4096, 12), ("31b", 6, 8192, 16), ("26b-a4b", None, 4096, 16), ("e4b", None, 8192, 16)],
 )
 def test_a_large_model_takes_shorter_prompts_and_fewer(
     name: str, layers: int | None, tokens: int, prompts: int
