@@ -111,12 +111,13 @@ def run(
     with ExitStack() as opened:
         referred = _referred(plan, spec, machines, timeouts, opened)
         anchor = Side.of(plan.references[0], "reference", machines)
+        sides = {serving: Side.of(serving, "serving", machines) for serving in dict.fromkeys(one for one, *_ in todo)}
         cells = [
             Cell(
                 f"{serving}, {setting.label}, {', '.join(layouts)}",
                 _share,
                 (
-                    Side.of(serving, "serving", machines),
+                    sides[serving],
                     anchor,
                     serving,
                     setting,

@@ -77,7 +77,6 @@ def bisect(
         "model": spec.name,
         "setting": setting.to_dict(),
     }
-
     made_with = [source(), stays.python, inspect(stays.python), content(stays.text, other)]
     key = hashlib.sha256(json.dumps([asked, spec.key, *made_with], default=str).encode()).hexdigest()[:12]
     console, told = Console(), Console(stderr=True)

@@ -100,12 +100,13 @@ def matrix(
     worker = needed(needs, _gpus(plan) if ray else 0)
     with claimed("out", out), machines(ray, jobs, 1) as places:
         path = out / "matrix.jsonl"
+        own = source()
+        servings = {text: content(text, "serving") for text in plan.servings}
+        references = {text: content(text, "reference") for text in plan.references}
         keys = {
-            (serves, refers): page.key_of(
-                plan, spec, source(), content(serves, "serving"), content(refers, "reference")
-            )
-            for serves in plan.servings
-            for refers in plan.references
+            (serves, refers): page.key_of(plan, spec, own, serving, reference)
+            for serves, serving in servings.items()
+            for refers, reference in references.items()
         }
         lines = jsonl.of_key(path, *keys.values())
         results = [CaseResult.from_dict(line["result"]) for line in lines if "result" in line]
