@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.captures.read import Capture
 from harness.drivers.messages import ReferenceModel, Stored
 from harness.verification.workplace import Workplace
 
@@ -60,3 +61,8 @@ class CaptureStore:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+
+def read(stored: Stored) -> Capture:
+    """The capture that a driver says it has stored."""
+    return Capture(stored.directory, stored.place)

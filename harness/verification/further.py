@@ -16,7 +16,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references.adapter import TRANSFORMERS
 from harness.verification import environments
-from harness.verification.capture_store import CaptureStore
+from harness.verification.capture_store import CaptureStore, read
 from harness.verification.interpreters import Interpreters, Sides
 from harness.verification.reference_pool import References, reference_model
 
@@ -91,7 +91,7 @@ class FurtherSide:
         out = self._store.directory("further")
         asked = RunReference(model, (prompt,), out, layers, positions, samples=2, prepared=prepared)
         (stored,) = driver.ask(asked, timeout=self._timeouts.case, about=about).captures
-        return Capture(stored.directory, stored.place)
+        return read(stored)
 
     def close(self) -> None:
         """End its drivers."""

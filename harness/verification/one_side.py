@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.captures.read import Capture
 from harness.compare.setting import Setting
 from harness.drivers.messages import ReferenceModel, Stored
 from harness.errors import DriverFailure
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.verification.capture_store import read
 from harness.verification.reference_pool import reference_model
 from harness.verification.session import Pair, Session
 
@@ -109,4 +109,4 @@ def _pair(reference: Found, served: Found) -> Pair | DriverFailure:
         return served
     if isinstance(reference, DriverFailure):
         return reference
-    return Pair(Capture(reference.directory, reference.place), Capture(served.directory, served.place), 0.0)
+    return Pair(read(reference), read(served), 0.0)

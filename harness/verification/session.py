@@ -31,7 +31,7 @@ from harness.errors import UsageError
 from harness.families.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
-from harness.verification.capture_store import CaptureStore, Key
+from harness.verification.capture_store import CaptureStore, Key, read
 from harness.verification.engine_pool import Engines
 from harness.verification.further import Answered, FurtherSide, called
 from harness.verification.interpreters import Asking, Interpreters, Sides
@@ -311,7 +311,7 @@ class Session:
         with self.engines.dropping(flight.serving.driver):
             served = flight.serving.captures(self.timeouts.case)
         return [
-            Pair(_read(references[key]), _read(stored), flight.started)
+            Pair(read(references[key]), read(stored), flight.started)
             for key, stored in zip(flight.keys, served, strict=True)
         ]
 
@@ -321,7 +321,7 @@ class Session:
         reference = self.references.ready(model, in_turn=False, told=self.told)
         asked = self.to_refer(model, setting, tuple(prompts), samples=2)
         answer = reference.ask(asked, timeout=self.timeouts.case, about=about, told=self.told)
-        return [*map(_read, answer.captures)]
+        return [*map(read, answer.captures)]
 
     def forced(
         self, spec: ModelSpec, setting: Setting, prompt: Prompt, every: Sequence[Forced], *, about: str = ""
@@ -335,7 +335,7 @@ class Session:
             out = self.captures.directory("forced")
             asked = RunReference(model, (prompt,), out, (), setting.selection.positions, forced=forced)
             answer = reference.ask(asked, timeout=self.timeouts.case, about=about, told=self.told)
-            found += map(_read, answer.captures)
+            found += map(read, answer.captures)
         return found
 
     def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
@@ -345,7 +345,7 @@ class Session:
         for prompt in prompts:
             asked = self.to_serve(spec, setting, (prompt,))
             with self.engines.dropping(engine):
-                found += map(_read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
+                found += map(read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
         return found
 
     def sampled_again(self, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:
@@ -360,7 +360,7 @@ class Session:
         reference = self.references.ready(before.model, in_turn=True)
         captures = reference.ask(request, timeout=self.timeouts.case).captures
         again = dict(zip(flight.new, captures, strict=True))
-        return [replace(pair, reference=_read(again[key])) for key, pair in zip(flight.keys, pairs, strict=True)]
+        return [replace(pair, reference=read(again[key])) for key, pair in zip(flight.keys, pairs, strict=True)]
 
     def discard(self, flight: InFlight) -> None:
         """Remove the captures of prompts that were not to be remembered, unless the session keeps them."""
@@ -382,7 +382,3 @@ class Session:
     def peak_memory(self, spec: ModelSpec, setting: Setting) -> int:
         """The most bytes of GPU memory that tensors of the serving worker have taken; 0 on a CPU."""
         return self.engine(spec, setting).ask(AskMemory(), timeout=self.timeouts.case).bytes
-
-
-def _read(stored: Stored) -> Capture:
-    return Capture(stored.directory, stored.place)
