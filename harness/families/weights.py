@@ -27,8 +27,9 @@ def check(name: str, directory: Path) -> None:
         UsageError: there are none, a file of them is damaged or missing, or a tensor is in more than one of those that one side or
             the other reads.
     """
-    files = _files(name, directory)
-    _check_no_others(name, directory, files)
+    placed = _placed(name, directory) if (directory / INDEX).exists() else {}
+    files = _files(name, directory, placed)
+    _check_no_others(name, directory, placed, files)
     place: dict[str, str] = {}
     for file in files:
         path = directory / file
@@ -58,7 +59,7 @@ def check(name: str, directory: Path) -> None:
                     "model", name, f"its tensor {quoted(tensor)} is in {place[tensor]} and in {file}; in one of them"
                 )
             place[tensor] = file
-    for tensor, file in _placed(name, directory).items() if files != [SINGLE] else ():
+    for tensor, file in placed.items() if files != [SINGLE] else ():
         if place.get(tensor) != file:
             there = place.get(tensor, "none of the files")
             raise UsageError("model", name, f"its {INDEX} has {quoted(tensor)} in {file}, and it is in {there}")
@@ -71,21 +72,20 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_no_others(name: str, directory: Path, files: list[str]) -> None:
+def _check_no_others(name: str, directory: Path, placed: dict[str, str], files: list[str]) -> None:
     """Without an index vLLM reads every file of safetensors, with one those that it names; transformers takes `SINGLE` first."""
-    indexed = (directory / INDEX).exists()
-    if indexed and files == [SINGLE] and set(_placed(name, directory).values()) != {SINGLE}:
+    if placed and files == [SINGLE] and set(placed.values()) != {SINGLE}:
         raise UsageError("model", name, f"it has {SINGLE} and an {INDEX} of other files; one of the two")
-    others = [] if indexed else sorted(path.name for path in directory.glob("*.safetensors") if path.name not in files)
+    others = [] if placed else sorted(path.name for path in directory.glob("*.safetensors") if path.name not in files)
     if others:
         raise UsageError(
             "model", name, f"it has {quoted(others[0])} beside {SINGLE}, which vLLM would load too; take it out"
         )
 
 
-def _files(name: str, directory: Path) -> list[str]:
-    if (directory / INDEX).exists() and not (directory / SINGLE).exists():
-        files = sorted(set(_placed(name, directory).values()))
+def _files(name: str, directory: Path, placed: dict[str, str]) -> list[str]:
+    if placed and not (directory / SINGLE).exists():
+        files = sorted(set(placed.values()))
         for file in files:
             if Path(file).name != file:
                 raise UsageError("model", name, f"its {INDEX} names {file!r}, which is not a file beside it")
