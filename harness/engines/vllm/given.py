@@ -22,7 +22,7 @@ from harness.engines.vllm.arguments import (
     check_generation,
     value,
 )
-from harness.engines.vllm.options import EngineOptions
+from harness.engines.vllm.options import EngineOptions, kv_tokens
 from harness.engines.vllm.release import UNSPLIT, Release
 from harness.errors import UsageError
 from harness.families.limits import LONGEST, PICTURES
@@ -31,18 +31,18 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.scenario import Scenario
 
 
-def check(request: Asked, release: Release, version: str) -> None:
+def check(asked: Asked, release: Release, version: str) -> None:
     """Find what the engine would not start with or could not serve the prompts of a request with.
 
     Raises:
         UsageError: an argument is unknown to the release, not one of `MAY_BE_GIVEN`, or has a value that it does not take.
         EnvironmentFailure: the release's source has no engine arguments where they are looked for.
     """
-    asked: EngineOptions = request.options
-    if not asked.arguments:
+    options: EngineOptions = asked.options
+    if not options.arguments:
         return
     values: dict[str, Any] = {}
-    for name, text in asked.arguments:
+    for name, text in options.arguments:
         given = f"{name}={text}"
         argument = release.arguments.get(name)
         if argument is None:
@@ -55,7 +55,7 @@ def check(request: Asked, release: Release, version: str) -> None:
             known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
             why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"
             raise UsageError(FIELD, given, f"{why}; what schedules or executes requests may be given: {known}")
-        if name in COMPILED and asked.mode == "eager":
+        if name in COMPILED and options.mode == "eager":
             raise UsageError(FIELD, given, f"{name} means something with --mode compiled, and the mode is eager")
         values[name] = value(text)
         if not argument.admits(values[name]):
@@ -73,19 +73,19 @@ def check(request: Asked, release: Release, version: str) -> None:
             raise UsageError(FIELD, given, f"{' or '.join(OBSERVED)}: {why} (docs/findings/vllm-model-impl.md)")
         if name == GENERATION:
             check_generation(values[name])
-    _check_items(values.get("limit_mm_per_prompt") or {}, request.items)
-    tokens = max((*request.tokens, *request.before), default=1)
-    _check_capacity(values, asked, request.scenario, request.spec, tokens)
+    _check_items(values.get("limit_mm_per_prompt") or {}, asked.items)
+    tokens = max((*asked.tokens, *asked.before), default=1)
+    _check_capacity(values, options, asked.scenario, asked.spec, tokens)
 
 
-def check_step(asked: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, platform: str) -> None:
+def check_step(options: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, platform: str) -> None:
     """Where images are not split over steps, a step holds the largest item that a prompt may have (vLLM
     `encoder_cache_manager.py`, `compute_mm_encoder_budget`).
 
     Raises:
         UsageError: it is smaller.
     """
-    engine = asked.engine_arguments(spec, scenario, platform)
+    engine = options.engine_arguments(spec, scenario, platform)
     unsplit = engine.get(UNSPLIT) is True or (spec.bidirectional == "vision" and not release.splits(platform))
     step, limits = engine["max_num_batched_tokens"], engine["limit_mm_per_prompt"]
     sizes = {name: most for name, most in family_of(spec).largest(spec).items() if limits.get(name, 1)}
@@ -110,18 +110,18 @@ def _check_items(limits: Mapping[str, int], items: Mapping[str, int]) -> None:
             raise UsageError(FIELD, given, f"at least the {most} of {name} that a prompt here has")
 
 
-def _check_capacity(values: dict, asked: EngineOptions, scenario: Scenario, spec: ModelSpec, tokens: int) -> None:
+def _check_capacity(values: dict, options: EngineOptions, scenario: Scenario, spec: ModelSpec, tokens: int) -> None:
     """The engine's own consistency: it finds these when it has loaded everything else. Where the checkpoint takes `LONGEST`
-    tokens and more, the KV cache that it is served with holds 16 times as many."""
+    tokens and more, a prompt may be as long as the KV cache that it is served with."""
     length = values.get("max_model_len", spec.max_length)
-    most = spec.max_length if spec.max_length < LONGEST else 16 * LONGEST
+    most = spec.max_length if spec.max_length < LONGEST else kv_tokens(spec)
     if not tokens < length <= most:
         raise UsageError(
             FIELD,
             f"max_model_len={length}",
             f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's",
         )
-    step = asked.engine_arguments(spec, scenario, "cpu")["max_num_batched_tokens"]
+    step = options.engine_arguments(spec, scenario, "cpu")["max_num_batched_tokens"]
     seats = values.get("max_num_seqs", 1)
     if seats > min(step, MOST_SEATS):
         raise UsageError(

@@ -13,16 +13,25 @@ from harness.engines.adapter import Asked
 from harness.engines.vllm import arguments, given
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import EnvironmentFailure, UsageError
+from harness.families.checkpoint import model
+from harness.families.limits import LONGEST
 from harness.families.registry import preset
+from harness.prompts.model_spec import ModelSpec
 
 SPEC = preset("tiny")
 
 
-def check(*texts: str, items: Mapping[str, int] | None = None, before: tuple[int, ...] = (), **options: object) -> None:
+def check(
+    *texts: str,
+    items: Mapping[str, int] | None = None,
+    before: tuple[int, ...] = (),
+    spec: ModelSpec = SPEC,
+    **options: object,
+) -> None:
     own = tuple(map(arguments.read, texts))
     arguments.check_own(own)
     setting = Setting.of(arguments=own, **options)
-    asked = Asked(setting.engine, setting.scenario, (), SPEC, (13,), before, items or {})
+    asked = Asked(setting.engine, setting.scenario, (), spec, (13,), before, items or {})
     given.check(asked, release_of(sys.executable), "of this test")
 
 
@@ -34,6 +43,14 @@ def test_every_prompt_of_a_request_is_served_with_what_is_given() -> None:
     check("max_model_len=21", before=(20,))
     with pytest.raises(UsageError, match="21 to 512 tokens"):
         check("max_model_len=20", before=(20,))
+
+
+@pytest.mark.parametrize(("layers", "prompts"), [(6, 16), (60, 12)])
+def test_no_prompt_is_longer_than_the_kv_cache(layers: int, prompts: int) -> None:
+    spec = model("31b", "dummy", layers).with_(max_length=LONGEST)
+    check(f"max_model_len={prompts * LONGEST}", spec=spec)
+    with pytest.raises(UsageError, match=f"14 to {prompts * LONGEST} tokens"):
+        check(f"max_model_len={prompts * LONGEST + 1}", spec=spec)
 
 
 @pytest.mark.parametrize(
