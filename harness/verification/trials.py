@@ -62,16 +62,13 @@ def examine(serving_python: str, reference_python: str) -> Examined:
         problems.append(
             Problem(f"{reference_python}: transformers is not installed for this interpreter", "make setup")
         )
+    offered = engine_of(serving_python).backends(platform) if platform else ()
     able = {"serving": platform is not None, "reference": known is not None}
     unavailable: dict[str, str] = {}
     for side, answer in _tried({side: python for side, python in pythons.items() if able[side]}, platform).items():
         if answer["failed"]:
             problems.append(_failed(side, pythons[side], answer["failed"], sides[side]))
-            unavailable |= (
-                dict.fromkeys(engine_of(serving_python).backends(platform), "vllm cannot be imported")
-                if side == "serving" and platform
-                else {}
-            )
+            unavailable |= dict.fromkeys(offered, "vllm cannot be imported") if side == "serving" else {}
         unavailable |= answer["unavailable"]
         problems += [_misfit(pythons[side], **misfit) for misfit in answer["misfits"]]
     if platform == "cpu" and not sides["serving"]["triton"]:
@@ -87,9 +84,7 @@ def examine(serving_python: str, reference_python: str) -> Examined:
                 "pip install another release of vllm or of triton",
             )
         )
-    backends = (
-        [name for name in engine_of(serving_python).backends(platform) if name not in unavailable] if platform else []
-    )
+    backends = [name for name in offered if name not in unavailable]
     return Examined(platform, backends, unavailable, list(dict.fromkeys(problems)), sides)
 
 
