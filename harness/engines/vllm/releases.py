@@ -243,6 +243,14 @@ def free_blocks(llm) -> tuple[list[int], int]:
     return free, pool.num_gpu_blocks
 
 
+def kv_blocks(runner) -> tuple[int, dict[str, int]]:
+    """How many blocks the KV cache has, and how many tokens a block of each layer holds."""
+    config = runner.kv_cache_config
+    return config.num_blocks, {
+        name: group.kv_cache_spec.block_size for group in config.kv_cache_groups for name in group.layer_names
+    }
+
+
 def kv_cache(layer):
     """The KV cache of an attention layer; some releases keep a list of one."""
     return layer.kv_cache[0] if isinstance(layer.kv_cache, list) else layer.kv_cache

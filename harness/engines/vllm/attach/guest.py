@@ -11,8 +11,9 @@ import torch
 from harness.captures import pictures
 from harness.captures.selection import chosen
 from harness.engines.vllm import releases
+from harness.engines.vllm.attach.sparse import SparseProber
 from harness.engines.vllm.observer import Observer
-from harness.engines.vllm.observer.probing import Call
+from harness.engines.vllm.observer.probing import Call, Prober
 from harness.errors import UsageError
 from harness.families.registry import of_type
 
@@ -33,6 +34,7 @@ class Guest(Observer):
 
     def begin(self, *args, masks: bool) -> None:
         super().begin(*args, masks=masks)
+        self.sparse.forget()
         self.masks = masks
         self.awaited: set[str] = set()
         self.asked_for: list[int] = []
@@ -45,6 +47,10 @@ class Guest(Observer):
         failure, prompts = self.failure, self.prompts
         answer = super().collect({} if failure else stacks, ranks, masks=masks)
         return answer | {"failure": failure or answer["failure"], "prompts": prompts}
+
+    def beside(self) -> Prober:
+        self.sparse = SparseProber(*releases.kv_blocks(self.runner))
+        return self.sparse
 
     def hook(self, work: Callable[..., None]) -> Callable[..., None]:
         computes_together = work == self._after
@@ -109,5 +115,8 @@ class Guest(Observer):
         return False
 
     def _observe(self, index: int, call: Call) -> None:
-        if len(self._batch()):
+        batch = self._batch()
+        if len(batch):
+            slots = releases.slot_mapping(call.layer_name, call.metadata)
+            self.sparse.claim(call, [rows.place for rows in batch.requests], slots)
             super()._observe(index, call)

@@ -35,7 +35,7 @@ class Observer:
         self.model = releases.model_of(worker)
         self.head = Head(self.model)
         self.caching = self.runner.vllm_config.cache_config.enable_prefix_caching
-        self.prober = Prober()
+        self.prober = self.beside()
         self.order: list[str] = []
         self.positions: Any = None
         self.collected = 0
@@ -55,6 +55,10 @@ class Observer:
         hooks.after_decoder_layers(
             self.model, self._observes, self.hook(lambda index, hidden: self._keep(f"hidden.{index}", hidden))
         )
+
+    def beside(self) -> Prober:
+        """What probes calls of this worker."""
+        return Prober()
 
     def hook(self, work: Callable[..., None]) -> Callable[..., None]:
         """What is called in place of ``work`` by the engine."""

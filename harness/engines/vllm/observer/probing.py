@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,12 +31,34 @@ class Call:
     output: torch.Tensor
 
 
+@dataclass
+class Shadow:
+    """What stands beside a KV cache: a ``cache`` of codes, and the ``scales`` that an implementation has made of it, by the names
+    of its attributes."""
+
+    cache: torch.Tensor
+    scales: dict[str, torch.Tensor | None] = field(default_factory=dict)
+
+    @contextmanager
+    def scaling(self, impl: Any) -> Iterator[None]:
+        """An implementation that scales each token and head keeps views of the cache's scales and does not look at the cache for
+        them again (`TritonAttentionImpl._ensure_scale_caches`): the shadow has views of its own."""
+        real = {name: getattr(impl, name) for name in SCALES if hasattr(impl, name)}
+        for name in real:
+            setattr(impl, name, self.scales.get(name))
+        try:
+            yield
+        finally:
+            self.scales = {name: getattr(impl, name) for name in real}
+            for name, scales in real.items():
+                setattr(impl, name, scales)
+
+
 class Prober:
     """Probes calls; its shadows live as long as the caches that they stand beside."""
 
     def __init__(self) -> None:
-        self._shadows: dict[tuple, torch.Tensor] = {}
-        self._scales: dict[int, list[torch.Tensor | None]] = {}
+        self._shadows: dict[tuple, Shadow] = {}
 
     def probe(
         self, call: Call, positions: torch.Tensor, index: torch.Tensor, longest: int, *, whole: bool
@@ -76,47 +98,37 @@ class Prober:
         values = probe.codes(positions[: len(call.query)], shape[-1], number, call.query.dtype)[:, None]
         values = values.expand(shape).contiguous()
         if hasattr(impl, "do_kv_cache_update") and not _target(layer):
-            slots = releases.slot_mapping(call.layer_name, call.metadata)
-            cache = self._shadow(call.kv_cache, shadow)
-            with self._scales_of(cache, impl):
-                impl.do_kv_cache_update(layer, torch.zeros_like(values), values, cache, slots)
+            beside = self.shadow(call, shadow)
+            with beside.scaling(impl):
+                impl.do_kv_cache_update(layer, torch.zeros_like(values), values, beside.cache, self.slots(call))
         return values
 
     def _read(self, call: Call, values: torch.Tensor, shadow: int) -> torch.Tensor:
         """What the forward makes of a shadow with query 0."""
         probed = torch.zeros_like(call.output)
-        cache = self._shadow(call.kv_cache, shadow)
+        beside = self.shadow(call, shadow)
         blank = torch.zeros_like(call.query), torch.zeros_like(values)
-        with self._scales_of(cache, call.layer.impl):
-            call.forward(call.layer, *blank, values, cache, call.metadata, output=probed)
+        with beside.scaling(call.layer.impl):
+            call.forward(call.layer, *blank, values, beside.cache, self.metadata(call), output=probed)
         return probed
 
-    @contextmanager
-    def _scales_of(self, shadow: torch.Tensor, impl: Any) -> Iterator[None]:
-        """An implementation that scales each token and head keeps views of the cache's scales and does not look at the cache for
-        them again (`TritonAttentionImpl._ensure_scale_caches`): the shadow has views of its own."""
-        names = [name for name in SCALES if hasattr(impl, name)]
-        own = self._scales.setdefault(id(shadow), [None] * len(names))
-        real = [getattr(impl, name) for name in names]
-        for name, scales in zip(names, own, strict=True):
-            setattr(impl, name, scales)
-        try:
-            yield
-        finally:
-            own[:] = [getattr(impl, name) for name in names]
-            for name, scales in zip(names, real, strict=True):
-                setattr(impl, name, scales)
-
-    def _shadow(self, kv_cache: torch.Tensor, number: int) -> torch.Tensor:
-        """A cache of the same shape and strides, one for each memory that layers use and, where a later chunk or request
-        needs the codes of a pass, one for each pass."""
-        key = (kv_cache.data_ptr(), tuple(kv_cache.shape), kv_cache.stride(), number)
+    def shadow(self, call: Call, number: int) -> Shadow:
+        """What stands beside the KV cache of a call: of the same shape and strides, one for each memory that layers use and,
+        where a later chunk or request needs the codes of a pass, one for each pass."""
+        real = call.kv_cache
+        key = (real.data_ptr(), tuple(real.shape), real.stride(), number)
         if key not in self._shadows:
-            shadow = torch.empty_strided(
-                kv_cache.shape, kv_cache.stride(), dtype=kv_cache.dtype, device=kv_cache.device
-            )
-            self._shadows[key] = shadow.zero_()
+            cache = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=real.device)
+            self._shadows[key] = Shadow(cache.zero_())
         return self._shadows[key]
+
+    def slots(self, call: Call) -> torch.Tensor:
+        """Where the tokens of a call go in its shadow."""
+        return releases.slot_mapping(call.layer_name, call.metadata)
+
+    def metadata(self, call: Call) -> Any:
+        """What the forward is told of the requests whose codes are in the shadow."""
+        return call.metadata
 
 
 def _target(layer: Any) -> str | None:
