@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA = 8
+SCHEMA = 9
 ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
@@ -53,10 +53,12 @@ class AfterModel:
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Which model runner and attention back end serve, by the engine's own names."""
+    """Which model runner and attention back end serve, by the engine's own names; "auto" where nobody can tell: ``by_api`` says
+    that the API of a server alone was asked."""
 
     runner: str = ""
     backend: str = ""
+    by_api: bool = False
 
 
 @dataclass(frozen=True)

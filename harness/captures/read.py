@@ -25,6 +25,8 @@ On disk each has the prompts of the stack as its first dimension.
 ``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
                       prefix cache had it, or where it was computed without calling hooks;
                       its rows are 0 in all other tensors but logits
+``told``              (P, V) uint8, serving only, where a server's API told the log-probabilities
+                      of some tokens alone: 1 for those; the others are 0 in ``logits``
 ``computed``          (N,) uint8, serving only, where it is not ``observed``: 0 where a position was
                       not computed
 ====================  ======================================================================

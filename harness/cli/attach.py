@@ -22,17 +22,22 @@ from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.attach.client import Address, Server
-from harness.engines.vllm.attach.protocol import ServerFacts
+from harness.engines.vllm.attach.protocol import START, ServerFacts
 from harness.engines.vllm.attach.switch import SWITCH
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families import checkpoint
 from harness.prompts.case import Case
+from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification import catalogue as catalogues
-from harness.verification.attached import CHOSEN, Attached, setting_of
+from harness.verification.attached import CHOSEN, Attached, check_layout, dtype_of, setting_of
 
+UNOBSERVED = (
+    "the server was started without the plugin: no mask is observed, and what its API tells is compared. "
+    f"This starts one that can be observed: {START}"
+)
 WAITING = 60.0
 """Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
 
@@ -54,6 +59,9 @@ def attach(
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="the file of the token that the server was started with", envvar=SWITCH)
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="what the server computes in, where it was started without the plugin")
     ] = None,
     known: options.KnownOption = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
@@ -80,13 +88,15 @@ def attach(
     from harness.verification.session import Session
     from harness.verification.verify import verify_all
 
-    setting = setting_of(facts, setting)
+    if facts.engine.by_api:
+        Console(stderr=True).print(f"{url}: {UNOBSERVED}")
     where = model or _model_of(facts)
     cases, spec, declared = (
         _of_catalogue(where, facts, serving_python, known or [])
         if catalogue
-        else _one(layout, image or [], text, where, seed, setting, known or [])
+        else _one(layout, image or [], text, where, seed, setting, known or [], facts)
     )
+    setting = setting_of(facts, setting, dtype_of(facts, dtype, spec))
     results: list[CaseResult] = []
     console = Console(stderr=True)
 
@@ -135,11 +145,20 @@ def _model_of(facts: ServerFacts) -> str:
 
 
 def _one(
-    layout: str | None, image: list[str], text: str | None, model: str, seed: int, setting: Setting, known: list[str]
+    layout: str | None,
+    image: list[str],
+    text: str | None,
+    model: str,
+    seed: int,
+    setting: Setting,
+    known: list[str],
+    facts: ServerFacts,
 ) -> tuple[list[Case], ModelSpec, list[Declared]]:
     what = asked(
         layout, None, None, image, text, model, None, None, None, seed, setting, known, catalogues.OWN, chat=True
     )
+    if what.case.layout:
+        check_layout(facts, Layout.parse(what.case.layout))
     return [what.case], what.spec, what.declared
 
 
@@ -149,10 +168,16 @@ def _of_catalogue(
     """The layouts of the catalogue that the model takes."""
     spec = checkpoint.model(model)
     there = catalogues.load()
-    entries, refused = there.of_model(spec, facts.platform, python)
+    entries, refused = there.of_model(spec, "cpu", python)  # the server's own setting is in place of theirs
+    cases = list(dict.fromkeys(case for case, _ in entries))
+    for case in cases:
+        try:
+            check_layout(facts, Layout.parse(case.layout))
+        except UsageError as error:
+            refused[case.name] = str(error)
     for name, why in refused.items():
         Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
-    return list(dict.fromkeys(case for case, _ in entries)), spec, catalogues.declared(known)
+    return [case for case in cases if case.name not in refused], spec, catalogues.declared(known)
 
 
 def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> None:

@@ -17,22 +17,30 @@ def against(reference: Capture, serving: Capture, *floor: str, ours: str = "") -
     floor. Where ``ours`` is given it is the reference's own tensor of this name that is judged.
 
     Where positions were not observed, their logits are those of the sampler: tokens that are suppressed after the model are left
-    out, and log-probabilities are compared with log-probabilities."""
+    out, and log-probabilities are compared with log-probabilities. Where a server told those of some tokens alone, the others have
+    no error on any side, so that the noise floor is of the same tokens."""
     theirs = reference.tensors
-    judged = theirs[ours] if ours else serving.tensors["logits"]
     columns = _columns(serving, min(theirs["truth.logits"].shape[-1], serving.tensors["logits"].shape[-1]))
 
     def form(rows: np.ndarray, dtype: type) -> np.ndarray:
         kept = rows[:, columns]
         return log_probabilities(kept.astype(dtype)) if serving.facts.log_probabilities else kept
 
+    truth = form(theirs["truth.logits"], np.float64)
+    told = serving.tensors["told"][:, columns].astype(bool) if "told" in serving.tensors else None
+
+    def told_of(rows: np.ndarray) -> np.ndarray:
+        return rows if told is None else np.where(told, rows, truth)
+
+    of_serving = serving.tensors["logits"]
+    judged = form(theirs[ours] if ours else of_serving, np.float32) if ours or told is None else of_serving[:, columns]
     return logits.compare(
-        form(theirs["truth.logits"], np.float64),
-        [form(theirs[name], np.float32) for name in floor or FLOOR if name in theirs],
-        form(judged, np.float32),
+        truth,
+        [told_of(form(theirs[name], np.float32)) for name in floor or FLOOR if name in theirs],
+        told_of(judged),
         serving.computed,
         reference.facts.logits_at,
-        form(theirs["routed.logits"], np.float64) if "routed.logits" in theirs else None,
+        told_of(form(theirs["routed.logits"], np.float64)) if "routed.logits" in theirs else None,
     )
 
 

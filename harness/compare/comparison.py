@@ -31,6 +31,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.references import adapter
 from harness.text import listed
 
+API_ALONE = "its API alone was asked, since the server was started without the plugin"
 ROUNDING = 0.5
 """The largest share of the spread of the logits that the reference's own error may have at the median position. Logits of
 another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
@@ -144,6 +145,7 @@ class _Both:
         if self.blind:
             asked = self.setting.selection.observe != MASKS
             why = "as asked for" if asked else "every step ran where hooks are not called, as in a full CUDA graph"
+            why = API_ALONE if self.serving.facts.engine.by_api else why
             return f"serving's masks were not observed ({why})"
         return "every layer's mask is equal" + (" where it was observed" if self.unobserved else "")
 
@@ -483,6 +485,12 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             f"position{'s' if len(alone) > 1 else ''} {listed(alone, 5)} ran where hooks are not called, as in a full CUDA graph: "
             "no mask was observed there, and they are judged by their logits alone"
         )
-    if serving.facts.log_probabilities:
+    if serving.facts.engine.by_api:
+        told = serving.tensors["told"].sum(axis=-1)
+        notes.append(
+            f"log-probabilities of {told.min()} to {told.max()} tokens at each position were compared, which the API tells; "
+            "its runner, its back end and its weights are not known, and that it serves this checkpoint is what it says"
+        )
+    elif serving.facts.log_probabilities:
         notes.append("log-probabilities are compared, which is what the sampler gives of a prompt")
     return notes

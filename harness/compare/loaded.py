@@ -18,6 +18,8 @@ class Weights:
     form: list[str]
     lost: list[str]
     compared: int
+    known: bool = True
+    """Serving tells what it holds."""
 
     @classmethod
     def of(cls, reference: Capture, serving: Capture) -> Weights:
@@ -27,7 +29,8 @@ class Weights:
         form = [name for name in both if ours[name][1] is None or ours[name][0] != theirs[name][0]]
         comparable = [name for name in both if name not in set(form)]
         lost = [name for name in theirs if name not in ours and not _tied(name, theirs)]
-        return cls([name for name in comparable if ours[name] != theirs[name]], form, lost, len(comparable))
+        other = [name for name in comparable if ours[name] != theirs[name]]
+        return cls(other, form, lost, len(comparable), known=not serving.facts.engine.by_api)
 
     @property
     def sentences(self) -> list[str]:
@@ -40,6 +43,8 @@ class Weights:
 
     @property
     def notes(self) -> list[str]:
+        if not self.known:
+            return []
         form = [
             f"serving stores {len(self.form)} tensors in another form, which were not compared: {listed(self.form)}"
         ]

@@ -12,10 +12,15 @@ from harness.engines.vllm.attach.client import Address
 from harness.engines.vllm.attach.driver import TOKEN_FILE, URL
 from harness.engines.vllm.attach.protocol import ServerFacts
 from harness.engines.vllm.options import EngineOptions
+from harness.errors import UsageError
+from harness.families.reading import file_of, json_of
+from harness.prompts.layout import Layout
+from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import Asking, Interpreters, inspect
 
 SERVES = "harness.engines.vllm.attach.driver"
 """The module of the driver that has a server serve."""
+PLAIN = "the server was started without the plugin and does not say"
 CHOSEN = ("layers", "positions", "observe", "times", "reference")
 """The options of a setting that are chosen here; a server has the others already."""
 
@@ -56,8 +61,8 @@ class Attached(Interpreters):
         return Driver(SERVES, "serving", self.serving_python, log, where, scratch)
 
 
-def setting_of(facts: ServerFacts, chosen: Setting) -> Setting:
-    """What a server with these ``facts`` serves with, with what was ``chosen``.
+def setting_of(facts: ServerFacts, chosen: Setting, dtype: str) -> Setting:
+    """What a server with these ``facts`` serves with, in ``dtype``, with what was ``chosen``.
 
     Raises:
         UsageError: it serves with something that the harness does not know.
@@ -65,7 +70,7 @@ def setting_of(facts: ServerFacts, chosen: Setting) -> Setting:
     return chosen.with_(
         backend=facts.engine.backend,
         runner=facts.engine.runner,
-        dtype=facts.dtype,
+        dtype=dtype,
         kv_dtype=facts.kv_dtype,
         mode=facts.mode,
         tensor_parallel=facts.ranks,
@@ -73,3 +78,44 @@ def setting_of(facts: ServerFacts, chosen: Setting) -> Setting:
         chunk=facts.step if facts.step < facts.longest else None,
         prefix_caching=facts.prefix_caching,
     )
+
+
+def dtype_of(facts: ServerFacts, said: str | None, spec: ModelSpec) -> str:
+    """What a server computes in: what it tells, else what was ``said``, else what its checkpoint's config.json has.
+
+    Raises:
+        UsageError: it is said otherwise than the server tells, or nobody tells.
+    """
+    if facts.dtype:
+        if said not in (None, facts.dtype):
+            raise UsageError("dtype", said, f"{facts.dtype}, which is what the server says; leave the option out")
+        return facts.dtype
+    config = json_of(spec.name, file_of(spec.source, "config.json"))
+    places = (config, config.get("text_config") or {})
+    found = said or next((one[name] for one in places for name in ("dtype", "torch_dtype") if name in one), None)
+    if found not in ("bfloat16", "float16") and said is None:
+        raise UsageError("dtype", str(found), f"told by --dtype: {PLAIN}, and of a checkpoint in {found} vLLM chooses")
+    return str(found)
+
+
+def check_layout(facts: ServerFacts, layout: Layout) -> None:
+    """Raise UsageError for a layout that the API of this server does not take."""
+    if len(layout) >= facts.longest:
+        raise UsageError(
+            "layout",
+            str(layout),
+            f"fewer than the {facts.longest} tokens of the server's --max-model-len; it has {len(layout)}",
+        )
+    forms = {segment.form for segment in layout.segments}
+    if "v" in forms:
+        raise UsageError(
+            "layout",
+            str(layout),
+            "text, images and sounds: the API cannot be told which tokens of a video are not soft",
+        )
+    if forms > {"t"} and not facts.scale_out:
+        raise UsageError(
+            "layout",
+            str(layout),
+            "text only, or a server with --enable-scale-out: no other route takes token ids with images",
+        )

@@ -18,7 +18,6 @@ from harness.files import typed
 
 API_KEY = "OPENAI_API_KEY"
 """The environment variable with the key of the server's own API, where it has one."""
-START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL --enable-scale-out"
 
 
 @dataclass(frozen=True)
@@ -66,22 +65,20 @@ class Server:
 
     @cached_property
     def facts(self) -> ServerFacts:
-        """What it says of itself.
+        """What it says of itself; what its API alone tells where it was started without the plugin.
 
         Raises:
-            EnvironmentFailure: it cannot be reached, was started without the plugin, does not take the token, or speaks
-                another protocol.
+            EnvironmentFailure: it cannot be reached, does not take the token, or speaks another protocol.
         """
         try:
             found = self._harness("GET", protocol.ROOT)
         except Refused as error:
-            if error.status == 401:
-                raise EnvironmentFailure(
-                    f"{self.address.url}: the server takes another token than that in {self.address.token_file or 'no file'}"
-                ) from None
             if error.status == 404:
+                return self._by_api()
+            if error.status == 401:
+                file = self.address.token_file or "no file: name it with --token-file"
                 raise EnvironmentFailure(
-                    f"{self.address.url}: the server was started without the plugin; {START}"
+                    f"{self.address.url}: the server takes another token than that in {file}"
                 ) from None
             raise EnvironmentFailure(f"{self.address.url}: {error}") from None
         if found.get("protocol") != protocol.VERSION:
@@ -90,6 +87,22 @@ class Server:
                 f"this one speaks {protocol.VERSION}"
             )
         return typed.read(ServerFacts, found)
+
+    def _by_api(self) -> ServerFacts:
+        try:
+            release = self._asked("GET", "/version", None, self._of_api)["version"]
+            (model, *_) = self._asked("GET", "/v1/models", None, self._of_api)["data"]
+            name, root, longest = model["id"], model.get("root") or model["id"], model["max_model_len"]
+        except (Refused, KeyError, TypeError, ValueError) as error:
+            raise EnvironmentFailure(f"{self.address.url}: this is no `vllm serve` ({error})") from None
+        return protocol.by_api(release, name, root, longest, scale_out=self._takes_tokens())
+
+    def _takes_tokens(self) -> bool:
+        try:
+            self.generate({})
+        except Refused as error:
+            return error.status not in (403, 404)
+        return True
 
     def begin(
         self, requests: list[str], longest: int | None, layers: list[int], positions: list[int], *, masks: bool

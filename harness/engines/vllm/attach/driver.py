@@ -11,19 +11,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.captures import write
-from harness.captures.facts import Loaded, PictureFacts
+from harness.captures import stack, write
+from harness.captures.facts import AfterModel, Facts, Loaded, PictureFacts, PromptFacts
 from harness.captures.selection import chosen
-from harness.captures.stack import write_facts
 from harness.drivers import channel
 from harness.drivers.messages import Captured, Done, LayOverlays, LoadEngine, Request, RunEngine, Stored
 from harness.engines.vllm import collected
+from harness.engines.vllm.attach import api
 from harness.engines.vllm.attach.client import Address, Server
 from harness.engines.vllm.attach.requests import Requests
 from harness.errors import UsageError
+from harness.families.content import content
 from harness.families.registry import of_type
 from harness.files import typed
 from harness.masks.observed import ProbeError
@@ -52,8 +54,11 @@ class AttachedEngine:
         family = of_type(config.model_type)
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
+        self.width = config.get_text_config().vocab_size
         self.requests = Requests(facts, family.serving_side(), config)
-        self.side = collected.Side(facts.versions, Loaded(facts.content, facts.weights), facts.engine)
+        self.side = collected.Side(
+            facts.versions, Loaded(facts.content or content(request.checkpoint), facts.weights), facts.engine
+        )
         return Done()
 
     def overlay(self, request: LayOverlays) -> Done:
@@ -61,7 +66,8 @@ class AttachedEngine:
 
     def run(self, request: RunEngine) -> Captured:
         """Have prompts served beside what the server serves anyway, one after another, and capture them."""
-        return Captured(tuple(self._captured(prompt, request, place) for place, prompt in enumerate(request.prompts)))
+        captured = self._told if self.side.engine.by_api else self._captured
+        return Captured(tuple(captured(prompt, request, place) for place, prompt in enumerate(request.prompts)))
 
     def _captured(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
         salt = secrets.token_urlsafe(32)
@@ -85,7 +91,23 @@ class AttachedEngine:
         pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
         rows = chosen(request.positions, len(token_ids))
         facts = collected.of_stack(collected.facts(ranks, self.side, served), ranks[0]["stacks"][str(last)], rows)
-        write_facts(out, facts, [collected.of_prompt(ranks[0], name, token_ids, pictures)])
+        stack.write_facts(out, facts, [collected.of_prompt(ranks[0], name, token_ids, pictures)])
+        return Stored(out, 0)
+
+    def _told(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
+        """What the API tells of a prompt."""
+        asked = self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", secrets.token_urlsafe(32))
+        start = time.perf_counter()
+        answer = replace(asked, body=api.asking(asked.way, asked.body)).send(self.server)
+        seconds = {"serving": time.perf_counter() - start, "serving probing": 0.0}
+        found = api.Answered.of(asked.way, answer)
+        rows, out = chosen(request.positions, len(found.token_ids)), request.out / str(place)
+        stack.save(out / "capture.safetensors", found.tensors(rows, self.width))
+        facts = Facts(
+            layers=(), logits_at=tuple(rows), versions=self.side.versions, seconds=seconds, loaded=self.side.loaded,
+            after=AfterModel(()), head=None, engine=self.side.engine, log_probabilities=True,
+        )  # fmt: skip
+        stack.write_facts(out, facts, [PromptFacts(found.token_ids)])
         return Stored(out, 0)
 
     @contextmanager

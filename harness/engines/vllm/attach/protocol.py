@@ -15,6 +15,8 @@ ROOT = "/harness"
 BEGIN, COLLECT, FETCH, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "end"))
 MOST_REQUESTS = 64
 """Requests that are observed at a time."""
+START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL --enable-scale-out"
+"""What starts a server that can be observed."""
 NAME = r"^[A-Za-z0-9_-]{16,128}$"
 """What names a request to be observed; long enough that nobody names another's by chance."""
 
@@ -22,8 +24,9 @@ NAME = r"^[A-Za-z0-9_-]{16,128}$"
 @dataclass(frozen=True)
 class ServerFacts:
     """What a server says of itself. ``model`` is the directory or id that it serves, called ``served_as`` in requests, and
-    ``content`` a hash of its files (`harness.families.content`); ``step`` the most tokens of one step, ``ranks`` those of one
-    engine. ``problem`` says why it cannot be observed, if it cannot."""
+    ``content`` a hash of its files (`harness.families.content`), empty where it is not known; ``step`` the most tokens of one
+    step, ``longest`` those of a request, ``ranks`` those of one engine. ``problem`` says why it cannot be
+    observed, if it cannot."""
 
     protocol: int
     problem: str
@@ -50,3 +53,27 @@ class Begun:
     """The ticket of an observation, which the requests after it have to show."""
 
     ticket: str
+
+
+def by_api(release: str, served_as: str, model: str, longest: int, *, scale_out: bool) -> ServerFacts:
+    """What the API of a server tells that was started without the plugin. Of what it does not tell nothing is said: a setting has
+    "auto" there, which is a word of the CUDA platform alone, and what it has where nothing is given."""
+    return ServerFacts(
+        protocol=VERSION,
+        problem="",
+        model=model,
+        served_as=served_as,
+        content="",
+        platform="cuda",
+        dtype="",
+        kv_dtype="auto",
+        mode="eager",
+        ranks=1,
+        block_size=32,
+        prefix_caching=False,
+        step=longest,
+        longest=longest,
+        scale_out=scale_out,
+        versions={"vllm": release},
+        engine=EngineFacts("auto", "auto", by_api=True),
+    )

@@ -11,7 +11,6 @@ from typing import Any
 from harness.engines.vllm import items
 from harness.engines.vllm.attach.client import Server
 from harness.engines.vllm.attach.protocol import ServerFacts
-from harness.errors import UsageError
 from harness.families.base import ServingSide
 from harness.prompts.prompt import Item, Prompt
 
@@ -40,11 +39,7 @@ class Requests:
     config: Any
 
     def of(self, prompt: Prompt, name: str, salt: str) -> Asked:
-        """The request for ``prompt``; what it leaves in the prefix cache is found by those with the same ``salt`` alone.
-
-        Raises:
-            UsageError: the server's API takes no such prompt.
-        """
+        """The request for ``prompt``; what it leaves in the prefix cache is found by those with the same ``salt`` alone."""
         common = {"model": self.facts.served_as, "request_id": name, "cache_salt": salt}
         if prompt.text is not None:
             return Asked(f"chatcmpl-{name}", "chat", {**common, **SAMPLED, "messages": [_message(prompt)]})
@@ -53,18 +48,6 @@ class Requests:
         return Asked(f"generate-tokens-{name}", "generate", {**common, **self._of_items(prompt, salt)})
 
     def _of_items(self, prompt: Prompt, salt: str) -> dict[str, Any]:
-        if not self.facts.scale_out:
-            raise UsageError(
-                "layout",
-                "images",
-                "with a server that was started with --enable-scale-out: no other route takes token ids with images",
-            )
-        if any(_soft(item) is None for item in prompt.items):
-            raise UsageError(
-                "layout",
-                "a video",
-                "text and images: the server's API cannot be told which tokens of a video are not soft",
-            )
         from vllm.entrypoints.scale_out.token_in_token_out.mm_serde import encode_mm_kwargs_item
 
         placed = items.placed(prompt, (), self.family, self.config, salt)
@@ -79,11 +62,10 @@ class Requests:
         return {"token_ids": list(prompt.token_ids), "features": features, "sampling_params": SAMPLED}
 
 
-def _soft(item: Item) -> dict[str, int] | None:
-    """Where the soft tokens of an item are, if nothing is between them."""
+def _soft(item: Item) -> dict[str, int]:
+    """Where the soft tokens of an item are: they have to be one behind the other, since the API has no word for others."""
     first, last = min(item.embedded), max(item.embedded)
-    if last - first + 1 != len(item.embedded):
-        return None
+    assert last - first + 1 == len(item.embedded), "layouts with videos are refused before anything is sent"
     return {"offset": item.offset + first, "length": len(item.embedded)}
 
 
