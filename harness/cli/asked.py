@@ -64,18 +64,18 @@ def asked(
     if cases != catalogue.OWN and case is None and catalogue.HERE not in known:
         raise UsageError("cases", cases, "with --case or --known alone, which heed a catalogue")
     heeded = catalogue.declared(known, cases)
-    chosen, declared = _chosen(layout, case, picture, image, text, model, cases)
-    spec = checkpoint.model(chosen.model, weights, layers)
-    chosen = _worded(replace(chosen, seed=seed, chat=chat and not chosen.layout), family_of(spec))
+    what, declared = named(layout, case, picture, image, text, model, cases)
+    spec = checkpoint.model(what.model, weights, layers)
+    what = _worded(replace(what, seed=seed, chat=chat and not what.layout), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
-    own = _length(chosen, spec, image, setting.scenario.decode)
+    own = _length(what, spec, image, setting.scenario.decode)
     history = mates.history(setting, spec, seed)
     beside = [prompt for prompts in mates.prompts(setting, spec, seed) for prompt in prompts]
     tokens = (own, *map(_tokens, beside)) if own else ()
-    counted = [_pictures(chosen, spec), *(_items(prompt) for prompt in (*history, *beside))]
+    counted = [_pictures(what, spec), *(_items(prompt) for prompt in (*history, *beside))]
     items = {name: max(one[name] for one in counted) for one in counted for name in one}
     before = tuple(map(_tokens, history))
-    return Asked(chosen, spec, list(dict.fromkeys([*heeded, *declared])), tokens, before, items)
+    return Asked(what, spec, list(dict.fromkeys([*heeded, *declared])), tokens, before, items)
 
 
 def _tokens(prompt: Prompt) -> int:
@@ -93,7 +93,7 @@ def _pictures(case: Case, spec: ModelSpec) -> Counter[str]:
     return Counter(image=len(case.images) + bool(case.picture))
 
 
-def _chosen(
+def named(
     layout: str | None,
     case: str | None,
     picture: str | None,
@@ -102,11 +102,16 @@ def _chosen(
     model: str,
     cases: str,
 ) -> tuple[Case, list[Declared]]:
+    """The case that the options name, on whatever model it will be verified, and what its catalogue declares.
+
+    Raises:
+        UsageError: they name none or several.
+    """
     ways = {"layout": layout, "case": case, "picture": picture, "image": " ".join(image) or None, "text": text}
-    named = {name: value for name, value in ways.items() if value is not None}
-    if len(named) != 1 and set(named) != {"image", "text"}:
-        fields = " and ".join(named) or "layout, case, picture, image, text"
-        raise UsageError(fields, ", ".join(named.values()) or "none of them", WAYS)
+    given = {name: value for name, value in ways.items() if value is not None}
+    if len(given) != 1 and set(given) != {"image", "text"}:
+        fields = " and ".join(given) or "layout, case, picture, image, text"
+        raise UsageError(fields, ", ".join(given.values()) or "none of them", WAYS)
     if case is not None:
         return _of_catalogue(case, model, cases)
     if picture is not None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.asked import asked
+from harness.cli.asked import asked, named
 from harness.cli.finish import finishing
 from harness.cli.run import show
 from harness.cli.setting_options import with_setting
@@ -24,8 +24,9 @@ from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.attach.client import Address, Server
 from harness.engines.vllm.attach.protocol import START, ServerFacts
 from harness.engines.vllm.attach.switch import SWITCH
+from harness.engines.vllm.options import DTYPES
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families import checkpoint
+from harness.families import checkpoint, pictures
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -79,7 +80,16 @@ def attach(
     timeouts = Timeouts(timeout, start_timeout)
     address = Address(url.rstrip("/"), str(token_file.absolute()) if token_file else "")
     if catalogue and (layout or image or text):
-        raise UsageError("catalogue", "beside a layout, an image or a text", "one of them")
+        raise UsageError("catalogue", layout or text or " ".join(image or ()), "alone: it has layouts of its own")
+    if not catalogue:
+        named(layout, None, None, image or [], text, model or "", catalogues.OWN)
+    for path in image or ():
+        pictures.size_of(path)
+    if dtype not in (None, *DTYPES):
+        raise UsageError("dtype", dtype, f"one of {', '.join(DTYPES)}")
+    if model and not checkpoint.model(model).source:
+        raise UsageError("model", model, "a directory or an id of the hub: a server has no preset")
+    catalogues.declared(known or [])
     serving_python, reference_python = options.interpreters(serving_python, reference)
     with closing(Server(address, WAITING)) as server:
         facts = server.facts

@@ -51,7 +51,11 @@ class Refused(RuntimeError):
 
 
 class Server:
-    """A server at an address. It is asked, in at most ``timeout`` seconds each."""
+    """A server at an address. It is asked, in at most ``timeout`` seconds each.
+
+    Raises:
+        UsageError: the token's file has none that could be kept secret.
+    """
 
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address

@@ -142,7 +142,7 @@ class HarnessEndpoint:
         """Add the routes.
 
         Raises:
-            EnvironmentFailure: there is no token that could be kept secret; the server does not start then.
+            UsageError: there is no token that could be kept secret; the server does not start then.
         """
         if not switch.is_on():
             return

@@ -6,12 +6,13 @@ import os
 import stat
 from pathlib import Path
 
-from harness.errors import EnvironmentFailure
+from harness.errors import UsageError
 
 SWITCH = "HARNESS_ATTACH"
 """The environment variable of the server that names the file; without it nothing of the harness is in a server."""
 PLUGIN = "harness"
 """The name of both plugins, by which `VLLM_PLUGINS` has to allow the endpoint."""
+FIELD = "token-file"
 SHORTEST = 32
 """Characters of a token."""
 LARGEST = 4096
@@ -27,7 +28,7 @@ def token_of(path: str) -> str:
     """The token in a file of which nobody but its owner can read.
 
     Raises:
-        EnvironmentFailure: there is none that could be kept secret.
+        UsageError: there is none that could be kept secret.
     """
     how = "make one with: (umask 077; openssl rand -hex 32 > FILE)"
     try:
@@ -35,9 +36,9 @@ def token_of(path: str) -> str:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(LARGEST).decode("ascii").strip()
     except (OSError, ValueError) as error:
-        raise EnvironmentFailure(f"{path}: the token cannot be read ({error}); {how}") from None
+        raise UsageError(FIELD, path, f"a file with a token ({error}); {how}") from None
     if not stat.S_ISREG(mode) or mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise EnvironmentFailure(f"{path}: others than its owner can use the token's file; chmod 600 {path}")
+        raise UsageError(FIELD, path, "a file that its owner alone can use; chmod 600")
     if len(text) < SHORTEST or not text.isprintable() or " " in text:
-        raise EnvironmentFailure(f"{path}: a token is one word of at least {SHORTEST} characters; {how}")
+        raise UsageError(FIELD, path, f"a file with one word of at least {SHORTEST} characters; {how}")
     return text

@@ -26,11 +26,12 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Served:
-    """A server at ``url`` that serves ``checkpoint``, and the file of its token."""
+    """A server at ``url`` that serves ``checkpoint``, and the file of its token; its processes are those of a ``session``."""
 
     url: str
     checkpoint: Path
     token_file: Path
+    session: int
 
     @property
     def token(self) -> str:
@@ -77,7 +78,7 @@ def serving(
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
-    served = Served(f"http://127.0.0.1:{port}", there, token)
+    served = Served(f"http://127.0.0.1:{port}", there, token, process.pid)
     try:
         _wait(process, served.url, log)
         yield served

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from PIL import Image
 from harness.engines.vllm.attach import protocol
 from harness.families.registry import preset
 from harness.verification.session import Session
-from tests.cli.command import harness
+from tests.engines.vllm.attach.commands import attach
 from tests.engines.vllm.attach.served import Served, serving
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -61,12 +60,6 @@ def traffic(server: Served) -> Iterator[list[int]]:
         over.set()
         for thread in threads:
             thread.join()
-
-
-def attach(server: Served, *words: str) -> tuple[int, dict]:
-    done = harness("attach", server.url, "--token-file", str(server.token_file), "--format", "json", *words)
-    assert done.out, done.err
-    return done.code, json.loads(done.out)
 
 
 def test_a_layout_beside_other_traffic_passes(server: Served) -> None:

@@ -1,0 +1,49 @@
+"""A token that could be read by others is none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.engines.vllm.attach import plugin, switch
+from harness.errors import UsageError
+
+
+def written(path: Path, text: str, mode: int = 0o600) -> str:
+    path.touch(0o600)
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_token_is_read_from_its_owner_s_file(tmp_path: Path) -> None:
+    assert switch.token_of(written(tmp_path / "token", "a" * 32 + "\n")) == "a" * 32
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
+def test_a_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(UsageError, match="owner alone"):
+        switch.token_of(written(tmp_path / "token", "a" * 32, mode))
+
+
+@pytest.mark.parametrize("text", ["", "a" * 31, "a" * 32 + " b", "a" * 32 + "\nb", "é" * 32, "\0" * 32])
+def test_what_is_no_token_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="token-file"):
+        switch.token_of(written(tmp_path / "token", text))
+
+
+def test_a_folder_or_a_pipe_is_no_token_s_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir(0o700)
+    for path in (tmp_path / "folder", tmp_path / "none"):
+        with pytest.raises(UsageError, match="token-file"):
+            switch.token_of(str(path))
+
+
+def test_nothing_is_registered_unless_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(switch.SWITCH, raising=False)
+    assert not switch.is_on()
+    before = dict(os.environ)
+    plugin.register.__wrapped__()
+    assert dict(os.environ) == before
