@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from harness.engines.vllm.attach import protocol
-from tests.engines.vllm.attach.served import Served, serving
+from tests.engines.vllm.attach.served import How, Served, serving
 
 OTHERS = 8
 """Requests of a batch, four at a time."""
@@ -84,11 +84,11 @@ def main(checkpoint: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain"
         plain.mkdir()
-        with serving(checkpoint, plain, backend="cpu", plugin=False) as served:
+        with serving(checkpoint, plain, How("cpu", plugins="", switched_on=False)) as served:
             load = Load(served)
             median(3, load.batch)
             without = median(12, load.batch)
-        with serving(checkpoint, Path(folder), backend="cpu") as served:
+        with serving(checkpoint, Path(folder), How("cpu")) as served:
             load = Load(served)
             median(3, load.batch)
             before = median(12, load.batch)

@@ -44,11 +44,21 @@ class Served:
         return answer.json()
 
 
+@dataclass(frozen=True)
+class How:
+    """How a server is started: with ``more`` options, and what is in its environment."""
+
+    backend: str = "triton"
+    runner: str = "v1"
+    plugins: str = "harness"
+    switched_on: bool = True
+    eager: bool = True
+    more: tuple[str, ...] = ()
+
+
 @contextmanager
-def serving(
-    checkpoint: str, folder: Path, *, backend: str = "triton", runner: str = "v1", plugin: bool = True
-) -> Iterator[Served]:
-    """A server that is ready, and ends with this."""
+def serving(checkpoint: str, folder: Path, how: How = How()) -> Iterator[Served]:
+    """A server that is ready, and ends with this, or with the process that started it."""
     there = folder / "checkpoint"
     shutil.copytree(checkpoint, there)
     (there / "chat_template.jinja").write_text(TEMPLATE)
@@ -65,15 +75,18 @@ def serving(
         "VLLM_WORKER_MULTIPROC_METHOD": "fork",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_USE_V2_MODEL_RUNNER": str(int(runner == "v2")),
-        "HARNESS_CPU_BACKEND": backend,
+        "VLLM_USE_V2_MODEL_RUNNER": str(int(how.runner == "v2")),
+        "HARNESS_CPU_BACKEND": how.backend,
         "TRITON_INTERPRET": "1",
-        **({"HARNESS_ATTACH": str(token), "VLLM_PLUGINS": "harness"} if plugin else {}),
+        "VLLM_PLUGINS": how.plugins,
+        "HARNESS_ATTACH": str(token) if how.switched_on else "",
     }
     command = [
-        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(there), "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", "float32", "--enforce-eager", "--enable-scale-out", "--skip-mm-profiling", "--load-format", "safetensors",
+        sys.executable, "-m", "harness.drivers.supervise", str(os.getpid()), "1", "vllm.entrypoints.cli.main",
+        "serve", str(there), "--host", "127.0.0.1", "--port", str(port),
+        "--dtype", "float32", "--enable-scale-out", "--skip-mm-profiling", "--load-format", "safetensors",
         "--block-size", "32", "--num-gpu-blocks-override", "256", "--max-num-seqs", "8", "--disable-uvicorn-access-log",
+        *("--enforce-eager",) * how.eager, *how.more,
     ]  # fmt: skip
     log = folder / "log"
     with log.open("wb") as stream:

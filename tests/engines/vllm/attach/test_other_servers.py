@@ -14,7 +14,7 @@ from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
 from harness.verification.session import Session
 from tests.engines.vllm.attach.commands import attach
-from tests.engines.vllm.attach.served import Served, serving
+from tests.engines.vllm.attach.served import How, Served, serving
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -30,14 +30,14 @@ settings = { runner = "v2" }
 
 @pytest.fixture(scope="module")
 def v2(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(session.checkpoint(preset("tiny")), tmp_path_factory.mktemp("served"), runner="v2") as served:
+    with serving(session.checkpoint(preset("tiny")), tmp_path_factory.mktemp("served"), How(runner="v2")) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def plain(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    with serving(session.checkpoint(preset("tiny")), folder, backend="cpu", plugin=False) as served:
+    with serving(session.checkpoint(preset("tiny")), folder, How("cpu", switched_on=False)) as served:
         yield served
 
 
