@@ -66,7 +66,7 @@ class Command(TyperCommand):
         for option in self.get_params(ctx):
             if option.name not in given or not isinstance(given[option.name], (str, list, tuple)):
                 continue
-            field, values = option.name.replace("_", "-"), given[option.name]
+            field, values = _written(option, args), given[option.name]
             if isinstance(values, str):
                 if order.count(option) > 1:
                     raise UsageError(field, values, f"it is given {order.count(option)} times; give it once")
@@ -80,18 +80,16 @@ class Command(TyperCommand):
                     self.bounds[option.name].check(field, value)
             if option.name not in self.alike:
                 _check_differ(field, values)
-        self._check_meant(given)
+        self._check_meant(given, {option.name: _written(option, args) for option in self.get_params(ctx)})
         return super().parse_args(ctx, args)
 
-    def _check_meant(self, given: Mapping[str, Any]) -> None:
+    def _check_meant(self, given: Mapping[str, Any], fields: Mapping[str, str]) -> None:
         """Raise UsageError where an option is given beside one that makes it mean nothing."""
         for name, others in self.idle.get(self.name or "", {}).items():
             for other in others:
                 if given.get(name) and given.get(other):
-                    field, beside = other.replace("_", "-"), name.replace("_", "-")
-                    raise UsageError(
-                        field, _said(given[other], field), f"it means nothing beside --{beside}; leave it out"
-                    )
+                    why = f"it means nothing beside --{fields[name]}; leave it out"
+                    raise UsageError(fields[other], _said(given[other], fields[other]), why)
 
     def _completed(self, ctx, args: list[str]) -> Iterator[str]:
         """The words, with the value of an option that stands alone."""
@@ -105,6 +103,12 @@ class Command(TyperCommand):
             if stands_alone:
                 yield self.alone[word]
             is_value = word in takes and not is_value and not stands_alone
+
+
+def _written(option: Any, args: Sequence[str]) -> str:
+    """What the command line calls an option, which may have several names; the first of them where it does not."""
+    words = {word.partition("=")[0] for word in args}
+    return next((name for name in option.opts if name in words), option.opts[0]).removeprefix("--").replace("_", "-")
 
 
 def _check_differ(field: str, values: Sequence[str]) -> None:

@@ -129,6 +129,13 @@ class _Both:
         if not self.blind and {layer.index for layer in theirs.layers} != {layer.index for layer in ours.layers}:
             raise ValueError(f"{len(theirs.layers)} layers in the reference, {len(ours.layers)} in serving")
 
+        if not self.serving.computed[list(theirs.logits_at)].any():
+            at = listed(theirs.logits_at, 5)
+            raise ValueError(
+                f"serving computed logits at none of the positions that are compared, {at}: the prefix cache had them; "
+                "nothing is left to judge it by"
+            )
+
     @property
     def rows(self) -> np.ndarray:
         """Positions that serving computed, boolean (N,)."""
@@ -316,12 +323,24 @@ class _Both:
         if aside and self._follows(compared, "reference", aside):
             meant = Declared(policy=self._intended("sliding"), full_policy=self._intended("full"))
             if self._follows(compared, "serving", meant):
-                return Verdict.KNOWN, [*words, _declared(aside)], aside
+                return self._known(words, aside, meant)
         if declared and not self._follows(compared, "reference", declared):
             if self._follows(compared, "serving", declared):
-                return Verdict.KNOWN, [*words, _declared(declared)], declared
+                return self._known(words, declared, declared)
             words.append(_not(declared))
         return Verdict.DIVERGED, words, declared
+
+    def _known(self, words: list[str], declared: Declared, masks: Declared) -> Meaning:
+        """Serving's masks are those of ``masks``, as declared: its logits must be those that these give, since a declaration of
+        masks hides nothing else."""
+        found = self.likely.against(masks)
+        if found is None or found.within:
+            return Verdict.KNOWN, [*words, _declared(declared)], declared
+        beside = (
+            f"these masks are declared ({declared.link}), but do not explain the logits: a reference that attends by them is "
+            f"{found.ratio:.3g} times the noise floor away ({logits.FACTOR:g} are allowed)"
+        )
+        return Verdict.DIVERGED, [*words, beside], declared
 
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
         """Every layer and KV head group of this side is as declared. Where images that are split are declared, only the pairs
@@ -469,7 +488,8 @@ def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
     if len(reference.facts.logits_at) < reference.tokens:
-        notes.append(f"logits were compared at {len(reference.facts.logits_at)} of {reference.tokens} positions")
+        compared = int(serving.computed[list(reference.facts.logits_at)].sum())
+        notes.append(f"logits were compared at {compared} of {reference.tokens} positions")
     for layer in reference.facts.layers:
         declared = reference.declared(layer.index)
         if declared is not None and (declared != reference.masks(layer.index)).any():

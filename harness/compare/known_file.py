@@ -10,6 +10,7 @@ settings = { runner = "v2", backend = ["triton", "flash"] }
 
 from __future__ import annotations
 
+import builtins
 import re
 import stat
 import tomllib
@@ -30,6 +31,8 @@ from harness.options import Option, declared
 from harness.references.adapter import REFERENCES
 from harness.text import quoted
 
+SHORTEST = 8
+"""Characters of a message that is told from others."""
 LARGEST = 1 << 20
 """Bytes."""
 FORM = "a file of TOML with a [[known]] for each divergence"
@@ -66,6 +69,19 @@ def _names(names: Collection[str]) -> str:
 def _said(value: str) -> str:
     if not value.strip():
         raise ValueError("text that is not empty")
+    return value
+
+
+FRAMES = " ".join([
+    "the serving driver died is gone did not answer within was killed asked for",
+    *(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)),
+])  # fmt: skip
+"""What the message of any failure may have."""
+
+
+def _telling(value: str) -> str:
+    if len(value.strip()) < SHORTEST or all(word in FRAMES for word in re.findall(r"\w+", value)):
+        raise ValueError(f"what tells this failure from every other one, of at least {SHORTEST} characters")
     return value
 
 
@@ -122,7 +138,9 @@ class _Entry(BaseModel):
     split: Annotated[bool, Field(description="true or false")] = False
     reference: Annotated[str, _one_of(REFERENCES), Field(description=_names(REFERENCES))] = ""
     precision: Annotated[str, _one_of(PRECISIONS), Field(description=_names(PRECISIONS))] = ""
-    failure: Annotated[str, AfterValidator(_said), Field(description="what serving's message has, as text")] = ""
+    failure: Annotated[
+        str, AfterValidator(_said), AfterValidator(_telling), Field(description="what serving's message has, as text")
+    ] = ""
     sometimes: Annotated[bool, Field(description="true or false")] = False
     link: Annotated[
         str, AfterValidator(_linked), Field(description="the address of the issue or pull request, https://...")

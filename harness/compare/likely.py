@@ -61,6 +61,12 @@ def candidates(
     return [Candidate(tuple(alike), Forced(*alike[0], spans, tuple(map(int, rows)))) for alike in found.values()]
 
 
+def of_all_rows(layout: Layout, policies: Policies) -> Candidate:
+    """The masks that these policies give in every row."""
+    spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
+    return Candidate((policies,), Forced(*policies, spans, tuple(range(len(layout)))))
+
+
 def _of_reference(reference: Capture, rows: np.ndarray) -> dict[str, np.ndarray]:
     """By the type of a layer the reference's observed mask, of the first such layer and its first KV head group."""
     found: dict[str, np.ndarray] = {}
@@ -121,8 +127,13 @@ class Likely:
 
     def shows(self, declared: Declared) -> bool | None:
         """Whether serving's logits are those of a declared policy; None where it was not tried, since it is the reference's own."""
+        found = self.against(declared)
+        return None if found is None else found.within
+
+    def against(self, declared: Declared) -> LogitsResult | None:
+        """Serving's logits against the reference that attends as a policy says; None where that was not tried."""
         policies = (declared.policy, declared.full_policy)
-        return next((result.within for one, result in self.results if policies in one.policies), None)
+        return next((result for one, result in self.results if policies in one.policies), None)
 
     @property
     def sentence(self) -> str:

@@ -12,12 +12,13 @@ import re
 from pathlib import Path
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families import weights
+from harness.families import beside, weights
 from harness.families.base import CAUSAL, Family
 from harness.families.dummy import dummy
-from harness.families.reading import LARGEST_TOKENIZER, file_of, json_of
+from harness.families.reading import file_of, json_of
 from harness.families.registry import FAMILIES, PRESETS, PUBLISHED, family_of, of_type, preset
 from harness.prompts.model_spec import ModelSpec
+from harness.text import quoted
 
 HUB = "hf:"
 DUMMY = "dummy"
@@ -89,7 +90,7 @@ def _from_directory(name: str, directory: Path) -> ModelSpec:
         raise UsageError("model", name, f"{WAYS}; this directory has no config.json")
     spec = _spec(name, json_of(name, directory / "config.json"), str(directory.absolute()))
     weights.check(name, directory)
-    json_of(name, directory / "tokenizer.json", LARGEST_TOKENIZER)
+    beside.check(name, directory)
     family_of(spec).pictures(spec)
     return spec
 
@@ -129,4 +130,8 @@ def _family(name: str, data: dict) -> Family:
     family = of_type(str(data.get("model_type")))
     if family is None:
         raise UsageError("model", name, f"a {KNOWN} checkpoint; its config.json says {data.get('model_type')!r}")
+    named = data.get("architectures")
+    if named not in (None, [family.model_class]):
+        why = f"[{family.model_class!r}], the one model that both sides compute, not {quoted(named)}"
+        raise UsageError("model", name, f"its config.json: architectures: {why}")
     return family

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from harness.errors import CheckpointError
+from harness.text import listed
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -45,6 +49,29 @@ def files_of(source: str) -> dict[str, tuple[int, int]]:
         return {}
     facts = ((path.name, path.stat()) for path in sorted(directory.iterdir()) if path.suffix in SUFFIXES)
     return {name: (found.st_size, found.st_mtime_ns) for name, found in facts}
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The files of a checkpoint as they were when somebody began to read it."""
+
+    source: str
+    files: Mapping[str, tuple[int, int]] = field(repr=False)
+
+    @classmethod
+    def since_now(cls, source: str) -> Unchanged:
+        return cls(source, files_of(source))
+
+    def check(self) -> None:
+        """Raise CheckpointError if one was changed, added or taken away since."""
+        try:
+            now = files_of(self.source)
+        except OSError:
+            now = {}
+        changed = dict.fromkeys(name for name, _ in sorted({*self.files.items()} ^ {*now.items()}))
+        if changed:
+            said = f"{listed(changed)} changed while it was read, and nothing tells which of the two is meant"
+            raise CheckpointError(f"{self.source}: {said}")
 
 
 def _starts(path: Path) -> Iterator[int]:

@@ -52,7 +52,10 @@ def parsed(text: str, field: str = "mate") -> Written:
         front, _, last = layout.rpartition(" ")
         if last.startswith(name):
             layout, seeds[name] = front, _seed(last.removeprefix(name), text, field)
-    return Written(Layout.parse(layout, field), seeds.get(SEED), seeds.get(PICTURES))
+    found = Written(Layout.parse(layout, field), seeds.get(SEED), seeds.get(PICTURES))
+    if found.pictures is not None and set(found.layout.kinds) <= {"text"}:
+        raise UsageError(field, text, f"{PICTURES}N draws pictures, and this layout has none")
+    return found
 
 
 def _seed(digits: str, text: str, field: str) -> int:

@@ -1,17 +1,30 @@
-"""Policies that are laid over the reference where serving's masks were not observed and its logits need an explanation."""
+"""Policies that are laid over the reference: where serving's masks were not observed and its logits need an explanation, and where
+masks are as declared, which must explain the logits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.compare.known import Declared
-from harness.compare.likely import Laid, candidates
+from harness.compare.likely import Candidate, Laid, candidates, of_all_rows
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.families.registry import family_of
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.verification.session import Pair, Session
+
+
+def tried(
+    pair: Pair, layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None
+) -> list[Candidate] | None:
+    """The masks that are to be laid over the reference, if any are."""
+    if wanted(pair, result, declared):
+        return candidates(layout, spec, pair.reference, pair.serving, declared)
+    return declared_masks(layout, spec, result, declared) or None
 
 
 def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
@@ -22,24 +35,35 @@ def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
     return not result.logits.within or (declared is not None and not serving.observed.any())
 
 
+def declared_masks(layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None) -> list[Candidate]:
+    """The masks that a KNOWN case was seen to have: those ``declared`` of serving, else those that are intended. Masks that steps
+    split have no policy for whole prompts."""
+    if result.verdict is not Verdict.KNOWN or not result.masks_differ or (declared and declared.split):
+        return []
+    if declared:
+        return [of_all_rows(layout, (declared.policy, declared.full_policy))]
+    family = family_of(spec)
+    return [
+        of_all_rows(layout, (family.policy("sliding", spec.bidirectional), family.policy("full", spec.bidirectional)))
+    ]
+
+
 def laid_over(
     session: Session,
     spec: ModelSpec,
     setting: Setting,
     prompt: Prompt,
-    layout: Layout,
     pair: Pair,
-    declared: Declared | None,
+    every: Sequence[Candidate],
     about: str,
 ) -> Pair:
-    """The pair with what the reference makes of the prompt under each mask that a known policy gives and that is not its own; as
-    it was with a reference whose masks cannot be forced.
+    """The pair with what the reference makes of the prompt under each of these masks; as it was with a reference whose masks cannot
+    be forced.
 
     Raises:
         DriverFailure: the reference failed.
     """
     if not session.forces:
         return pair
-    every = candidates(layout, spec, pair.reference, pair.serving, declared)
     captures = session.forced(spec, setting, prompt, [one.forced for one in every], about=about)
     return replace(pair, laid=tuple(Laid(one, capture) for one, capture in zip(every, captures, strict=True)))

@@ -89,13 +89,16 @@ def explained(
     declared: Sequence[Declared],
     result: CaseResult,
 ) -> CaseResult:
-    """The result, where masks of serving were not observed and its logits need an explanation with the policy that gives them."""
-    meant = declared_policy(declared, spec, setting, pair)
-    if not unobserved.wanted(pair, result, meant):
+    """The result, where masks of serving were not observed and its logits need an explanation with the policy that gives them, and
+    where masks are as declared with what else those do not explain."""
+    if result.logits is None:
         return result
     whole = layout.continued(setting.scenario.decode) if layout else layout_of(pair.reference)
+    every = unobserved.tried(pair, whole, spec, result, declared_policy(declared, spec, setting, pair))
+    if every is None:
+        return result
     try:
-        laid = unobserved.laid_over(session, spec, setting, prompt, whole, pair, meant, case.name)
+        laid = unobserved.laid_over(session, spec, setting, prompt, pair, every, case.name)
     except DriverFailure as error:
         return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
     return compared(case, layout, spec, setting, laid, declared, result.reproduce)

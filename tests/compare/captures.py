@@ -62,12 +62,14 @@ def write(
     truth: np.ndarray | None = None,
     sampled: bool = False,
     suppressed: tuple[int, ...] = (),
+    at: tuple[int, ...] = (),
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
     layer count ``surplus`` (KV heads, N) keys beside those that they attend. ``decoded`` are the steps of a reference's cached
     decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
-    side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens."""
+    side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them,
+    who suppresses some tokens. There are logits ``at`` some positions, or all."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -96,7 +98,7 @@ def write(
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32) * seen[:, None]
     facts = Facts(
         layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types) if unseen < len(layout)),
-        logits_at=tuple(range(len(layout))),
+        logits_at=at or tuple(range(len(layout))),
         versions={"vllm": "0.32.0"} if side == "serving" else versions or {"transformers": transformers},
         seconds={},
         loaded=Loaded("a" * 64, {}),
@@ -105,6 +107,8 @@ def write(
         engine=EngineFacts("v2", backend) if side == "serving" else EngineFacts(),
         log_probabilities=sampled,
     )
+    if at:
+        tensors |= {name: rows[list(at)] for name, rows in tensors.items() if name.endswith("logits")}
     own = PromptFacts(
         tuple(range(len(layout))),
         ranges={str(index): ranges for index in range(len(SPEC.layers))},

@@ -29,14 +29,17 @@ def entry(**fields: str | None) -> dict[str, str]:
 
 def test_a_declaration_has_its_fields_and_knows_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(
-        tmp_path / "known.toml", entry(), entry(policy=None, failure='"died"'), entry(policy=None, precision='"tf32"')
+        tmp_path / "known.toml",
+        entry(),
+        entry(policy=None, failure='"died (signal SIGSEGV)"'),
+        entry(policy=None, precision='"tf32"'),
     )
     monkeypatch.chdir(tmp_path)
     place = str(tmp_path / "known.toml")
     alike = {"link": LINK, "reason": "long images are causal", "file": place}
     assert read("known.toml") == [
         Declared(policy="drop", **alike),
-        Declared(failure="died", certain=True, **alike),
+        Declared(failure="died (signal SIGSEGV)", certain=True, **alike),
         Declared(precision="tf32", **alike),
     ]
 
@@ -46,7 +49,9 @@ def test_an_empty_file_declares_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failure_that_comes_sometimes_is_not_certain(tmp_path: Path) -> None:
-    (one,) = read(write(tmp_path / "known.toml", entry(policy=None, failure='"died"', sometimes="true")))
+    (one,) = read(
+        write(tmp_path / "known.toml", entry(policy=None, failure='"died (signal SIGSEGV)"', sometimes="true"))
+    )
     assert not one.certain
 
 
@@ -87,6 +92,18 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"policy": "3"}, "policy: 3 is not allowed; one of clamp, drop, "),
         ({"precision": '"tf32"'}, "exactly one of policy, precision and failure, and not policy and precision"),
         ({"policy": None}, "exactly one of policy, precision and failure, and not none"),
+        (
+            {"policy": None, "failure": '"e"'},
+            "failure: 'e' is not allowed; what tells this failure from every other one",
+        ),
+        (
+            {"policy": None, "failure": '"serving driver died"'},
+            "failure: 'serving driver died' is not allowed; what tells this failure from every other one",
+        ),
+        (
+            {"policy": None, "failure": '"RuntimeError: "'},
+            "failure: 'RuntimeError: ' is not allowed; what tells this failure from every other one",
+        ),
         ({"policy": None, "failure": '" "'}, "failure: ' ' is not allowed; text that is not empty"),
         ({"policy": None, "precision": '"bf8"'}, "precision: 'bf8' is not allowed; one of tf32"),
         ({"link": None}, "link: it is missing; the address of the issue or pull request"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.compare.known import Declared
-from harness.compare.likely import Laid, candidates
+from harness.compare.likely import Laid, candidates, of_all_rows
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout
@@ -93,3 +93,18 @@ def test_only_rows_that_nobody_observed_are_forced(tmp_path: Path) -> None:
     assert {one.forced.positions for one in found} == {tuple(range(len(SHORT) - 9, len(SHORT)))}
     late = write(tmp_path / "late", SHORT, masks_of("clamp", SHORT), side="serving", unseen=2)
     assert "causal" not in {sliding for one in candidates(SHORT, SPEC, reference, late) for sliding, _ in one.policies}
+
+
+@pytest.mark.parametrize(("beside", "verdict"), [(0.0, Verdict.KNOWN), (0.5, Verdict.DIVERGED)])
+def test_declared_masks_that_were_seen_hide_no_other_logits_than_theirs(
+    tmp_path: Path, beside: float, verdict: Verdict
+) -> None:
+    drop = Declared(policy="drop", link="https://example.org", reason="long images are causal")
+    reference = write(tmp_path / "reference", LONG, masks_of("clamp", LONG), side="reference")
+    truth = truth_of(LONG, 7)
+    attends = write(tmp_path / "laid", LONG, masks_of("clamp", LONG), side="reference", truth=truth)
+    serving = write(tmp_path / "serving", LONG, masks_of("drop", LONG), side="serving", truth=truth + beside)
+    laid = [Laid(of_all_rows(LONG, ("drop", "causal")), attends)]
+    result = judged(reference, serving, LONG, drop, laid=laid)
+    assert result.verdict is verdict and result.at_fault == "serving"
+    assert ("do not explain the logits" in result.diagnosis) == bool(beside)

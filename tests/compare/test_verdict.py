@@ -165,6 +165,16 @@ def test_positions_from_the_prefix_cache_are_not_judged(tmp_path: Path) -> None:
         assert {layer.hidden_max_abs_diff for layer in result.layers} == {0.0}
 
 
+def test_where_the_prefix_cache_had_all_that_is_compared_there_is_no_answer(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    reference = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference", at=(0, 2))
+    serving = write(tmp_path / "serving", layout, masks_of("clamp", layout), side="serving", cached=3, at=(0, 2))
+    with pytest.raises(ValueError, match="none of the positions that are compared, 0, 2: the prefix cache had them"):
+        judged(reference, serving, layout)
+    some = write(tmp_path / "some", layout, masks_of("clamp", layout), side="serving", cached=2, at=(0, 2))
+    assert "logits were compared at 1 of 21 positions" in judged(reference, some, layout).diagnosis
+
+
 def test_captures_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
     short, long = Layout.parse(SHORT), Layout.parse(LONG)
     reference = write(tmp_path / "reference", short, masks_of("clamp", short), side="reference")

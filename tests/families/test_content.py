@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import CheckpointError
 from harness.families import content as home
-from harness.families.content import content
+from harness.families.content import Unchanged, content
 
 
 @pytest.fixture
@@ -39,3 +40,18 @@ def test_a_generation_config_is_part_of_it(checkpoint: Path) -> None:
     before = content(str(checkpoint))
     (checkpoint / "generation_config.json").write_text("{}")
     assert content(str(checkpoint)) != before
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+def test_a_file_that_is_changed_while_it_is_read_is_named(checkpoint: Path, change: str) -> None:
+    files = Unchanged.since_now(str(checkpoint))
+    files.check()
+    (checkpoint / "notes.txt").write_text("neither side reads this")
+    files.check()
+    name = {"changed": "config.json", "added": "tokenizer.json", "removed": "model.safetensors"}[change]
+    if change == "removed":
+        (checkpoint / name).unlink()
+    else:
+        (checkpoint / name).write_text('{"sliding_window": 4}')
+    with pytest.raises(CheckpointError, match=f"{name} changed while it was read"):
+        files.check()

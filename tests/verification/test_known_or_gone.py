@@ -33,9 +33,9 @@ SEEN = 'policy = "drop"\nsettings = { runner = "v2" }'
         ('policy = "unclamped"', LONG, V2, Verdict.DIVERGED),
         ('policy = "drop"\nsettings = { runner = "v1" }', LONG, V2, Verdict.DIVERGED),
         ('policy = "drop"\nreleases = "<0.25"', LONG, V2, Verdict.DIVERGED),
-        ('failure = "died"', SHORT, V2, Verdict.FIXED),
-        ('failure = "died"\nsometimes = true', SHORT, V2, Verdict.PASS),
-        ('failure = "died"', LONG, V2, Verdict.DIVERGED),
+        ('failure = "died (signal SIGSEGV)"', SHORT, V2, Verdict.FIXED),
+        ('failure = "died (signal SIGSEGV)"\nsometimes = true', SHORT, V2, Verdict.PASS),
+        ('failure = "died (signal SIGSEGV)"', LONG, V2, Verdict.DIVERGED),
     ],
 )
 def test_a_known_file(

@@ -44,7 +44,7 @@ from harness.engines.vllm import ahead, blocks, collected, items, loaded, releas
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
 from harness.families.base import ServingSide
-from harness.families.content import content
+from harness.families.content import Unchanged, content
 from harness.families.decoded import read
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
@@ -109,6 +109,7 @@ class Engine:
         backends.register()
         from vllm import LLM
 
+        files = Unchanged.since_now(request.checkpoint)
         self.llm = LLM(
             model=request.checkpoint,
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
@@ -123,6 +124,7 @@ class Engine:
         self.alone = {rank["process"] for rank in installed} == {os.getpid()}
         held = loaded.joined(rank["weights"] for rank in installed)
         self.loaded = Loaded(content(request.checkpoint), held)
+        files.check()
         if installed:
             releases.check_runner(request.runner, installed[0]["runner"])
             backend = releases.backend_of(request.backend, installed[0]["implementations"])

@@ -10,6 +10,13 @@ from harness.families.reading import Count, Part, Positive, Size, Token
 from harness.prompts.model_spec import LAYER_TYPES, LayerType
 
 
+class Rope(Part):
+    rope_type: str = "default"
+    rope_theta: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    factor: Positive | None = None
+
+
 class Text(Part):
     sliding_window: Size
     layer_types: Annotated[list[LayerType], Field(min_length=1, max_length=1024)]
@@ -37,6 +44,7 @@ class Text(Part):
     hidden_activation: str = "gelu_pytorch_tanh"
     tie_word_embeddings: bool = True
     rope_parameters: dict[str, Any] | None = None
+    rope_scaling: None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Text:
@@ -58,6 +66,11 @@ class Text(Part):
             not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts
         ):
             raise ValueError(f"top_k_experts is {self.top_k_experts} of num_experts, {self.num_experts}")
+        ropes = self.rope_parameters
+        for kind in dict.fromkeys(self.layer_types) if ropes is not None else ():
+            if not isinstance(rope := (ropes or {}).get(kind), dict):
+                raise ValueError(f"rope_parameters has no object for {kind}, which some layers are")
+            Rope.model_validate(rope)
         return self
 
     @property

@@ -17,7 +17,7 @@ from harness.captures.facts import Held
 from harness.drivers import checksum
 from harness.drivers.messages import ReferenceModel
 from harness.errors import CheckpointError
-from harness.families.content import content
+from harness.families.content import Unchanged, content
 from harness.references.official import config, names
 from harness.references.official.names import Place, Sizes
 from harness.text import listed
@@ -52,8 +52,9 @@ def load(of: ReferenceModel) -> Loaded:
 
     Raises:
         UsageError: the official model has no configuration for it.
-        CheckpointError: tensors are missing, unexpected or of another shape.
+        CheckpointError: tensors are missing, unexpected or of another shape, or a file was changed meanwhile.
     """
+    files = Unchanged.since_now(of.checkpoint)
     whole = json.loads((Path(of.checkpoint) / "config.json").read_text(encoding="utf-8"))
     if whole.get("model_type") != config.MODEL_TYPE:
         raise config.refused("model_type", whole.get("model_type"), config.MODEL_TYPE)
@@ -76,7 +77,9 @@ def load(of: ReferenceModel) -> Loaded:
     held = {name: one for name, one in places.items() if one.used}
     weights = {name: _held(own, one, tensors[name].shape) for name, one in held.items()}
     not_finite = tuple(name for name in held if not np.isfinite(tensors[name].astype(np.float32)).all())
-    return Loaded(of, model, own, exact, weights, not_finite, content(of.checkpoint))
+    complete = Loaded(of, model, own, exact, weights, not_finite, content(of.checkpoint))
+    files.check()
+    return complete
 
 
 def _model(fields: dict[str, Any]) -> Any:

@@ -24,6 +24,7 @@ def _processed(loaded: Loaded, prompt: Prompt) -> dict:
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(loaded.of.checkpoint, trust_remote_code=False)
+    loaded.files.check()
     images = [*map(decoded.read, prompt.images)]
     if prompt.chat:
         if not processor.chat_template:

@@ -75,6 +75,8 @@ class Reference:
         layers = loaded.offloaded
         finishing = by_layer(groups, layers, self._told) if layers else [group.run() for group in groups]
         answer = Captured(tuple(captures[place] for place in range(len(request.prompts))))
+        if layers:
+            loaded.files.check()
         return channel.Later(answer, lambda: [finish() for finish in finishing])
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from harness.drivers import checksum
 from harness.drivers.messages import ReferenceModel
 from harness.errors import CheckpointError
 from harness.families.base import ReferenceSide
-from harness.families.content import content
+from harness.families.content import Unchanged, content
 from harness.families.registry import of_type
 from harness.references.transformers import routing
 from harness.references.transformers.offloading import Offloaded, keys, renamed, skeleton
@@ -47,6 +47,7 @@ class Loaded:
     routers: list
     routers_of_truth: list
     facts: Facts = field(repr=False)
+    files: Unchanged
     offloaded: Offloaded | None = None
 
 
@@ -55,11 +56,13 @@ def load(of: ReferenceModel, device: str, told: Callable[[str], None] = lambda t
 
     Raises:
         RuntimeError: its config.json names a model of no family.
-        CheckpointError: tensors are missing, unexpected or of another shape, or the two models do not hold the same.
+        CheckpointError: tensors are missing, unexpected or of another shape, the two models do not hold the same, or a file was
+            changed meanwhile.
     """
 
     checkpoint = of.checkpoint
     on, own = torch.device(device), getattr(torch, of.dtype)
+    files = Unchanged.since_now(checkpoint)
     family = _family(checkpoint)
     offloaded = None
     if of.offload:
@@ -85,8 +88,9 @@ def load(of: ReferenceModel, device: str, told: Callable[[str], None] = lambda t
         head=HeadFacts(text.final_logit_softcapping, 1.0, text.vocab_size),
         special={name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
     )
+    files.check()
     routers = routing.routers(model, family.router), routing.routers(truth, family.router)
-    return Loaded(of, family, own, on, model, truth, *routers, of_all, offloaded)
+    return Loaded(of, family, own, on, model, truth, *routers, of_all, files, offloaded)
 
 
 def _skeletons(

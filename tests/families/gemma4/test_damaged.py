@@ -91,6 +91,13 @@ def test_a_number_that_is_missing_is_named(checkpoint: Path, name: str) -> None:
         ({"enable_moe_block": True, "num_experts": 2, "top_k_experts": 3}, "top_k_experts is 3 of num_experts, 2"),
         ({"hidden_activation": None}, "hidden_activation"),
         ({"rope_parameters": []}, "rope_parameters"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 4.0}},
+            "rope_parameters has no object for sliding_attention",
+        ),
+        ({"rope_parameters": {kind: {"rope_theta": "1e6"} for kind in TEXT["layer_types"]}}, "rope_theta"),
+        ({"rope_parameters": {kind: {"rope_theta": 1e6, "factor": 0} for kind in TEXT["layer_types"]}}, "factor"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "rope_scaling"),
     ],
     ids=str,
 )
@@ -116,6 +123,8 @@ def test_fields_that_make_no_model_are_named(checkpoint: Path, changes: dict, sa
         (b'{"model_type": "\x1b[31mgemma4"}', "config.json"),
         (json.dumps({**CONFIG, "vision_config": {**VISION, "patch_size": 0}}).encode(), "vision_config.patch_size"),
         (json.dumps({**CONFIG, "audio_config": 1}).encode(), "audio_config"),
+        (json.dumps({**CONFIG, "architectures": ["LlamaForCausalLM"]}).encode(), "architectures"),
+        (json.dumps({**CONFIG, "architectures": "Gemma4ForConditionalGeneration"}).encode(), "architectures"),
         (json.dumps({**CONFIG, "image_token_id": -1}).encode(), "image_token_id"),
     ],
     ids=lambda value: str(value)[:30],

@@ -50,7 +50,7 @@ class AttachedEngine:
         facts = self.server.facts
         if facts.problem:
             raise RuntimeError(f"{self.server.address.url}: the server cannot be observed: {facts.problem}")
-        config = AutoConfig.from_pretrained(request.checkpoint)
+        config = AutoConfig.from_pretrained(request.checkpoint, trust_remote_code=False)
         family = of_type(config.model_type)
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
