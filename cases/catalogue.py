@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 from cases import gemma3, gpu
 from cases.of_model import cases_of
@@ -62,7 +63,9 @@ DECODED = [
 STEPS = 3
 """Tokens that each of them is continued with."""
 
-CASES = [*ON_CPU, *DECODED, *gpu.CASES]
+CACHED = [Case("static-cache", "the reference run with a static cache of its own", "t3 i5 t4")]
+
+CASES = [*ON_CPU, *DECODED, *CACHED, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -120,6 +123,16 @@ DECLARED = [
         "(docs/findings/transformers-window-future-side.md)",
         releases=">=4.0,<5",
     ),
+    Declared(
+        policy="causal",
+        reference="transformers",
+        family="gemma4",
+        link="https://github.com/unslothai/unsloth-zoo/pull/729",
+        reason="generate makes the masks of a static cache before it knows the token types, so that images are causal "
+        "(docs/findings/transformers-static-cache.md)",
+        releases=">=5.16,<5.23",
+        settings=(("reference_cache", ("static",)), ("prefill_chunk_size", (None,))),
+    ),
     *gpu.DECLARED,
     *gemma3.DECLARED,
 ]
@@ -129,8 +142,9 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     """Every case under every setting of ``platform``, by setting, so that engines are started once each."""
     if platform == "cuda":
         return gpu.entries(python)
-    every: list[tuple[Case, dict[str, int]]] = [(case, {}) for case in ON_CPU]
+    every: list[tuple[Case, dict[str, Any]]] = [(case, {}) for case in ON_CPU]
     every += [(case, {"decode": STEPS}) for case in DECODED]
+    every += [(case, {"reference_cache": "static"}) for case in CACHED]
     models = list(dict.fromkeys(case.model for case in ON_CPU))
     return [
         (case, setting.with_(**more))

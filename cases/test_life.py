@@ -3,17 +3,23 @@
 What came before, who is beside it and how it was cut into steps change nothing of what a request computes.
 """
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases.test_metamorphic import TINY, V1, assert_same, floor, one
+from harness.compare import failure
 from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
 from harness.families.registry import continued, prompt_for
 from harness.prompts import strategies
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.prompt import Prompt
 from harness.verification.session import Session
+from harness.verification.verify import verify, verify_batch
 
 pytestmark = pytest.mark.engine
 
@@ -80,3 +86,54 @@ def test_what_was_in_the_engine_before_changes_not_one_bit(
 def test_poison_in_what_is_free_changes_not_one_bit(session: Session, layout: Layout, steps: int) -> None:
     plain = V1.with_(decode=steps)
     assert served(session, layout, plain) == served(session, layout, plain.with_(poison=True, times=2))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "layout", "scenario"),
+    [
+        ("decode-without-window", "t9", {"decode": 1}),
+        ("decode-window-plus-one", "t8", {"decode": 1}),
+        ("decode-ranges-from-the-step", "i2 t3", {"decode": 1}),
+        ("decoded-keys-not-written", "t3", {"decode": 1}),
+        ("freed-block-read", "t3", {"decode": 1}),
+        ("prefix-keys-without-images", "i1 t66", {"prefix_caching": True, "before": ("i1 t66 pictures=1",)}),
+    ],
+)
+def test_a_fault_of_later_steps_and_requests_is_seen_there_and_only_there(
+    session: Session, mutant: str, layout: str, scenario: dict[str, Any]
+) -> None:
+    wrong = V1.with_(overlays=(mutant,))
+    (seen,) = verify_batch(session, [Layout.parse(layout)], wrong.with_(**scenario), TINY)
+    assert seen.verdict is Verdict.DIVERGED, failure.text(seen)
+    (alone,) = verify_batch(session, [Layout.parse(layout)], wrong, TINY)
+    assert alone.verdict is Verdict.PASS, failure.text(alone)
+
+
+def test_a_block_that_another_request_had_is_seen_each_time(session: Session) -> None:
+    """What was served before in the same blocks leaves codes of the same positions in the observer's shadow, unless it forgets."""
+    wrong, layout = V1.with_(overlays=("freed-block-read",), decode=2), Layout.parse("t9")
+    for _ in range(3):
+        (seen,) = verify_batch(session, [layout], wrong, TINY)
+        assert seen.verdict is Verdict.DIVERGED and seen.masks_differ, failure.text(seen)
+
+
+def test_an_encoder_cache_gives_an_item_its_own_outputs(session: Session) -> None:
+    layout, others = Layout.parse("t3 i7 t2"), tuple(f"t3 i7 t2 pictures={number}" for number in (1, 2, 3))
+    (right,) = verify_batch(session, [layout], V1.with_(before=others), TINY)
+    assert right.verdict is Verdict.PASS, failure.text(right)
+    wrong = V1.with_(before=others, overlays=("encoder-outputs-by-size",))
+    (seen,) = verify_batch(session, [layout], wrong, TINY)
+    assert seen.verdict is Verdict.DIVERGED and not seen.masks_differ, failure.text(seen)
+
+
+SMALL_CACHE = (("num_gpu_blocks_override", "12"), ("max_model_len", "120"))
+"""Room for about one of the three requests that are served together."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["v1", "v2"])
+def test_a_request_that_is_preempted_and_resumed_is_right(session: Session, runner: str) -> None:
+    setting = V1.with_(runner=runner, decode=70, mates=("t40", "t40 seed=9"), arguments=SMALL_CACHE)
+    found = verify(session, Case("preempted", "", "t30 i6 t4"), setting)
+    assert found.verdict is Verdict.PASS, failure.text(found)
+    assert "were computed again: the request was preempted and resumed" in found.diagnosis

@@ -58,6 +58,12 @@ def test_masks_and_logits_are_equal_on_the_model_that_is_named(
     served_right([data.draw(st.sampled_from(drawn(0, harness_model)))], setting, harness_model)
 
 
+@settings(max_examples=max(2, FEW // 5))
+@given(layout=strategies.long_layouts())
+def test_long_prompts_with_few_images_are_equal(served_right: Callable, layout: Layout) -> None:
+    served_right([layout], RIGHT[0], PRESETS["tiny"])
+
+
 @settings(max_examples=max(2, FEW))
 @given(layouts=strategies.batches(strategies.layouts(max_tokens=24), 3))
 def test_a_batch_is_as_right_as_its_requests(served_right: Callable, layouts: list[Layout]) -> None:

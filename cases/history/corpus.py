@@ -184,6 +184,12 @@ CORPUS = [
         "i1 t62", "prefix-keys-without-images", LOGITS, CACHING, after_other_pictures=True,
     ),
     Bug(
+        "split-image-cached", "derived from vllm #23969, #52306", vllm(23969, 52306, 52412),
+        "an image that was split over two steps leaves wrong keys and values in the prefix cache, under the right key: a request "
+        "that finds them is wrong although nothing of it was split (docs/findings/vllm-split-image-in-prefix-cache.md)",
+        ("t62 i2",), CACHING.with_(chunk=64, before=("t62 i2",)), (LOGITS,), CACHING.with_(before=("t62 i2",)),
+    ),
+    Bug(
         "free-slots-multiplied", "vllm #35219, #53628", vllm(35219, 43990, 53628),
         "values of slots that nobody wrote are multiplied by a weight of 0, so that NaN there is NaN everywhere: this release's "
         "CPU_ATTN does it with the rest of a request's last block (docs/findings/vllm-cpu-attn-free-slots.md)",

@@ -28,6 +28,8 @@ from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 
 CHUNK = 16
+STEPS = 3
+"""Tokens that a prompt is continued with where a mutant shows in decoding."""
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
@@ -38,13 +40,15 @@ NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 class SearchSpace:
     """Where a mutant is searched for: a setting that is right without it, and layouts for it.
 
-    ``declared`` is what the setting's own divergence is, so that only the mutant's counts.
+    ``declared`` is what the setting's own divergence is, so that only the mutant's counts. What is written ``before`` behind a
+    layout makes the request that is served before it.
     """
 
     setting: Setting
     layouts: st.SearchStrategy[list[Layout]]
     spec: ModelSpec
     declared: tuple[Declared, ...] = ()
+    before: str = ""
 
 
 def search_space(
@@ -75,6 +79,19 @@ def search_space(
             limits = (NO_VIDEO,) if "v" in letters else ()
             chunked = v1.with_(chunk=chunk, arguments=(*v1.engine.arguments, *limits))
             return SearchSpace(chunked, whole.map(lambda layout: [layout]), spec, known)
+        case Needs.DECODE:
+            return SearchSpace(v1.with_(decode=STEPS), one, spec, known)
+        case Needs.CACHED:
+            block = 2 * base.engine.block_size
+            soft = st.integers(1, 2 * spec.window).map(lambda tokens: tokens * unit)
+            beginning = st.builds("i{} t{}".format, soft, st.integers(block, block + spec.window))
+            cached = v1.with_(prefix_caching=True)
+            return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, "pictures=1")
+        case Needs.OTHER_PICTURES:
+            return SearchSpace(v1, one, spec, known, "pictures=1")
+        case Needs.LONG:
+            far = strategies.long_layouts(longest=2 * spec.window, unit=unit)
+            return SearchSpace(v1, far.map(lambda layout: [layout]), spec, known)
         case Needs.BATCH:
             return SearchSpace(v1, strategies.batches(near, 3), spec, known)
         case Needs.ROUNDED_KV:
@@ -101,7 +118,7 @@ def search(
     space = search_space(mutant, spec, base, declared, session.platform)
     setting = space.setting.with_(overlays=(mutant,))
     overlay = OVERLAYS[mutant]
-    counter = _Counter(session, setting, space.spec, space.declared)
+    counter = _Counter(session, setting, space)
     refused, error = "", None
     try:
         session.engine(space.spec, space.setting)
@@ -209,8 +226,8 @@ def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples:
 
 
 class _Counter:
-    def __init__(self, session: Session, setting: Setting, spec: ModelSpec, declared: Iterable[Declared]):
-        self.ask = lambda layouts: verify_batch(session, layouts, setting, spec, declared, setting.overlays[0])
+    def __init__(self, session: Session, setting: Setting, space: SearchSpace):
+        self.session, self.setting, self.space = session, setting, space
         self.count = 0
         self.first = 0
         self.logits_alone = False
@@ -218,7 +235,9 @@ class _Counter:
 
     def caught(self, layouts: list[Layout]) -> bool:
         self.count += 1
-        results = self.ask(layouts)
+        before = tuple(f"{layout} {self.space.before}" for layout in layouts if self.space.before)
+        setting, space = self.setting.with_(before=before), self.space
+        results = verify_batch(self.session, layouts, setting, space.spec, space.declared, setting.overlays[0])
         for result in results:
             if result.verdict is Verdict.ERROR and result.error and result.error.kind is not FailureKind.PROBE:
                 raise result.error.raised()

@@ -16,6 +16,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from harness.campaigns.mutation import NO_VIDEO, SMALLEST_CHUNK, unsplit
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
@@ -37,6 +38,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)},
 }
 """What is right of a back end that is."""
+SCENARIOS = {"plain": 12, "decode": 3, "before": 2, "mates": 1, "chunks": 2}
+"""What happens to requests: of 20 layouts so many each."""
+EVERY = sum(SCENARIOS.values())
+STEPS, TOGETHER = 3, 3
+"""Tokens that a prompt is continued with, and layouts that are mates of each other."""
 
 
 def identity(
@@ -84,20 +90,50 @@ def block(
 ) -> Iterator[list[dict]]:
     """Verify the layouts ``first`` up to ``end`` of the `BLOCK` that are drawn with seed ``number``, ``batch`` of them a step;
     what is known of the layouts of each step, a failure with its diagnosis."""
-    layouts = drawn(number, spec)[first:end]
-    batches = [layouts[begin : begin + batch] for begin in range(0, len(layouts), batch)]
-    index = first
+    setting, chunk = base.with_(**SETTINGS[name]), max(2 * spec.window, SMALLEST_CHUNK[session.platform])
+    happens = [scenario_of(index) for index in range(first, end)]
+    whole, in_chunks = drawn(number, spec), drawn(number, spec, chunk) if "chunks" in happens else []
     before = time.perf_counter()
-    for results in verify_stream(session, batches, base.with_(**SETTINGS[name]), spec, declared, first=first):
-        now = time.perf_counter()
-        seconds, before = (now - before) / len(results), now
-        yield [_answer(name, number, index + offset, result, seconds) for offset, result in enumerate(results)]
-        index += len(results)
+    for scenario in SCENARIOS:
+        indices = [index for index, one in enumerate(happens, start=first) if one == scenario]
+        size = TOGETHER if scenario == "mates" else batch
+        layouts = in_chunks if scenario == "chunks" else whole
+        batches = [[layouts[index] for index in some] for some in _cut(indices, size)]
+        under = _under(setting, scenario, spec, chunk)
+        place = iter(indices)
+        for results in verify_stream(session, batches, under, spec, declared, first=first):
+            now = time.perf_counter()
+            seconds, before = (now - before) / len(results), now
+            yield [_answer(name, scenario, number, next(place), result, seconds) for result in results]
 
 
-def _answer(name: str, number: int, index: int, result: CaseResult, seconds: float) -> dict:
+def scenario_of(index: int) -> str:
+    """What happens to the request at a place of a block, as `SCENARIOS` says."""
+    return [name for name, share in SCENARIOS.items() for _ in range(share)][index % EVERY]
+
+
+def _under(setting: Setting, scenario: str, spec: ModelSpec, chunk: int) -> Setting:
+    match scenario:
+        case "decode":
+            return setting.with_(decode=STEPS)
+        case "before":
+            longer = -(-(spec.window + 1) // family_of(spec).unit(spec)) * family_of(spec).unit(spec)
+            image = min(longer, family_of(spec).longest_image(spec))
+            return setting.with_(before=(f"t{spec.window + 1} i{image} t3", "t5 seed=7"))
+        case "chunks":
+            limits = (NO_VIDEO,) if "v" in family_of(spec).letters(spec) else ()
+            return setting.with_(chunk=chunk, arguments=(*setting.engine.arguments, *limits))
+        case _:
+            return setting
+
+
+def _cut(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (indices[begin : begin + size] for begin in range(0, len(indices), size))
+
+
+def _answer(name: str, scenario: str, number: int, index: int, result: CaseResult, seconds: float) -> dict:
     found = {"setting": name, "block": number, "index": index, "layout": result.layout, "verdict": result.verdict.value}
-    found |= {"tokens": len(result.tokens), "seconds": round(seconds, 4)}
+    found |= {"scenario": scenario, "tokens": len(result.tokens), "seconds": round(seconds, 4)}
     if result.logits:
         found |= {"ratio": round(result.logits.ratio, 3), "error": result.logits.max_abs_diff}
     if not result.verdict.as_expected:
@@ -119,8 +155,9 @@ def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> di
     return found | {"diagnosis": f"{name}, layout {index} of block {number}: {failure}", "reproduce": "harness soak"}
 
 
-def drawn(number: int, spec: ModelSpec) -> list[Layout]:
-    """`BLOCK` layouts of at most 8 windows that the model takes, the same for each ``number``."""
+def drawn(number: int, spec: ModelSpec, chunk: int | None = None) -> list[Layout]:
+    """`BLOCK` layouts of at most 8 windows that the model takes, the same for each ``number``; with a ``chunk`` such as it splits
+    no image of."""
     most = min(8 * spec.window, spec.max_length - 1)
     family = family_of(spec)
     letters, unit, longest = family.letters(spec), family.unit(spec), min(most, family.longest_image(spec))
@@ -134,6 +171,13 @@ def drawn(number: int, spec: ModelSpec) -> list[Layout]:
         ),
         strategies.layouts(max_tokens=most, kinds=strategies.among("tiv", letters), longest=longest, unit=unit),
     )
+    if chunk:
+        borders, kinds = strategies.Borders(chunk=chunk), strategies.among("iI", letters)
+        most = min(3 * chunk, spec.max_length - 1)
+        near = strategies.threshold_layouts(
+            window=spec.window, max_tokens=most, borders=borders, kinds=kinds, longest=min(longest, most), unit=unit
+        )
+        either = near.filter(lambda layout: unsplit(layout, chunk))
     either = either.filter(partial(taken, spec)) if spec.source else either
     layouts: list[Layout] = []
     for again in count():
@@ -180,6 +224,7 @@ def summary(answers: Sequence[dict], planned: int, lost: Sequence[dict] = ()) ->
     return {
         "layouts": len(answers),
         "planned": planned,
+        "by scenario": {name: sum(answer.get("scenario") == name for answer in answers) for name in SCENARIOS},
         "by setting": {name: sum(answer["setting"] == name for answer in answers) for name in SETTINGS},
         **where,
         "tokens": sum(answer["tokens"] for answer in answers),

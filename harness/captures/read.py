@@ -12,9 +12,11 @@ On disk each has the prompts of the stack as its first dimension.
 ``routed.logits``     (P, V) float, reference only, with experts: the truth with ties of routers
                       decided the other way
 ``tf32.logits``       (P, V) float, reference only, on a GPU in float32: with products in TF32
-``cached.logits``     (C, V) float, reference only, of a prompt that is continued: in the serving
-                      dtype from the reference's own cache, at the last C of the positions
-                      `logits_at`: those from the prompt's last token on
+``cached.logits``     (C, V) float, reference only, of a prompt that is continued or run with a cache: in
+                      the serving dtype from the reference's own cache, at the last C of the positions
+                      `logits_at`: all, or those from the prompt's last token on
+``cached.mask.<layer>``  (KV head groups, N, ceil(N / 8)) uint8, reference only, of a prompt that was run with
+                      a cache: the mask that was observed then
 ``mask.<layer>``      (KV head groups, N, ceil(N / 8)) uint8: the observed mask, bit-packed
 ``surplus.<layer>``   (KV head groups, N) int32, serving only, where some row has any: how many keys a
                       row counts in its softmax beside those of its mask

@@ -29,6 +29,7 @@ BOUNDS = {
     "seed": Bounds(0, 2**32 - 1, "a seed has 32 bits"),
     "chunk": Bounds(1, 65536, "tokens of one engine step, for which vLLM takes memory at its start"),
     "decode": Bounds(0, LONGEST, "tokens that a prompt is continued with, one a step"),
+    "prefill_chunk_size": Bounds(1, LONGEST, "tokens that generate computes at once"),
     "block_size": Bounds(1, LONGEST, "tokens of one KV block"),
     "tensor_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
     "observe_layer": Bounds(0, 1023, "a layer, counted from 0"),

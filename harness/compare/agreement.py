@@ -11,7 +11,8 @@ import numpy as np
 from harness.captures.read import Capture
 from harness.compare import diagnosis, logits
 from harness.compare.against import against
-from harness.compare.comparison import masked_by, of_one_rank
+from harness.compare.comparison import of_one_rank
+from harness.compare.expected import masked_by
 from harness.compare.known import Declared
 from harness.compare.loaded import check_checkpoints
 from harness.compare.masks import Difference

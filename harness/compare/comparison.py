@@ -14,7 +14,8 @@ from harness.captures.read import Capture
 from harness.captures.selection import MASKS
 from harness.compare import diagnosis, logits, surplus
 from harness.compare.against import against
-from harness.compare.decode import Decode
+from harness.compare.decode import Decode, Meaning
+from harness.compare.expected import expected, masked_by
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
 from harness.compare.likely import Laid, Likely
@@ -25,7 +26,6 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import FailureKind
 from harness.families.registry import family_of
-from harness.masks.policies import POLICIES
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.references import adapter
@@ -37,8 +37,6 @@ ROUNDING = 0.5
 another model are as far off as they are spread, or further; rounding that makes half of that leaves nothing to compare. At most
 0.045 was measured, in bfloat16 (docs/measurements.md)."""
 Compared = list[tuple[LayerResult, Difference]]
-Meaning = tuple[Verdict, list[str], Declared | None]
-"""The verdict, the sentences of the diagnosis, and the declaration that is meant."""
 
 
 def judge(
@@ -55,10 +53,11 @@ def judge(
     imprecise: Declared | None = None,
     aside: Declared | None = None,
     laid: Sequence[Laid] | None = None,
+    of_cache: Declared | None = None,
 ) -> CaseResult:
     """Compare the captures layer by layer and say what it means. ``declared`` is of serving's masks, ``imprecise`` of its logits,
-    ``aside`` of the reference's masks. Where masks of serving were not observed, ``laid`` are those that were laid over the
-    reference.
+    ``aside`` of the reference's masks, ``of_cache`` of those that it has with a cache of its own. Where masks of serving were not
+    observed, ``laid`` are those that were laid over the reference.
 
     Raises:
         ValueError: the captures are not of the same prompt, checkpoint or model.
@@ -79,9 +78,9 @@ def judge(
         verdict, words = Verdict.DIVERGED, [*beyond, *words]
     if not found.within:
         words = [*words, *head.causes]
-    decode = Decode.of(reference, setting.scenario.decode, found)
+    decode = Decode.of(reference, layout, spec, setting, found, of_cache)
     if decode:
-        verdict, words = decode.judged(verdict, words)
+        verdict, words, meant = decode.judged(verdict, words, meant)
     engine = serving.facts.engine
     return CaseResult(
         case=case,
@@ -458,17 +457,6 @@ def of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
     return heads[:, 0] if (heads == heads[:, :1]).all() else masks
 
 
-def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
-    """The mask (N, N) that a declaration expects."""
-    return masked_by(declared.policy if sliding else declared.full_policy, layout, window, sliding=sliding)
-
-
-def masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
-    """The mask (N, N) of a policy; audio is text."""
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    return POLICIES[policy].mask(len(layout), spans, window, sliding=sliding)
-
-
 def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     """Of the rows that were observed on both sides: the others are empty."""
     ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
@@ -485,6 +473,16 @@ def _first_hidden(layers: list[LayerResult], reference: Capture) -> int | None:
     return None
 
 
+def _again(steps: list[list[int]]) -> tuple[int, int] | None:
+    """The first and the last position that a later one of the ``steps`` computed again; the last time is the one that counts."""
+    done = -1
+    places = []
+    for first, last in steps:
+        places += [first, min(last, done)] if first <= done else []
+        done = max(done, last)
+    return (min(places), max(places)) if places else None
+
+
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = []
     if len(reference.facts.logits_at) < reference.tokens:
@@ -496,6 +494,9 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             notes.append(
                 f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed"
             )
+    if again := _again(serving.prompt.steps):
+        first, last = again
+        notes.append(f"positions {first} to {last} were computed again: the request was preempted and resumed")
     cached = int((~serving.computed).sum())
     if cached:
         notes.append(f"{cached} positions came from the prefix cache and were not computed")

@@ -26,7 +26,8 @@ class Declared:
     - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all.
 
     With a ``reference`` (its name) it is the reference that follows ``policy``, instead of what is intended, and ``releases``
-    are its own; nothing else of what follows is meant then. ``unobserved``: it is only there where no mask of serving could be
+    are its own; nothing else of what follows is meant then but ``settings``, which name the cache of its own that it has to be run
+    with. ``unobserved``: it is only there where no mask of serving could be
     observed, as in a full CUDA graph.
 
     It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
@@ -71,21 +72,30 @@ class Declared:
     def holds(self, setting: Setting, release: str, family: str = "gemma4") -> bool:
         """Whether it is of this setting, release of vLLM and model family; ``setting`` has the back end and runner that the
         engine chose, where "auto" was asked for."""
-        values = setting.to_dict()
         return (
             not self.reference
             and self.family in ("", family)
             and (not self.backends or setting.engine.backend in self.backends)
             and (not self.runners or setting.engine.runner in self.runners)
             and (not self.dtypes or setting.engine.dtype in self.dtypes)
-            and all(_has(values[name], allowed) for name, allowed in self.settings)
+            and self._has_all(setting)
             and not set(self.mended_by) & set(setting.overlays)
             and self._covers(release)
         )
 
-    def holds_of(self, reference: str, release: str, family: str) -> bool:
-        """It is declared of this ``release`` of a reference, for models of this family."""
-        return self.reference == reference and self.family in ("", family) and self._covers(release)
+    def holds_of(self, reference: str, release: str, family: str, setting: Setting | None = None) -> bool:
+        """It is declared of this ``release`` of a reference, for models of this family: with a ``setting`` of the cache that is
+        asked for there, without one of no cache."""
+        return (
+            self.reference == reference
+            and self.family in ("", family)
+            and self._covers(release)
+            and (not self.settings if setting is None else bool(self.settings) and self._has_all(setting))
+        )
+
+    def _has_all(self, setting: Setting) -> bool:
+        values = setting.to_dict()
+        return all(_has(values[name], allowed) for name, allowed in self.settings)
 
     def _covers(self, release: str) -> bool:
         return SpecifierSet(self.releases).contains(release.split("+", maxsplit=1)[0], prereleases=True)

@@ -151,6 +151,15 @@ class Prepare(Request[Prepared]):
 
 
 @dataclass(frozen=True)
+class Caching:
+    """How a reference runs with its own cache: its ``kind``, "dynamic" or "static", and the most tokens of a prompt that are
+    computed at once, None for all."""
+
+    kind: str
+    prefill_chunk: int | None = None
+
+
+@dataclass(frozen=True)
 class Forced:
     """Masks that are laid over a reference: those of the policies ``sliding`` and ``full`` (`harness.masks.policies`) for layers of
     these types and image ``spans`` (first, last), in the rows of these ``positions``; the others stay as they are."""
@@ -166,7 +175,7 @@ class RunReference(Request[Captured]):
     """Capture ``prompts`` into stacks below ``out``: the masks of ``layers`` and the logits at ``positions``, or of all
     where there are none, with 1 or 2 ``samples`` of the noise floor. ``model`` is what must be loaded. What another driver
     ``prepared`` of them is given to a reference that needs it. Where masks are ``forced``, text layers attend by these instead of
-    their own."""
+    their own. With ``caching`` the prompts are run a second time, with a cache, and masks and logits of that are captured too."""
 
     model: ReferenceModel
     prompts: tuple[Prompt, ...]
@@ -176,6 +185,7 @@ class RunReference(Request[Captured]):
     samples: int = 1
     prepared: Prepared | None = None
     forced: Forced | None = None
+    caching: Caching | None = None
 
 
 # The serving driver.

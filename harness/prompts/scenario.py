@@ -16,7 +16,7 @@ class Scenario:
     served in the same batch, added before the request, ``mates_after`` after it (`harness.verification.mates`). ``decode`` is
     the number of tokens that the prompt is continued with, one a step: both sides are given the same. ``before`` are layouts that
     are served to the end one after another before the batch, in the same engine, and ``times`` is how often the batch is served:
-    the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN whenever something is added.
+    the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN before each step.
 
     Raises:
         UsageError: a chunk of less than one token, less than no token to continue with, or less than one time.
@@ -52,7 +52,7 @@ class Scenario:
         label="served {} times".format,
     )  # fmt: skip
     poison: bool = option(
-        False, "--poison", "fill every free slot of the KV cache with NaN before requests are added", new_engine=False,
+        False, "--poison", "fill every free slot of the KV cache with NaN before each step", new_engine=False,
         label=lambda on: "poison",
     )  # fmt: skip
 

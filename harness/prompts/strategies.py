@@ -106,6 +106,34 @@ def among(kinds: str, letters: str) -> str:
     return "".join(kind for kind in kinds if kind in letters)
 
 
+@st.composite
+def long_layouts(
+    draw: st.DrawFn,
+    *,
+    least: int = 128,
+    most: int = 512,
+    borders: Borders = Borders(),
+    kinds: str = "iI",
+    longest: int = 12,
+    unit: int = 1,
+) -> Layout:
+    """Long texts with one or two small images behind the first ``least`` tokens, each of which begins at a border (see `Borders`)
+    or one token beside it: what needs a third KV block, a fifth tile, or more bits for a position, at little cost. A layout has
+    more than ``least`` and at most ``most`` tokens, an image at most ``longest``, a multiple of ``unit``."""
+    room = longest + 2
+    at = [place for place in borders.positions(most - room) if place > least]
+    segments: list[Segment] = []
+    used = 0
+    for place in sorted(draw(st.lists(st.sampled_from(at), min_size=1, max_size=2, unique=True))):
+        segment = Segment(draw(st.sampled_from(kinds)), draw(_multiples(longest, unit)))
+        gap = place - used - (segment.form == "i")
+        if gap < 1:
+            continue
+        segments += [Segment("t", gap), segment]
+        used += gap + len(segment)
+    return Layout(tuple(segments))
+
+
 def batches(layout: st.SearchStrategy[Layout], size: int = 4) -> st.SearchStrategy[list[Layout]]:
     """Requests served together in one engine step."""
     return st.lists(layout, min_size=1, max_size=size)

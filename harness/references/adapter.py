@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.prompts.model_spec import ModelSpec
-from harness.references.options import ATTENTION
+from harness.references.options import ATTENTION, NO_CACHE
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Reference:
     """Masks can be laid over it (`harness.drivers.messages.Forced`)."""
     offloads: bool = False
     """Whether it can be loaded layer by layer."""
+    caches: bool = False
+    """It can be run with a cache of its own (`harness.drivers.messages.Caching`)."""
 
-    def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec) -> None:
+    def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec, cache: str = NO_CACHE) -> None:
         """Raise UsageError for what this reference does not have."""
         if self.families and spec.family not in self.families:
             raise UsageError("model", spec.name, f"one of {' or '.join(self.families)} with the reference {self.name}")
@@ -48,6 +50,8 @@ class Reference:
             )
         if dtype not in self.dtypes:
             raise UsageError("dtype", dtype, f"{' or '.join(self.dtypes)} with the reference {self.name}")
+        if cache != NO_CACHE and not self.caches:
+            raise UsageError("reference-cache", cache, f"{NO_CACHE} with the reference {self.name}")
         if self.kv_dtypes and kv_dtype not in self.kv_dtypes:
             raise UsageError("kv-dtype", kv_dtype, f"{' or '.join(self.kv_dtypes)} with the reference {self.name}")
 
@@ -63,6 +67,7 @@ TRANSFORMERS = Reference(
     prepares=True,
     forces=True,
     offloads=True,
+    caches=True,
 )
 OFFICIAL = Reference(
     "official",

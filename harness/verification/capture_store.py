@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.captures.read import Capture
-from harness.drivers.messages import ReferenceModel, Stored
+from harness.drivers.messages import Caching, ReferenceModel, Stored
 from harness.verification.workplace import Workplace
 
-Key = tuple[ReferenceModel, tuple[int, ...], tuple[int, ...], str]
-"""What a capture of the reference is of: the model, layers, positions, and the digest of the prompt."""
+Key = tuple[ReferenceModel, Caching | None, tuple[int, ...], tuple[int, ...], str]
+"""What a capture of the reference is of: the model, its own cache, layers, positions, and the digest of the prompt."""
 
 
 class CaptureStore:

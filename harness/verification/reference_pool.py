@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.compare.setting import Setting
-from harness.drivers.messages import Build, LoadReference, Prepare, Prepared, ReferenceModel
+from harness.drivers.messages import Build, Caching, LoadReference, Prepare, Prepared, ReferenceModel
 from harness.drivers.running import RunningDriver, Told, ignored
 from harness.drivers.timeouts import Timeouts
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.references.options import NO_CACHE
 from harness.verification.capture_store import CaptureStore
 from harness.verification.interpreters import Sides
 
@@ -108,3 +109,11 @@ def reference_model(checkpoint: str, setting: Setting) -> ReferenceModel:
     engine = setting.engine
     asked = setting.reference
     return ReferenceModel(checkpoint, asked.reference, engine.dtype, engine.kv_dtype, asked.offload)
+
+
+def caching_of(setting: Setting) -> Caching | None:
+    """With which cache of its own the reference is run too, if with one."""
+    asked = setting.reference
+    if asked.reference_cache == NO_CACHE:
+        return None
+    return Caching(asked.reference_cache, asked.prefill_chunk_size)

@@ -35,7 +35,7 @@ from harness.verification.capture_store import CaptureStore, Key, read
 from harness.verification.engine_pool import Engines
 from harness.verification.further import Answered, FurtherSide, called
 from harness.verification.interpreters import Asking, Interpreters, Sides
-from harness.verification.reference_pool import References, reference_model
+from harness.verification.reference_pool import References, caching_of, reference_model
 
 R = TypeVar("R", bound=Request[Captured])
 
@@ -260,7 +260,8 @@ class Session:
     ) -> tuple[tuple[Key, ...], dict[Key, Stored], dict[Key, Prompt]]:
         """The keys of the reference's captures of ``prompts``, those that are known, and the prompts of the others."""
         layers, positions = setting.selection.layers, setting.selection.positions
-        keys = tuple((model, layers, positions, prompt.digest) for prompt in prompts)
+        caching = caching_of(setting)
+        keys = tuple((model, caching, layers, positions, prompt.digest) for prompt in prompts)
         known = self.captures.known(keys) if remember else {}
         return keys, known, {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
 
@@ -276,6 +277,7 @@ class Session:
             setting.selection.positions,
             samples=samples,
             prepared=self.references.prepared(model, prompts),
+            caching=caching_of(setting),
         )
 
     def to_serve(

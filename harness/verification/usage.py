@@ -11,6 +11,7 @@ from harness.engines.adapter import Asked
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
 from harness.prompts.model_spec import ModelSpec
+from harness.references.options import NO_CACHE
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
 
 
@@ -31,7 +32,8 @@ def check(
         EnvironmentFailure: an interpreter lacks what its side needs.
     """
     options = setting.engine
-    reference_of(reference_python).check(setting.reference.reference, options.dtype, options.kv_dtype, spec)
+    of = setting.reference
+    reference_of(reference_python).check(of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache)
     engine, platform = engine_of(python), platform_of(python)
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
@@ -57,6 +59,10 @@ def check_offload(setting: Setting, references: Sequence[str]) -> None:
     if setting.scenario.decode:
         why = "the reference's own decode, which serving's is compared with, runs all of its layers for each step"
         raise UsageError("decode", setting.scenario.decode, f"0 with --reference-offload: {why}")
+    cache = setting.reference.reference_cache
+    if cache != NO_CACHE:
+        why = "generate runs all of the reference's layers"
+        raise UsageError("reference-cache", cache, f"{NO_CACHE} with --reference-offload: {why}")
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:

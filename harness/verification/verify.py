@@ -142,6 +142,7 @@ def compared(
             aside=_declared_of(pair.reference, declared, spec),
             reproduce=reproduce,
             laid=pair.laid,
+            of_cache=_declared_of(pair.reference, declared, spec, setting),
         )
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
@@ -182,12 +183,15 @@ def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
     return replace(result, verdict=Verdict.FIXED, diagnosis=words, declared=gone.to_dict())
 
 
-def _declared_of(reference: Capture | Failure, declared: Iterable[Declared], spec: ModelSpec) -> Declared | None:
-    """The first that is declared of the reference that made this capture."""
+def _declared_of(
+    reference: Capture | Failure, declared: Iterable[Declared], spec: ModelSpec, setting: Setting | None = None
+) -> Declared | None:
+    """The first that is declared of the reference that made this capture; with a ``setting``, of its run with the cache that is
+    asked for there."""
     if isinstance(reference, Failure) or spec.bidirectional != "vision":
         return None
     made_by = adapter.made_by(reference.facts.versions)
-    return next((d for d in declared if d.holds_of(*made_by, spec.family)), None)
+    return next((d for d in declared if d.holds_of(*made_by, spec.family, setting)), None)
 
 
 def declared_failure(

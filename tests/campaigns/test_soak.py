@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaigns import soak
+from harness.campaigns.mutation import unsplit
 from harness.cli.soak import _answered, _missing
 from harness.compare.setting import Setting
 from harness.families.registry import preset
@@ -86,3 +87,17 @@ def test_a_block_has_all_its_layouts_and_they_are_the_same_each_time(window: int
     drawn = soak.drawn(3, spec)
     assert len(drawn) == soak.BLOCK and max(map(len, drawn)) <= 8 * window
     assert drawn == soak.drawn(3, spec) != soak.drawn(4, spec)
+
+
+def test_of_twenty_places_each_scenario_has_its_share() -> None:
+    places = [soak.scenario_of(index) for index in range(soak.BLOCK)]
+    assert {name: places.count(name) for name in soak.SCENARIOS} == {
+        name: share * soak.BLOCK // soak.EVERY for name, share in soak.SCENARIOS.items()
+    }
+    assert soak.BLOCK % soak.EVERY == 0
+
+
+def test_no_image_of_a_layout_for_chunks_is_split() -> None:
+    drawn = soak.drawn(3, SPEC, 16)
+    assert len(drawn) == soak.BLOCK and all(unsplit(layout, 16) for layout in drawn)
+    assert sum(len(layout) > 16 and bool(layout.spans) for layout in drawn) > soak.BLOCK // 4

@@ -63,13 +63,14 @@ def write(
     sampled: bool = False,
     suppressed: tuple[int, ...] = (),
     at: tuple[int, ...] = (),
+    cached_masks: list[np.ndarray] | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
     layer count ``surplus`` (KV heads, N) keys beside those that they attend. ``decoded`` are the steps of a reference's cached
     decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
-    side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them,
-    who suppresses some tokens. There are logits ``at`` some positions, or all."""
+    side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens.
+    There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -84,6 +85,8 @@ def write(
         if decoded:
             steps_, off = decoded
             tensors["cached.logits"] = (truth + off)[-steps_ - 1 :].astype(np.float32)
+        for index, mask in enumerate(cached_masks or ()):
+            tensors[f"cached.mask.{index}"] = np.packbits(mask, axis=-1)
         if coarse:
             tensors["tf32.logits"] = (truth + coarse).astype(np.float32)
     else:
@@ -127,6 +130,7 @@ def judged(
     aside: Declared | None = None,
     setting: Setting = PLAIN,
     laid: Sequence[Laid] | None = None,
+    of_cache: Declared | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -142,4 +146,5 @@ def judged(
         imprecise=imprecise,
         aside=aside,
         laid=laid,
+        of_cache=of_cache,
     )

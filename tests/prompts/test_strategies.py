@@ -9,7 +9,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from harness.prompts.layout import Layout
-from harness.prompts.strategies import Borders, layouts, threshold_layouts, windows
+from harness.prompts.strategies import Borders, layouts, long_layouts, threshold_layouts, windows
 
 
 def has_touching_bare_images(layout: Layout) -> bool:
@@ -34,6 +34,14 @@ def test_threshold_layouts_keep_their_bounds(data: st.DataObject, window: int) -
     layout = data.draw(threshold_layouts(window=window, max_tokens=48))
     assert 1 <= len(layout) <= 48
     assert not has_touching_bare_images(layout)
+
+
+@given(long_layouts())
+def test_long_layouts_are_long_and_sparse(layout: Layout) -> None:
+    assert 128 < len(layout) <= 512 and 1 <= len(layout.spans) <= 2
+    assert all(span.start > 128 and len(span) <= 12 for span in layout.spans)
+    borders = set(Borders().positions(512))
+    assert all(span.start in borders for span in layout.spans)
 
 
 @pytest.mark.parametrize("soft", [1, 7, 8, 9, 16])

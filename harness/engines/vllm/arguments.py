@@ -31,7 +31,6 @@ OWN = (
     "trust_remote_code",
     "load_format",
     "skip_mm_profiling",
-    "num_gpu_blocks_override",
     "kv_cache_memory_bytes",
     "gpu_memory_utilization",
     "seed",
@@ -40,6 +39,7 @@ OWN = (
     "worker_extension_cls",
 )
 """Arguments that the harness sets and nobody else."""
+ASYNCHRONOUS = "async_scheduling"
 SCHEDULED = (
     "max_model_len",
     "max_num_seqs",
@@ -56,6 +56,8 @@ SCHEDULED = (
     "prefix_caching_hash_algo",
     "mm_processor_cache_gb",
     "limit_mm_per_prompt",
+    "num_gpu_blocks_override",
+    ASYNCHRONOUS,
 )
 EXECUTED = (
     "attention_config",
@@ -85,8 +87,12 @@ UNSERVED = {
     "a prompt's other tokens, which are compared, are none (vLLM #49622)",
     "pipeline_parallel_size": "the ranks of a pipeline have some layers each, and what is observed is put together from "
     "ranks that have some KV heads of every layer; --tensor-parallel makes those",
+    "speculative_config": "drafts are computed at positions that are observed, and thrown away again, and tokens that both sides "
+    "are given can be neither accepted nor rejected",
 }
 """Arguments by which a prompt could not be observed or judged, and why."""
+ADAPTERS = "lora"
+"""What the names of arguments have in them that serve adapters, of which the reference has none."""
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,22 +234,22 @@ class Engine:
         }
 
     def _served_in_poison(self, requests: dict[str, _Asked]) -> float:
-        """As `_served`, with NaN in all that is free before; what is free then is clean again for others."""
-        self._fill(blocks.POISON)
+        """As `_served`, with NaN in all that is free before each step; what is free in the end is clean again for others."""
         try:
-            return self._served(requests)
+            return self._served(requests, lambda: self._fill(blocks.POISON))
         finally:
             self._fill(blocks.CLEAN)
 
     def _fill(self, value: float) -> None:
         self.llm.collective_rpc("harness_fill", args=(*releases.free_blocks(self.llm), value))
 
-    def _served(self, requests: dict[str, _Asked]) -> float:
-        """Serve requests together; the seconds that the engine took."""
+    def _served(self, requests: dict[str, _Asked], before_step: Callable[[], None] = lambda: None) -> float:
+        """Serve requests together; the seconds that it took."""
         start = time.perf_counter()
         for name, asked in requests.items():
             self._add(name, asked.entry, len(asked.prompt.continuation) + 1, scores=name in self.scored)
         while self.llm.llm_engine.has_unfinished_requests():
+            before_step()
             self.llm.llm_engine.step()
         return time.perf_counter() - start
 

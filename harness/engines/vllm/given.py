@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from harness.engines.adapter import Asked
 from harness.engines.vllm.arguments import (
+    ADAPTERS,
     COMPILED,
     FIELD,
     GENERATION,
@@ -51,6 +53,8 @@ def check(asked: Asked, release: Release, version: str) -> None:
             raise UsageError(FIELD, given, f"vLLM {version} has no such argument{hint}")
         if name in UNSERVED:
             raise UsageError(FIELD, given, UNSERVED[name])
+        if ADAPTERS in name:
+            raise UsageError(FIELD, given, "an adapter changes what is to be computed, and the reference has none")
         if name not in MAY_BE_GIVEN:
             known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
             why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"
@@ -120,6 +124,15 @@ def _check_capacity(values: dict, options: EngineOptions, scenario: Scenario, sp
             FIELD,
             f"max_model_len={length}",
             f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's",
+        )
+    own = sum(1 for _ in spec.layers) - spec.kv_shared_layers
+    blocks, size = values.get("num_gpu_blocks_override"), options.block_size
+    least = own * (math.ceil(length / size) + 1) + 1
+    if blocks is not None and blocks < least:
+        raise UsageError(
+            FIELD,
+            f"num_gpu_blocks_override={blocks}",
+            f"{least} and more: one request of the {length} tokens of max_model_len, in blocks of {size}, in {own} layers",
         )
     step = options.engine_arguments(spec, scenario, "cpu")["max_num_batched_tokens"]
     seats = values.get("max_num_seqs", 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.engines.adapter import Asked
 from harness.engines.vllm import given
+from harness.engines.vllm.arguments import ASYNCHRONOUS, FIELD, value
 from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.options import TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
@@ -42,7 +43,16 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
     given.check(asked, release, version)
+    _check_schedule(options, platform)
     given.check_step(options, scenario, spec, release, platform)
+
+
+def _check_schedule(options: EngineOptions, platform: str) -> None:
+    asked = dict(options.arguments).get(ASYNCHRONOUS)
+    if platform == "cpu" and asked is not None and value(asked) is not False:
+        raise UsageError(
+            FIELD, f"{ASYNCHRONOUS}={asked}", "false on a CPU: vLLM's CPU platform switches it off whatever is asked"
+        )
 
 
 def _check_gpus(options: EngineOptions, platform: str, found: Mapping[str, Any]) -> None:

@@ -1,8 +1,22 @@
-"""Decoding with the reference's own cache, through `generate` and all that it prepares, with the tokens given."""
+"""Running the reference with its own cache, through `generate` and all that it prepares, with the tokens given."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
+
+from harness.drivers.messages import Caching
+from harness.masks import probe
+from harness.references.transformers import attention, observing
+from harness.references.transformers.columns import Columns, Held
+from harness.references.transformers.loading import Loaded
+
+DYNAMIC = Caching("dynamic")
+"""What `generate` makes by itself."""
 
 
 class Given:
@@ -17,19 +31,91 @@ class Given:
         return torch.full_like(scores, float("-inf")).scatter_(1, self.tokens[:, at, None], 0.0)
 
 
-def decoded(model, arguments: dict, types: str, steps: int) -> torch.Tensor:
-    """Logits (prompts, ``steps`` + 1, V) of the last ``steps`` + 1 positions of ``input_ids``: the prompt is all but the last
-    ``steps`` tokens, those are decoded one by one from the dynamic cache that `generate` makes by itself. ``types`` is the name
-    of the argument that has the tokens' types."""
+def run(loaded: Loaded, arguments: dict, steps: int, caching: Caching) -> torch.Tensor:
+    """Logits (prompts, N, V) of all positions of ``input_ids``: the prompt is all but the last ``steps`` tokens, and is computed as
+    ``caching`` says; those are decoded one by one.
+
+    Raises:
+        RuntimeError: `generate` ran another number of tokens.
+    """
+    model, types = loaded.model, loaded.family.types
+    tokens = arguments["input_ids"].shape[1]
     own = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in arguments.items()}
-    own |= {name: own[name][:, :-steps] for name in ("input_ids", types)}
-    answer = model.generate(
-        **own,
-        attention_mask=torch.ones_like(own["input_ids"]),
-        max_new_tokens=steps + 1,
-        do_sample=False,
-        logits_processor=[Given(arguments["input_ids"])],
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-    return torch.stack(answer.logits, dim=1)
+    own |= {name: own[name][:, : tokens - steps] for name in ("input_ids", types)}
+    more = {} if caching.prefill_chunk is None else {"prefill_chunk_size": caching.prefill_chunk}
+    seen: list[torch.Tensor] = []
+    hook = model.register_forward_hook(lambda module, args, output: seen.append(output.logits))
+    try:
+        model.generate(
+            **own,
+            **more,
+            attention_mask=torch.ones_like(own["input_ids"]),
+            max_new_tokens=steps + 1,
+            do_sample=False,
+            logits_processor=[Given(arguments["input_ids"])],
+            cache_implementation=None if caching == DYNAMIC else caching.kind,
+            disable_compile=True,
+            logits_to_keep=0,
+        )
+    finally:
+        hook.remove()
+    logits = torch.cat(seen, dim=1)
+    if logits.shape[1] != tokens:
+        raise RuntimeError(f"generate computed the logits of {logits.shape[1]} positions, of a prompt of {tokens}")
+    return logits
+
+
+@dataclass
+class Observed:
+    """What each attention call of a run with a cache attended, by the layer's index."""
+
+    tokens: int
+    calls: dict[int, list[tuple[Held, probe.Recovered]]] = field(default_factory=dict)
+
+    def masks(self) -> dict[int, torch.Tensor]:
+        """Bit-packed masks (prompts, KV head groups, N, bytes) over positions.
+
+        Raises:
+            ProbeError: a mask was not recovered, or a column is attended in which nothing was written.
+        """
+        return {layer: self._of(layer) for layer in self.calls}
+
+    def _of(self, layer: int) -> torch.Tensor:
+        rows = [self._call(layer, held, recovered) for held, recovered in self.calls[layer]]
+        return probe.pack(torch.cat(rows, dim=-2))
+
+    def _call(self, layer: int, held: Held, recovered: probe.Recovered) -> torch.Tensor:
+        columns = len(held.of)
+        packed = observing.checked(recovered, bool(recovered.doubtful), recovered.mask, columns, layer)
+        attended = unpacked(packed, columns)
+        empty = held.of < 0
+        if attended[..., empty].any():
+            raise probe.ProbeError(f"reference, layer {layer}: a column of the cache is attended that holds nothing")
+        whole = attended.new_zeros((*attended.shape[:-1], self.tokens))
+        whole[..., held.of[~empty]] = attended[..., ~empty]
+        return whole
+
+
+def unpacked(packed: torch.Tensor, columns: int) -> torch.Tensor:
+    """What `probe.pack` packed: (..., bytes) as boolean (..., columns)."""
+    bits = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
+    return ((packed[..., None] >> bits) & 1).bool().flatten(-2)[..., :columns]
+
+
+@contextmanager
+def observed(loaded: Loaded, tokens: int) -> Iterator[Observed]:
+    """Observe every attention call of text layers of `run`, whose prompt has ``tokens`` with its continuation."""
+    family, implementation = loaded.family, loaded.of.attention
+    text: type[Any] = family.attention
+    original = attention.function(family.modeling, implementation)
+    columns, found = Columns(), Observed(tokens)
+
+    def attend(module: Any, query, key, value, attention_mask, **kwargs: Any) -> Any:
+        if isinstance(module, text):
+            eager = implementation == "eager"
+            recovered = observing.probed(original, module, query, key, value, attention_mask, eager, kwargs)
+            found.calls.setdefault(module.layer_idx, []).append((columns.of(key), recovered))
+        return original(module, query, key, value, attention_mask, **kwargs)
+
+    with attention.replaced(family.modeling, implementation, attend), columns.followed():
+        yield found

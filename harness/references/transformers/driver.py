@@ -64,8 +64,8 @@ class Reference:
             UnsupportedPrompt: a prompt is continued, and the model is run layer by layer.
         """
         loaded = self._loaded(request.model)
-        if loaded.offloaded and any(prompt.continuation for prompt in request.prompts):
-            raise UnsupportedPrompt("the reference's own decode is not run layer by layer")
+        if loaded.offloaded and (request.caching or any(prompt.continuation for prompt in request.prompts)):
+            raise UnsupportedPrompt("the reference's own decode is not run layer by layer, nor is it with its cache")
         captures: dict[int, Stored] = {}
         groups = []
         for number, places in enumerate(together(request.prompts)):

@@ -49,6 +49,7 @@ class Group:
         self._rows = chosen(asked.positions, self._tokens)
         self._observed = observing.Observed(loaded.device, asked.layers)
         self._forced = asked.forced
+        self._caching = asked.caching
         self.prompts = len(prompts)
         self.passes = self._passes(asked.samples)
 
@@ -57,7 +58,7 @@ class Group:
         whole = Stopwatch(self._loaded.device)
         with whole.on():
             logits = passes.run(self.passes)
-            cached = self._decoded() if self._prompts[0].continuation and not self._forced else {}
+            cached = {} if self._forced else self._with_cache()
         return self.keep(logits, lambda: whole.seconds() / len(self._prompts), cached)
 
     def _passes(self, samples: int) -> list[Pass]:
@@ -102,14 +103,18 @@ class Group:
             made.append(run("tf32.logits", loaded.model, (*cached, precision.tf32)))
         return made
 
-    def _decoded(self) -> dict[str, torch.Tensor]:
-        """Logits from the reference's own cache."""
-        loaded, steps = self._loaded, len(self._prompts[0].continuation)
-        with attention.by_rows(loaded.family.modeling), _as_cached(loaded, loaded.of.attention):
-            cached = decoding.decoded(loaded.model, self._arguments, loaded.family.types, steps)
-        return {
-            "cached.logits": cached[:, [row - self._tokens for row in self._rows if row >= self._tokens - steps - 1]]
-        }
+    def _with_cache(self) -> dict[str, torch.Tensor]:
+        """Logits from the reference's own cache, where that is asked for or prompts are continued; masks where it is asked for."""
+        loaded, steps, tokens = self._loaded, len(self._prompts[0].continuation), self._tokens
+        if not steps and not self._caching:
+            return {}
+        first = 0 if self._caching else tokens - steps - 1
+        watched = decoding.observed(loaded, tokens) if self._caching else nullcontext()
+        with attention.by_rows(loaded.family.modeling), _as_cached(loaded, loaded.of.attention), watched as observed:
+            logits = decoding.run(loaded, self._arguments, steps, self._caching or decoding.DYNAMIC)
+        masks = observed.masks() if observed else {}
+        every = {f"cached.mask.{index}": mask for index, mask in masks.items()}
+        return {"cached.logits": logits[:, [row for row in self._rows if row >= first]], **every}
 
     def keep(
         self,

@@ -40,7 +40,7 @@ class Observed:
                         "type": module.layer_type,
                         "attention": result[0].flatten(2).clone(),
                         "declared": _declared(attention_mask, len(query), query.shape[2]),
-                        "mask": _probe(
+                        "mask": probed(
                             original, module, query, key, value, attention_mask, implementation == "eager", kwargs
                         ),
                     }
@@ -66,9 +66,10 @@ class Observed:
         return not self._chosen or index in self._chosen
 
 
-def _probe(original, module, query, key, value, attention_mask, eager: bool, kwargs) -> probe.Recovered:
-    """The mask of one attention call, for prompts (prompts, KV head groups, N, bytes); query is (prompts, heads, N, head
-    size). Eager attention is two matrix products, whatever the head size is: there a pass covers more keys than it."""
+def probed(original, module, query, key, value, attention_mask, eager: bool, kwargs) -> probe.Recovered:
+    """The mask of one attention call, for prompts (prompts, KV head groups, queries, bytes) over the columns of ``key``; query is
+    (prompts, heads, queries, head size). Eager attention is two matrix products, whatever the head size is: there a pass covers
+    more columns than it."""
     prompts, kv_heads, keys, channels = value.shape
     if eager:
         channels = min(WIDEST, channels * probe.passes_for(keys, channels))
@@ -84,7 +85,8 @@ def _probe(original, module, query, key, value, attention_mask, eager: bool, kwa
 
 
 def checked(recovered: probe.Recovered, doubtful: bool, mask: torch.Tensor, tokens: int, layer: int) -> torch.Tensor:
-    """A layer's bit-packed mask (prompts, KV head groups, N, bytes), of which ``mask`` is a copy on the CPU."""
+    """A layer's bit-packed mask (prompts, KV head groups, queries, bytes) over ``tokens`` keys, of which ``mask`` is a copy on the
+    CPU."""
     try:
         if doubtful and (surplus := recovered.surplus()) is not None:
             raise probe.ProbeError(

@@ -23,7 +23,8 @@ def tf32() -> Iterator[None]:
 
 @contextmanager
 def kept(dtype: torch.dtype) -> Iterator[None]:
-    """Keep a float64 model in float64, in this thread: modules that compute in float32 at least call `Tensor.float()`."""
+    """Keep a float64 model in float64, in this thread: modules that compute in float32 at least call `Tensor.float()`, and those of
+    5.16 and 5.17 `Tensor.to(dtype=torch.float)` for one factor of two."""
     if dtype != torch.float64:
         yield
         return
@@ -32,9 +33,13 @@ def kept(dtype: torch.dtype) -> Iterator[None]:
 
 
 class _Widened(TorchFunctionMode):
-    """Lets `Tensor.float()` give float64 for what is neither float32 nor bfloat16. A mode holds for the thread that enters it."""
+    """Lets `Tensor.float()` give float64 for what is neither float32 nor bfloat16, and `Tensor.to` leave float64 what would become
+    float32. A mode holds for the thread that enters it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.float and args[0].dtype not in (torch.float32, torch.bfloat16):
             return args[0].double()
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is torch.Tensor.to and args[0].dtype == torch.float64 and named.get("dtype") is torch.float32:
+            named = {**named, "dtype": torch.float64}
+        return func(*args, **named)

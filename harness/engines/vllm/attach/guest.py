@@ -34,7 +34,6 @@ class Guest(Observer):
 
     def begin(self, *args, masks: bool) -> None:
         super().begin(*args, masks=masks)
-        self.sparse.forget()
         self.masks = masks
         self.awaited: set[str] = set()
         self.asked_for: list[int] = []

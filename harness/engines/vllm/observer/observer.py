@@ -92,6 +92,7 @@ class Observer:
         self.steps: dict[str, list[list[int]]] = {name: [] for name in requests}
         """By request the first and last position of each step."""
         self.step: Batch | None = None
+        self.prober.forget()
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
 

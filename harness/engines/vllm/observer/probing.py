@@ -59,6 +59,15 @@ class Prober:
 
     def __init__(self) -> None:
         self._shadows: dict[tuple, Shadow] = {}
+        self._clean = True
+
+    @torch.inference_mode()
+    def forget(self) -> None:
+        """Forget the codes of all requests so far: a block that another one is given later would have those of whoever had it."""
+        if not self._clean:
+            for shadow in self._shadows.values():
+                shadow.cache.zero_()
+        self._clean = True
 
     def probe(
         self, call: Call, positions: torch.Tensor, index: torch.Tensor, longest: int, *, whole: bool
@@ -115,6 +124,7 @@ class Prober:
     def shadow(self, call: Call, number: int) -> Shadow:
         """What stands beside the KV cache of a call: of the same shape and strides, one for each memory that layers use and,
         where a later chunk or request needs the codes of a pass, one for each pass."""
+        self._clean = False
         real = call.kv_cache
         key = (real.data_ptr(), tuple(real.shape), real.stride(), number)
         if key not in self._shadows:

@@ -7,14 +7,18 @@ from harness.engines.vllm.overlays.overlay import Needs, Overlay
 from harness.engines.vllm.overlays.targets import (
     Batch,
     Ranges,
+    change_blocks,
     change_kernel,
     change_layers,
     change_ranges,
     change_windows,
+    change_windows_while_decoding,
+    decoding,
     register,
     require_implementation,
 )
-from harness.engines.vllm.releases import model_of
+from harness.engines.vllm.releases import layer_metadata, model_of
+from harness.errors import OverlayRefused
 
 HELPERS = "triton_attention_helpers"
 KERNEL = "triton_unified_attention"
@@ -53,6 +57,42 @@ def _of_the_next_request(index: int, ranges: Ranges, batch: Batch) -> Ranges:
 
 def _merged(index: int, ranges: Ranges, batch: Batch) -> Ranges:
     return [(min(s for s, _ in ranges), max(e for _, e in ranges))] if ranges else []
+
+
+def _from_the_step(index: int, ranges: Ranges, batch: Batch) -> Ranges:
+    context = batch.context_lens[index]
+    decodes = context and batch.seq_lens[index] == context + 1
+    return [(context, context + end - start) for start, end in ranges] if decodes else ranges
+
+
+def _block_of_another(table, rows: list[int]) -> None:
+    first = table[rows, 0]
+    table[rows, 0] = (first - 1).clamp(min=1)
+
+
+def _encoded_by_size(worker, changes: Changes) -> None:
+    from vllm.v1.core.sched.scheduler import Scheduler
+
+    original = Scheduler.add_request
+
+    def add_request(self, request):
+        for feature in request.mm_features:
+            feature.identifier = f"{feature.modality} of {feature.mm_position.length}"
+        return original(self, request)
+
+    changes.set(Scheduler, "add_request", add_request)
+
+
+def _decoded_key_lost(layer, changes: Changes) -> None:
+    if not hasattr(layer.impl, "do_kv_cache_update"):
+        raise OverlayRefused("this leaves out the cache write, which this back end does in its forward")
+    original = layer.impl.do_kv_cache_update
+
+    def update(layer_, *written):
+        if not decoding(layer_metadata(layer_.layer_name)):
+            original(layer_, *written)
+
+    changes.set(layer.impl, "do_kv_cache_update", update)
 
 
 def _no_registration(worker, changes: Changes) -> None:
@@ -165,6 +205,7 @@ def _guard_mutant(name: str, sentence: str, keep) -> Overlay:
     return Overlay(name, "mutant", sentence, changes, _guard(keep), "vllm PR #40534", needs=Needs.RANGE_GUARD)
 
 
+_CAUSAL = "    elif USE_CAUSAL:\n        seq_mask = seq_offset[None, :] <= query_abs_pos"
 _PAIR_WINDOW = "mm_mask = mm_mask & ((query_abs_pos - seq_offset) < SLIDING_WINDOW)"
 
 MUTANTS = [
@@ -212,7 +253,24 @@ MUTANTS = [
             families=GEMMA4),
     Overlay("prefix-keys-without-images", "mutant", "a block's prefix-cache key is made of its tokens alone",
             ("v1.core.kv_cache_utils._gen_mm_extra_hash_keys",), _keys_without_images, "vllm #20261",
-            equivalent="without prefix caching no key is compared; cases/history shows it with prefix caching"),
+            needs=Needs.CACHED),
+    _kernel("image-pairs-lost-from-128", "image pairs are lost where the key's position needs an eighth bit", HELPERS,
+            "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW + " & (seq_offset < 128)", needs=Needs.LONG),
+    Overlay("decode-without-window", "mutant", "the window is off in steps of one token a request",
+            ("AttentionImpl.sliding_window",), change_windows_while_decoding(lambda window: (-1, -1)), "vllm #17180",
+            needs=Needs.DECODE),
+    Overlay("decode-window-plus-one", "mutant", "the window keeps W + 1 keys in steps of one token a request",
+            ("AttentionImpl.sliding_window",), change_windows_while_decoding(_wider), "vllm #3385", needs=Needs.DECODE),
+    _ranges("decode-ranges-from-the-step", "in a step of decoding ranges are counted from its token", _from_the_step,
+            "openvino #36708", needs=Needs.DECODE),
+    Overlay("decoded-keys-not-written", "mutant", "keys and values of decoded tokens do not get into the cache",
+            ("AttentionImpl.do_kv_cache_update",), change_layers(_decoded_key_lost), needs=Needs.DECODE),
+    Overlay("freed-block-read", "mutant", "behind the first step a request reads a block of another one for its first",
+            BUILD, change_blocks(_block_of_another), "vllm #47282", needs=Needs.DECODE),
+    Overlay("encoder-outputs-by-size", "mutant", "the encoder cache takes an item for another one of the same size",
+            ("v1.core.sched.scheduler.Scheduler.add_request",), _encoded_by_size, needs=Needs.OTHER_PICTURES),
+    _kernel("slot-behind-the-sequence", "the last token of a request also reads the slot behind it, which is free", HELPERS,
+            "compute_kv_seq_mask", _CAUSAL, _CAUSAL + " + tl.where(query_abs_pos == seq_len - 1, 1, 0)", "vllm #53628"),
     _kernel("image-window-future-only", "image pairs are bounded towards later tokens instead of earlier ones", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW,
             "mm_mask = mm_mask & ((seq_offset - query_abs_pos) < SLIDING_WINDOW)", "vllm #49202", families=GEMMA4),

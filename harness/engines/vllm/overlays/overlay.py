@@ -22,6 +22,10 @@ class Needs(Enum):
     CHUNKS = "chunked prefill"
     BATCH = "several requests in one batch"
     ROUNDED_KV = "keys and values that are kept in 8 bits, with a scale for each token and head"
+    DECODE = "steps of decoding"
+    OTHER_PICTURES = "a request before it with other pictures"
+    CACHED = "a prefix cache that has the same words with other pictures"
+    LONG = "prompts of more than 128 tokens"
     NO_FLAG = "a model that does not ask for bidirectional images"
 
 

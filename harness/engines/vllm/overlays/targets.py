@@ -16,6 +16,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,29 @@ def change_ranges(change: Callable[[int, Ranges, Batch], Ranges]):
     return apply
 
 
+def change_blocks(change: Callable[[Any, list[int]], None]):
+    """An overlay's `apply` that calls ``change(table, rows)`` with a copy of each step's block table (requests, blocks), which it
+    changes, and the requests of which something was computed in steps before."""
+
+    def apply(worker, changes: Changes) -> None:
+        for builder in _builders(worker):
+            original = builder.build
+
+            def build(self, common_prefix_len, common, *args, original=original, **kwargs):
+                starts, lengths = common.query_start_loc_cpu.tolist(), common.seq_lens.tolist()
+                new = [end - start for start, end in pairwise(starts)]
+                rows = [row for row, tokens in enumerate(new) if 0 < tokens < lengths[row]]
+                if rows:
+                    table = common.block_table_tensor.clone()
+                    change(table, rows)
+                    common = dataclasses.replace(common, block_table_tensor=table)
+                return original(self, common_prefix_len, common, *args, **kwargs)
+
+            changes.set(builder, "build", build)
+
+    return apply
+
+
 def change_layers(change: Callable[[Any, Changes], None]):
     """An overlay's `apply` that calls ``change(layer, changes)`` for each attention layer of the language model."""
 
@@ -65,6 +89,33 @@ def change_layers(change: Callable[[Any, Changes], None]):
             change(layer, changes)
 
     return apply
+
+
+def decoding(metadata: Any) -> bool:
+    """Whether a step computes one token of each request, behind others."""
+    return metadata.max_query_len == 1 and metadata.max_seq_len > 1
+
+
+def change_windows_while_decoding(change: Callable[[tuple[int, int]], tuple[int, int]]):
+    """As `change_windows`, in steps of decoding alone."""
+
+    def apply(layer, changes: Changes) -> None:
+        original, impls = layer.impl.forward, releases.variants(layer.impl)
+
+        def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
+            own = [impl.sliding_window for impl in impls]
+            if attn_metadata is not None and decoding(attn_metadata):
+                for impl in impls:
+                    impl.sliding_window = change(impl.sliding_window)
+            try:
+                return original(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs)
+            finally:
+                for impl, window in zip(impls, own, strict=True):
+                    impl.sliding_window = window
+
+        changes.set(layer.impl, "forward", forward)
+
+    return change_layers(apply)
 
 
 def change_windows(change: Callable[[tuple[int, int]], tuple[int, int]]):
