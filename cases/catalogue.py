@@ -131,7 +131,7 @@ DECLARED = [
         reason="generate makes the masks of a static cache before it knows the token types, so that images are causal "
         "(docs/findings/transformers-static-cache.md)",
         releases=">=5.16,<5.23",
-        settings=(("reference_cache", ("static",)), ("prefill_chunk_size", (None,))),
+        settings=(("reference_cache", ("static",)),),
     ),
     *gpu.DECLARED,
     *gemma3.DECLARED,

@@ -90,8 +90,14 @@ class Declared:
             self.reference == reference
             and self.family in ("", family)
             and self._covers(release)
-            and (not self.settings if setting is None else bool(self.settings) and self._has_all(setting))
+            and (not self.settings if setting is None else self._of_cache(setting))
         )
+
+    def _of_cache(self, setting: Setting) -> bool:
+        """It is declared of this cache; of chunks only where they are named."""
+        named = {name for name, _ in self.settings}
+        whole = setting.reference.prefill_chunk_size is None or "prefill_chunk_size" in named
+        return bool(named) and whole and self._has_all(setting)
 
     def _has_all(self, setting: Setting) -> bool:
         values = setting.to_dict()

@@ -37,6 +37,10 @@ LARGEST = 1 << 20
 """Bytes."""
 FORM = "a file of TOML with a [[known]] for each divergence"
 PATCHES = [name for name, overlay in OVERLAYS.items() if overlay.kind == "patch"]
+OF_CACHE = ("reference_cache", "prefill_chunk_size")
+"""Options of a reference's run with a cache of its own, which is declared by them."""
+NEEDS = {"prefill_chunk_size": {"reference_cache": "dynamic"}}
+"""Options that mean nothing without others."""
 CHOSEN = ("backend", "runner")
 """Options for which a declaration names what the engine chose."""
 
@@ -120,7 +124,7 @@ def _condition(name: str, given: object) -> tuple[str, tuple[Any, ...]]:
         raise UsageError(name, given, f"what the engine chose is compared, which is never auto; leave {name} out")
     read = tuple(option.read(value) if option.read else value for value in values)
     for value in [read] if several else read:
-        Setting.of(**{field: value})
+        Setting.of(**{**NEEDS.get(field, {}), field: value})
     if field == "overlays":
         check_names(read)
     if name == "backend":
@@ -136,6 +140,7 @@ class _Entry(BaseModel):
     policy: Annotated[str, _one_of(POLICIES), Field(description=_names(POLICIES))] = ""
     full_policy: Annotated[str, _one_of(POLICIES), Field(description=_names(POLICIES))] = "causal"
     split: Annotated[bool, Field(description="true or false")] = False
+    unobserved: Annotated[bool, Field(description="true or false")] = False
     reference: Annotated[str, _one_of(REFERENCES), Field(description=_names(REFERENCES))] = ""
     precision: Annotated[str, _one_of(PRECISIONS), Field(description=_names(PRECISIONS))] = ""
     failure: Annotated[
@@ -157,13 +162,14 @@ class _Entry(BaseModel):
         kinds = [name for name in ("policy", "precision", "failure") if getattr(self, name)]
         if len(kinds) != 1:
             raise ValueError(f"exactly one of policy, precision and failure, and not {' and '.join(kinds) or 'none'}")
-        for of, names in (("policy", ("full_policy", "split", "reference")), ("failure", ("sometimes",))):
+        for of, names in (("policy", ("full_policy", "split", "unobserved", "reference")), ("failure", ("sometimes",))):
             for name in names:
                 if name in self.model_fields_set and kinds != [of]:
                     raise ValueError(f"{name} goes with {of}, not with {kinds[0]}")
-        if self.reference and (self.settings or self.split or self.mended_by):
+        others = [name for name, _ in self.settings if name not in OF_CACHE]
+        if self.reference and (others or self.split or self.unobserved or self.mended_by):
             raise ValueError(
-                "reference goes with policy, full_policy and releases alone: it is the reference that follows"
+                "reference goes with policy, full_policy, releases, and of settings its cache alone: it is what follows"
             )
         return self
 

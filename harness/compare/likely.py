@@ -139,7 +139,7 @@ class Likely:
     def sentence(self) -> str:
         """What it comes to, where serving's logits are not the reference's own."""
         if self.laid is None:
-            return "which policy gives these logits was not tried: the reference takes no masks"
+            return "which policy gives these logits was not tried"
         if not self.results:
             return "no known policy masks otherwise here"
         found = [result for _, result in self.results if result.within]

@@ -74,7 +74,7 @@ CAUSAL = Declared(
     policy="causal",
     reference="transformers",
     releases=">=5.17,<5.23",
-    settings=(("reference_cache", ("static",)), ("prefill_chunk_size", (None,))),
+    settings=(("reference_cache", ("static",)),),
     link="https://example.org",
     reason="it is known",
 )

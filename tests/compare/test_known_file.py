@@ -79,6 +79,17 @@ def test_it_holds_for_its_settings(tmp_path: Path, settings: str, holds: dict, f
     assert not one.holds(Setting.of(**fails), "0.32.0") or holds == {"runner": "v1"}
 
 
+def test_it_may_be_there_only_where_nothing_could_be_observed_or_with_a_cache_of_the_reference(tmp_path: Path) -> None:
+    cache = "{ reference-cache = 'static', prefill-chunk-size = [4, 8] }"
+    text = entry(unobserved="true"), entry(reference='"transformers"', settings=cache)
+    unseen, cached = read(write(tmp_path / "known.toml", *text))
+    assert unseen.unobserved and not cached.unobserved
+    static = Setting.of(reference_cache="static", prefill_chunk_size=8)
+    assert cached.holds_of("transformers", "0.30", "gemma4", static)
+    assert not cached.holds_of("transformers", "0.30", "gemma4", static.with_(prefill_chunk_size=None))
+    assert not cached.holds_of("transformers", "0.30", "gemma4")
+
+
 def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_condition() -> None:
     fields = {field for field, *_ in CONDITIONS.values()}
     selected = {field.name for field, _ in declared(PARTS["selection"])}
@@ -113,6 +124,11 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"release": '">=0.25"'}, "release: '>=0.25' is not allowed; the fields are policy, "),
         ({"sometimes": "true"}, "sometimes goes with failure, not with policy"),
         ({"split": "1"}, "split: 1 is not allowed; true or false"),
+        (
+            {"reference": '"official"', "settings": "{ runner = 'v1' }"},
+            "reference goes with policy, full_policy, releases, and",
+        ),
+        ({"reference": '"official"', "unobserved": "true"}, "reference goes with policy, full_policy, releases, and"),
         ({"mended_by": '["range-end-exclusive"]'}, "mended_by: 'range-end-exclusive' is not allowed; one of pr-40534"),
         ({"settings": "3"}, "settings: 3 is not allowed; a table of backend, runner, "),
         ({"settings": "{ runners = 'v2' }"}, "settings: runners: 'v2' is not allowed; a setting is one of backend, "),

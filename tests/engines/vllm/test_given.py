@@ -124,7 +124,22 @@ def test_what_the_harness_sets_is_refused_with_the_option(name: str, option: str
 def test_everything_that_the_harness_sets_is_refused() -> None:
     own = Setting().engine.engine_arguments(SPEC, Setting().scenario, "cuda")
     assert set(own) <= {*arguments.OPTIONS, *arguments.OWN, *arguments.MAY_BE_GIVEN}
-    assert set(own) & set(arguments.MAY_BE_GIVEN) == {"max_model_len", "max_num_seqs", "limit_mm_per_prompt"}
+    given = {"max_model_len", "max_num_seqs", "limit_mm_per_prompt", "num_gpu_blocks_override"}
+    assert set(own) & set(arguments.MAY_BE_GIVEN) == given
+
+
+def test_a_small_kv_cache_holds_a_request_of_the_longest_length() -> None:
+    check("max_model_len=120", "num_gpu_blocks_override=11")
+    with pytest.raises(
+        UsageError, match=r"num_gpu_blocks_override=10. is not allowed; 11 and more: one request of the 120 tokens"
+    ):
+        check("max_model_len=120", "num_gpu_blocks_override=10")
+
+
+@pytest.mark.parametrize("name", ["enable_lora", "max_lora_rank", "default_mm_loras"])
+def test_an_adapter_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UsageError, match="an adapter changes what is to be computed"):
+        check(f"{name}=1")
 
 
 def test_an_implementation_that_cannot_be_observed_is_refused_with_the_reason() -> None:
