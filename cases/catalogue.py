@@ -65,7 +65,10 @@ STEPS = 3
 
 CACHED = [Case("static-cache", "the reference run with a static cache of its own", "t3 i5 t4")]
 
-CASES = [*ON_CPU, *DECODED, *CACHED, *gpu.CASES]
+DRAFTED = [Case("drafts", "drafts of n-grams, of which some are accepted and some thrown away", "t3 i12 t4")]
+DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
+
+CASES = [*ON_CPU, *DECODED, *CACHED, *DRAFTED, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -146,7 +149,8 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     every += [(case, {"decode": STEPS}) for case in DECODED]
     every += [(case, {"reference_cache": "static"}) for case in CACHED]
     models = list(dict.fromkeys(case.model for case in ON_CPU))
-    return [
+    drafted = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
+    return drafted + [
         (case, setting.with_(**more))
         for model in models
         for setting in FEWER.get(model, SETTINGS)

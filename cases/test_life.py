@@ -3,6 +3,7 @@
 What came before, who is beside it and how it was cut into steps change nothing of what a request computes.
 """
 
+import re
 from typing import Any
 
 import pytest
@@ -124,6 +125,14 @@ def test_an_encoder_cache_gives_an_item_its_own_outputs(session: Session) -> Non
     wrong = V1.with_(before=others, overlays=("encoder-outputs-by-size",))
     (seen,) = verify_batch(session, [layout], wrong, TINY)
     assert seen.verdict is Verdict.DIVERGED and not seen.masks_differ, failure.text(seen)
+
+
+def test_what_drafts_get_wrong_is_computed_again_and_right(session: Session) -> None:
+    setting = V1.with_(decode=14, speculate=2, mates=("t20", "i3 t6"))
+    found = verify(session, Case("drafted", "", "t3 i12 t4"), setting)
+    assert found.verdict is Verdict.PASS, failure.text(found)
+    drafted = re.search(r"(\d+) of (\d+) drafts were accepted", found.diagnosis)
+    assert drafted and 0 < int(drafted[1]) < int(drafted[2]), found.diagnosis
 
 
 SMALL_CACHE = (("num_gpu_blocks_override", "12"), ("max_model_len", "120"))

@@ -33,6 +33,8 @@ STEPS = 3
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
+OTHER_PICTURES = "{layout} pictures=1"
+"""A request that is served before a layout: the same words with other pictures."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 
 
@@ -40,15 +42,15 @@ NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 class SearchSpace:
     """Where a mutant is searched for: a setting that is right without it, and layouts for it.
 
-    ``declared`` is what the setting's own divergence is, so that only the mutant's counts. What is written ``before`` behind a
-    layout makes the request that is served before it.
+    ``declared`` is what the setting's own divergence is, so that only the mutant's counts. ``before`` are the requests that are
+    served before each layout, whose texts have a place for its own.
     """
 
     setting: Setting
     layouts: st.SearchStrategy[list[Layout]]
     spec: ModelSpec
     declared: tuple[Declared, ...] = ()
-    before: str = ""
+    before: tuple[str, ...] = ()
 
 
 def search_space(
@@ -86,9 +88,9 @@ def search_space(
             soft = st.integers(1, 2 * spec.window).map(lambda tokens: tokens * unit)
             beginning = st.builds("i{} t{}".format, soft, st.integers(block, block + spec.window))
             cached = v1.with_(prefix_caching=True)
-            return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, "pictures=1")
+            return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))
         case Needs.OTHER_PICTURES:
-            return SearchSpace(v1, one, spec, known, "pictures=1")
+            return SearchSpace(v1, one, spec, known, (OTHER_PICTURES,))
         case Needs.LONG:
             far = strategies.long_layouts(longest=2 * spec.window, unit=unit)
             return SearchSpace(v1, far.map(lambda layout: [layout]), spec, known)
@@ -235,7 +237,7 @@ class _Counter:
 
     def caught(self, layouts: list[Layout]) -> bool:
         self.count += 1
-        before = tuple(f"{layout} {self.space.before}" for layout in layouts if self.space.before)
+        before = tuple(one.format(layout=layout) for layout in layouts for one in self.space.before)
         setting, space = self.setting.with_(before=before), self.space
         results = verify_batch(self.session, layouts, setting, space.spec, space.declared, setting.overlays[0])
         for result in results:

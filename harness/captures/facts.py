@@ -75,13 +75,15 @@ class PictureFacts:
 class PromptFacts:
     """What is one prompt's own: its tokens over positions (types: reference only), and the image ranges (first, last) that
     each layer's metadata carried, by the layer's index, and the first and last position of each of the ``steps`` that computed
-    some (serving only). ``pictures`` are those of a text that went through the side's processor."""
+    some, and of the ``drafts`` how many were compared with given tokens and how many of them accepted (serving only).
+    ``pictures`` are those of a text that went through the side's processor."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...] = ()
     ranges: dict[str, list[list[int]] | None] = field(default_factory=dict)
     steps: list[list[int]] = field(default_factory=list)
     pictures: tuple[PictureFacts, ...] | None = None
+    drafts: list[int] = field(default_factory=lambda: [0, 0])
 
 
 @dataclass(frozen=True)

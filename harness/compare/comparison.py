@@ -494,7 +494,10 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             notes.append(
                 f"reference layer {layer.index}: the mask tensor that it declares is not the mask that was observed"
             )
-    if again := _again(serving.prompt.steps):
+    drafted, accepted = serving.prompt.drafts
+    if drafted:
+        notes.append(f"{accepted} of {drafted} drafts were accepted; the positions of the others were computed again")
+    elif again := _again(serving.prompt.steps):
         first, last = again
         notes.append(f"positions {first} to {last} were computed again: the request was preempted and resumed")
     cached = int((~serving.computed).sum())

@@ -87,8 +87,13 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
     return family_of(spec).prompt_for(layout, spec, seed, field)
 
 
-def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0) -> Prompt:
-    """A prompt that both sides go on from with as many words as ``steps``, which ``seed`` draws.
+PERIOD, ANOTHER = 3, 8
+"""What repeats itself does so after so many words, and has another one in each place of so many."""
+
+
+def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0, *, repeats: bool = False) -> Prompt:
+    """A prompt that both sides go on from with as many words as ``steps``, which ``seed`` draws. Words that ``repeats`` is said of
+    are `PERIOD` again and again, but for `ANOTHER`, so that who foretells them from those before is right, and wrong at times.
 
     Raises:
         UsageError: the model does not take that many.
@@ -97,7 +102,9 @@ def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0) -> Pro
     if not steps:
         return prompt
     words = prompt_for(Layout((Segment("t", steps),)), spec, seed ^ CONTINUATION)
-    return replace(prompt, continuation=words.token_ids)
+    own = words.token_ids
+    again = tuple(own[place if place % ANOTHER == ANOTHER - 1 else place % PERIOD] for place in range(steps))
+    return replace(prompt, continuation=again if repeats else own)
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:

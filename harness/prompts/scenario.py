@@ -8,6 +8,7 @@ from harness.errors import UsageError
 from harness.options import option
 
 MOST_TIMES = 1000
+MOST_DRAFTED = 16
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,13 @@ class Scenario:
     served in the same batch, added before the request, ``mates_after`` after it (`harness.verification.mates`). ``decode`` is
     the number of tokens that the prompt is continued with, one a step: both sides are given the same. ``before`` are layouts that
     are served to the end one after another before the batch, in the same engine, and ``times`` is how often the batch is served:
-    the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN before each step.
+    the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN before each step. ``speculate``
+    is the number of tokens that serving drafts at a time from what it has seen before (n-grams); the tokens that both sides are
+    given then repeat themselves, and now and then do not, so that some drafts are accepted and others are not.
 
     Raises:
-        UsageError: a chunk of less than one token, less than no token to continue with, or less than one time.
+        UsageError: a chunk of less than one token, less than no token to continue with, less than one time, or drafts where
+            nothing is continued.
     """
 
     chunk: int | None = option(
@@ -56,10 +60,19 @@ class Scenario:
         label=lambda on: "poison",
     )  # fmt: skip
 
+    speculate: int = option(
+        0, "--speculate", "let serving draft this many tokens at a time from n-grams it has seen; with --decode, whose tokens then "
+        "repeat themselves in part", label="drafts of {}".format,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         if not 1 <= self.times <= MOST_TIMES:
             raise UsageError("times", self.times, f"the batch is served 1 to {MOST_TIMES} times")
         if self.decode < 0:
             raise UsageError("decode", self.decode, "a number of tokens, 0 for none")
+        if not 0 <= self.speculate <= MOST_DRAFTED:
+            raise UsageError("speculate", self.speculate, f"0 to {MOST_DRAFTED} tokens that are drafted at a time")
+        if self.speculate and not self.decode:
+            raise UsageError("speculate", self.speculate, "needs --decode: what is not continued has no drafts")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError("chunk", self.chunk, "a chunk is at least 1 token")

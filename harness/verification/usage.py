@@ -79,6 +79,9 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
 
 def _check_observed(setting: Setting) -> None:
     selection = setting.selection
+    if selection.observe == LOGITS and setting.scenario.speculate:
+        why = "what is sampled at a draft that is thrown away is no logit of the prompt"
+        raise UsageError("observe", LOGITS, f"masks with --speculate: {why}")
     if selection.observe == LOGITS and setting.scenario.prefix_caching and selection.positions != (-1,):
         why = "a request whose prompt the sampler scores does not read the prefix cache"
         raise UsageError("observe", LOGITS, f"masks with --prefix-caching, or --logits-at -1 beside it: {why}")

@@ -57,6 +57,11 @@ def _verified(
             yield failed(case, layout, spec, setting, reproduce, Failure.of(found), session.versions, known)
 
 
+def _continued(prompt: Prompt, spec: ModelSpec, setting: Setting, seed: int) -> Prompt:
+    scenario = setting.scenario
+    return continued(prompt, spec, scenario.decode, seed, repeats=scenario.speculate > 0)
+
+
 def _turn(session: Session, case: Case, setting: Setting, spec: ModelSpec) -> tuple[Layout | None, Turn]:
     """The layout of a case, and what both sides are asked for."""
     layout = Layout.parse(case.layout) if case.layout else None
@@ -65,7 +70,7 @@ def _turn(session: Session, case: Case, setting: Setting, spec: ModelSpec) -> tu
     )
     before, after = mates.prompts(setting, spec, case.seed)
     history = mates.history(setting, spec, case.seed)
-    return layout, Turn(continued(prompt, spec, setting.scenario.decode, case.seed), before, after, history, case.name)
+    return layout, Turn(_continued(prompt, spec, setting, case.seed), before, after, history, case.name)
 
 
 def _observed(session: Session, spec: ModelSpec, setting: Setting, turn: Turn) -> Pair | DriverFailure:
@@ -259,9 +264,8 @@ class Batch:
     ) -> Batch:
         title = "served together" if len(layouts) > 1 else "generated"
         cases = [Case(name, title, str(layout), spec.name, seed=seed + index) for index, layout in enumerate(layouts)]
-        steps = setting.scenario.decode
         prompts = [
-            continued(prompt_for(layout, spec, seed=seed + index), spec, steps, seed + index)
+            _continued(prompt_for(layout, spec, seed=seed + index), spec, setting, seed + index)
             for index, layout in enumerate(layouts)
         ]
         commands = []

@@ -25,6 +25,7 @@ OPTIONS = {
     "max_num_batched_tokens": "--chunk",
     "tensor_parallel_size": "--tensor-parallel",
     "attention_backend": "--backend",
+    "speculative_config": "--speculate, which drafts from n-grams: what a draft model foretells is not compared",
 }
 """Arguments that the harness sets from an option of its own."""
 OWN = (
@@ -87,8 +88,6 @@ UNSERVED = {
     "a prompt's other tokens, which are compared, are none (vLLM #49622)",
     "pipeline_parallel_size": "the ranks of a pipeline have some layers each, and what is observed is put together from "
     "ranks that have some KV heads of every layer; --tensor-parallel makes those",
-    "speculative_config": "drafts are computed at positions that are observed, and thrown away again, and tokens that both sides "
-    "are given can be neither accepted nor rejected",
 }
 """Arguments by which a prompt could not be observed or judged, and why."""
 ADAPTERS = "lora"

@@ -63,4 +63,10 @@ def of_prompt(
     rank: dict[str, Any], name: str, token_ids: Sequence[int], pictures: tuple[PictureFacts, ...] | None
 ) -> PromptFacts:
     """The facts of the prompt that had this ``name`` there."""
-    return PromptFacts(tuple(token_ids), ranges=rank["ranges"][name], steps=rank["steps"][name], pictures=pictures)
+    return PromptFacts(
+        tuple(token_ids),
+        ranges=rank["ranges"][name],
+        steps=rank["steps"][name],
+        pictures=pictures,
+        drafts=rank["drafts"][name],
+    )

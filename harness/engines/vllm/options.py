@@ -161,6 +161,13 @@ class EngineOptions:
             "trust_remote_code": False,
             "load_format": "safetensors",
         }
+        if scenario.speculate:
+            own["speculative_config"] = {
+                "method": "ngram",
+                "num_speculative_tokens": scenario.speculate,
+                "prompt_lookup_min": 1,
+                "prompt_lookup_max": 2,
+            }
         if platform == "cuda":
             own["kv_cache_memory_bytes"] = KV_CACHE_BYTES
             own["gpu_memory_utilization"] = FREE_MEMORY

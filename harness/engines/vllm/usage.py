@@ -42,6 +42,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_family(options, asked.overlays, spec)
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
+    _check_drafts(options, scenario)
     given.check(asked, release, version)
     _check_schedule(options, platform)
     given.check_step(options, scenario, spec, release, platform)
@@ -125,6 +126,15 @@ def _check_poison(options: EngineOptions, scenario: Scenario) -> None:
     if scenario.poison and options.kv_dtype not in HAVE_NAN:
         kept = options.kv_dtype
         raise UsageError("poison", kept, f"a KV cache that is filled with NaN is {', '.join(HAVE_NAN)}")
+
+
+def _check_drafts(options: EngineOptions, scenario: Scenario) -> None:
+    if scenario.speculate and options.runner != "v1":
+        why = "tokens that are given are put in place of those that V1's rejection sampler accepts"
+        raise UsageError("speculate", scenario.speculate, f"with --runner v1: {why}")
+    if scenario.speculate and options.mode != "eager":
+        why = "where hooks are not called drafts that are thrown away cannot be told from those that are not"
+        raise UsageError("speculate", scenario.speculate, f"with --mode eager: {why}")
 
 
 def _check_batch(scenario: Scenario, spec: ModelSpec, tokens: Sequence[int]) -> None:

@@ -21,7 +21,7 @@ from harness.engines.vllm.head import Head
 from harness.engines.vllm.observer import hooks
 from harness.engines.vllm.observer.probing import Call, Probed, Prober
 from harness.engines.vllm.observer.rows import Batch
-from harness.engines.vllm.observer.sampling import Continuation, around_sampler, force
+from harness.engines.vllm.observer.sampling import Continuation, accepted, around_drafts, around_sampler, force
 from harness.engines.vllm.observer.stacks import SAMPLED, SCORES, Pieces
 from harness.masks import probe
 
@@ -51,6 +51,8 @@ class Observer:
         releases.watch_steps(self.runner, self.hook(self._stepped))
         releases.watch_prompt_scores(self.runner, self._scored)
         around_sampler(self.runner, self.hook(self._sampling), self.hook(self._sampled))
+        if not releases.is_v2(self.runner):
+            around_drafts(self.runner, self.hook(self._drafted))
         hooks.around_model(self.model, self.hook(self._before), self.hook(self._after))
         hooks.after_decoder_layers(
             self.model, self._observes, self.hook(lambda index, hidden: self._keep(f"hidden.{index}", hidden))
@@ -91,6 +93,8 @@ class Observer:
         self.ranges: dict[str, dict[str, list | None]] = {name: {} for name in requests}
         self.steps: dict[str, list[list[int]]] = {name: [] for name in requests}
         """By request the first and last position of each step."""
+        self.drafts: dict[str, list[int]] = {name: [0, 0] for name in requests}
+        """By request how many drafts were compared with given tokens, and how many of them were accepted."""
         self.step: Batch | None = None
         self.prober.forget()
         self.head.begin()
@@ -129,7 +133,13 @@ class Observer:
             answer["stacks"][directory] = {"missing": missing, "observed": seen in tensors, "scored": scored}
         types = {hooks.index_of(name): layer for name, layer in self.layers.items()}
         answer["layers"] = [{"index": index, "type": _type(types[index])} for index in chosen]
-        answer |= {"ranges": self.ranges, "steps": self.steps, "collected": self.collected, "logits": self.head.facts()}
+        answer |= {
+            "ranges": self.ranges,
+            "steps": self.steps,
+            "drafts": self.drafts,
+            "collected": self.collected,
+            "logits": self.head.facts(),
+        }
         self.begin({}, 0, [], {}, {}, masks=True)
         return answer
 
@@ -186,6 +196,15 @@ class Observer:
     def _sampled(self, tokens: torch.Tensor) -> None:
         if self.given:
             force(tokens, *self._of_batch(self.given), self.given)
+
+    def _drafted(self, drafts: list[list[int]], tokens: torch.Tensor) -> None:
+        for place, (name, end) in enumerate(zip(*self._of_batch(self.given), strict=True)):
+            if name is None or end is None:
+                continue
+            compared, right = accepted(tokens[place], drafts[place], end, self.given[name])
+            if name in self.drafts:
+                self.drafts[name][0] += compared
+                self.drafts[name][1] += right
 
     def _of_batch(self, names: Iterable[str]) -> tuple[list[str | None], list[int | None]]:
         """The names of the batch's requests, of those that are among ``names``, and the positions that tokens are sampled for."""

@@ -40,6 +40,41 @@ def force(
             sampled[place, 0] = token
 
 
+def accepted(tokens: torch.Tensor, drafts: Sequence[int], end: int, given: Continuation) -> tuple[int, int]:
+    """Let a request accept of its ``drafts``, the last of which lies before position ``end``, those that are ``given``, and go on
+    with the given token behind them: in place of ``tokens`` (most drafts + 1,), which are -1 behind the last that counts. How many
+    drafts were compared with given tokens, and how many of them accepted."""
+    first = end - len(drafts)
+    own = [given.at(position) for position in range(first, end + 1)]
+    if own[0] is None:
+        return 0, 0
+    right = 0
+    while right < len(drafts) and drafts[right] == own[right]:
+        right += 1
+    behind = own[right]
+    taken = [*drafts[:right], max(int(tokens[right]), 0) if behind is None else behind]
+    tokens.fill_(-1)
+    tokens[: len(taken)] = torch.tensor(taken)
+    return sum(token is not None for token in own[: len(drafts)]), right
+
+
+def around_drafts(runner: Any, after: Callable[[list[list[int]], torch.Tensor], None]) -> None:
+    """Call ``after`` with each request's drafts of a step, in the order of the batch, and the tokens (requests, most drafts + 1)
+    that were accepted and sampled behind them, which may be changed."""
+    rejection = getattr(runner, "rejection_sampler", None)
+    if rejection is None:
+        return
+    own = type(rejection)
+
+    def call(self, metadata, *args, **kwargs):
+        output = own.__call__(self, metadata, *args, **kwargs)
+        drafts = torch.split(metadata.draft_token_ids, metadata.num_draft_tokens)
+        after([each.tolist() for each in drafts], output.sampled_token_ids)
+        return output
+
+    rejection.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})
+
+
 def around_sampler(runner: Any, before: Callable[[torch.Tensor], None], after: Callable[[torch.Tensor], None]) -> None:
     """Call ``before`` with the logits of each step before a worker samples from them, and ``after`` with the tokens, which may
     be changed. A rank that does not sample has no sampler."""

@@ -228,6 +228,8 @@ MUTANTS = [
             "vllm #47332", needs=Needs.CHUNKS),
     _ranges("ranges-of-another-request", "each request gets the ranges of the next in the batch", _of_the_next_request,
             "sglang-jax #1023", needs=Needs.BATCH),
+    _ranges("ranges-of-two-requests", "the third request of a batch and those after it have no ranges",
+            lambda i, r, b: r if i < 2 else [], "vllm #47332", needs=Needs.BATCH),
     _ranges("only-the-first-image", "later images have no range", lambda i, r, b: r[:1], "vllm #20543"),
     _ranges("only-the-last-image", "earlier images have no range", lambda i, r, b: r[-1:], "vllm #20543"),
     _ranges("images-merged", "one range from the first image to the last", _merged),

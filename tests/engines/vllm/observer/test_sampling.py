@@ -2,9 +2,10 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from harness.engines.vllm.observer.sampling import Continuation, around_sampler, force
+from harness.engines.vllm.observer.sampling import Continuation, accepted, around_drafts, around_sampler, force
 
 GIVEN = {"a": Continuation(4, [40, 41]), "b": Continuation(9, [90])}
 
@@ -21,6 +22,47 @@ def test_each_request_goes_on_with_its_own_token_of_the_position() -> None:
 
 def test_what_is_sampled_within_the_prompt_or_behind_the_last_step_stays() -> None:
     assert forced(["a", "a", "a", "b"], [3, 6, None, 10]) == [7, 7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("drafts", "end", "taken", "counted"),
+    [
+        ([], 4, [40], (0, 0)),
+        ([40, 41], 6, [40, 41, 7], (2, 2)),
+        ([40, 5], 6, [40, 41], (2, 1)),
+        ([5, 41], 6, [40], (2, 0)),
+        ([41, 6], 7, [41, 7], (1, 1)),
+        ([5, 6], 3, [7, 7, 7], (0, 0)),
+        ([5], 9, [7, 7, 7], (0, 0)),
+    ],
+    ids=["none", "all", "one", "not the first", "behind the last", "in the prompt", "behind all"],
+)
+def test_a_request_accepts_the_drafts_that_it_is_given_and_goes_on_behind_them(
+    drafts: list[int], end: int, taken: list[int], counted: tuple[int, int]
+) -> None:
+    tokens = torch.full((3,), 7)
+    assert accepted(tokens, drafts, end, GIVEN["a"]) == counted
+    assert tokens.tolist() == taken + [-1] * (3 - len(taken))
+
+
+class Rejection:
+    def __call__(self, metadata: SimpleNamespace, logits: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sampled_token_ids=torch.full((len(metadata.num_draft_tokens), 3), -1))
+
+
+def test_drafts_are_told_by_request() -> None:
+    seen: list[list[list[int]]] = []
+    runner = SimpleNamespace(rejection_sampler=Rejection())
+
+    def after(drafts: list[list[int]], tokens: torch.Tensor) -> None:
+        seen.append(drafts)
+        tokens[1] = 5
+
+    around_drafts(runner, after)
+    metadata = SimpleNamespace(draft_token_ids=torch.tensor([1, 2, 3]), num_draft_tokens=[2, 0, 1])
+    answer = runner.rejection_sampler(metadata, torch.zeros(6, 9))
+    assert seen == [[[1, 2], [], [3]]]
+    assert answer.sampled_token_ids.tolist() == [[-1] * 3, [5] * 3, [-1] * 3]
 
 
 class Sampler:
@@ -41,3 +83,4 @@ def test_a_sampler_stays_what_it_is_and_its_logits_are_seen_as_they_were() -> No
 
 def test_a_rank_without_a_sampler_is_left_alone() -> None:
     around_sampler(SimpleNamespace(sampler=None), print, print)
+    around_drafts(SimpleNamespace(), print)
