@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from harness.engines.vllm import arguments, attention_backends
+from harness.engines.vllm.attach.switch import SWITCH
 from harness.engines.vllm.attention_backends import backend
 from harness.errors import UsageError
 from harness.families.registry import family_of
@@ -123,6 +124,7 @@ class EngineOptions:
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+            SWITCH: "",  # an engine of our own is no server for others, whatever the shell has for `harness attach`
         }
         if self.runner != "auto":
             variables["VLLM_USE_V2_MODEL_RUNNER"] = str(int(self.runner == "v2"))

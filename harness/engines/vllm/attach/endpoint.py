@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from vllm.platforms import current_platform
@@ -23,6 +23,7 @@ from vllm.platforms import current_platform
 from harness.captures.facts import EngineFacts
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach import protocol, switch
+from harness.engines.vllm.attach.door import Door
 from harness.engines.vllm.attach.protocol import Begun, ServerFacts
 from harness.engines.vllm.attention_backends import serving_with
 from harness.families.content import content
@@ -32,6 +33,8 @@ PATIENCE = 300.0
 """Seconds that workers may take to answer."""
 GLANCE = 0.05
 """Seconds between two looks whether a file is whole."""
+FARTHEST = (1 << 31) - 1
+"""The largest number that workers are told: of a layer, a position or a rank."""
 
 
 class _Body(BaseModel):
@@ -44,23 +47,25 @@ class Begin(_Body):
     requests: list[Annotated[str, Field(pattern=protocol.NAME)]] = Field(
         min_length=1, max_length=protocol.MOST_REQUESTS
     )
-    longest: int | None = Field(default=None, ge=1)
-    layers: list[Annotated[int, Field(ge=0)]] = []
-    positions: list[int] = []
+    longest: int | None = Field(default=None, ge=1, le=FARTHEST)
+    layers: list[Annotated[int, Field(ge=0, le=FARTHEST)]] = Field(default=[], max_length=protocol.MOST_LAYERS)
+    positions: list[Annotated[int, Field(ge=-FARTHEST, le=FARTHEST)]] = Field(
+        default=[], max_length=protocol.MOST_POSITIONS
+    )
     masks: bool = True
 
 
 class Ticket(_Body):
     """Which observation is meant."""
 
-    ticket: str
+    ticket: Annotated[str, Field(pattern=protocol.TICKET)]
 
 
 class Fetch(Ticket):
     """What rank ``rank`` saw of the request at ``place``."""
 
-    place: int
-    rank: int
+    place: Annotated[int, Field(ge=0, le=protocol.MOST_REQUESTS)]
+    rank: Annotated[int, Field(ge=0, le=FARTHEST)]
 
 
 class Workers:
@@ -98,6 +103,11 @@ class Workers:
             return f"its workers are on {parallel.nnodes} hosts, and what they write is fetched from one"
         return ""
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a request."""
+        return self.client.vllm_config.model_config.max_model_len
+
     async def facts(self) -> ServerFacts:
         config = self.client.vllm_config
         model, cache, parallel = config.model_config, config.cache_config, config.parallel_config
@@ -121,7 +131,7 @@ class Workers:
             block_size=cache.block_size,
             prefix_caching=bool(cache.enable_prefix_caching),
             step=config.scheduler_config.max_num_batched_tokens,
-            longest=model.max_model_len,
+            longest=self.longest,
             scale_out=bool(getattr(self.args, "enable_scale_out", False) or getattr(self.args, "tokens_only", False)),
             versions=first["versions"],
             engine=EngineFacts(first["runner"], backend),
@@ -146,29 +156,15 @@ class HarnessEndpoint:
         """
         if not switch.is_on():
             return
-        token = switch.token_of(os.environ[switch.SWITCH])
-
-        def admitted(request: Request) -> None:
-            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            same = secrets.compare_digest(given.encode(), token.encode())
-            if scheme.lower() != "bearer" or not same:
-                raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
-
-        def route(path: str, method: str, answer: Any) -> None:
-            app.add_api_route(
-                path,
-                answer,
-                methods=[method],
-                dependencies=[Depends(admitted)],
-                include_in_schema=False,
-                response_model=None,
-            )
-
-        route(protocol.ROOT, "GET", self.facts)
-        route(protocol.BEGIN, "POST", self.begin)
-        route(protocol.COLLECT, "POST", self.collect)
-        route(protocol.FETCH, "POST", self.fetch)
-        route(protocol.END, "POST", self.end)
+        door = Door(switch.token_of(os.environ[switch.SWITCH]))
+        for path, method, answer, body in (
+            (protocol.ROOT, "GET", self.facts, None),
+            (protocol.BEGIN, "POST", self.begin, Begin),
+            (protocol.COLLECT, "POST", self.collect, Ticket),
+            (protocol.FETCH, "POST", self.fetch, Fetch),
+            (protocol.END, "POST", self.end, Ticket),
+        ):
+            app.add_route(path, door.to(answer, body), methods=[method], include_in_schema=False)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         self.workers = Workers(engine_client, args)
@@ -180,6 +176,8 @@ class HarnessEndpoint:
         workers = self._workers
         if workers.problem:
             raise HTTPException(501, workers.problem)
+        if asked.longest is not None and asked.longest > workers.longest:
+            raise HTTPException(422, f"longest: at most {workers.longest}, which is the server's --max-model-len")
         ticket = secrets.token_urlsafe(24)
         refused = await workers.ask(
             "begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions, asked.masks

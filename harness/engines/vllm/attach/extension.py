@@ -7,14 +7,13 @@ import json
 import shutil
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach.guest import Guest
+from harness.engines.vllm.attach.observation import Observation
 from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import hooks
 
@@ -22,25 +21,6 @@ backends.register()
 loaded.note_before_processing()
 
 METHODS = ("facts", "begin", "collect", "saved", "path", "end")
-LEASE = 600.0
-"""Seconds after which an observation that nobody went on with is over."""
-
-
-@dataclass
-class Observation:
-    """What one client asked for: the requests by the names that they have here."""
-
-    ticket: str
-    names: list[str]
-    directory: Path
-    touched: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() - self.touched > LEASE
-
-    def stack(self, place: int) -> Path:
-        return self.directory / str(place)
 
 
 class Attached:
@@ -75,10 +55,11 @@ class Attached:
         if self.current and not self.current.is_over:
             return "another observation is under way; it ends with its client, or ten minutes after its last request"
         self._forget()
+        observation = Observation(ticket, names, self.directory)
         if self.guest is None:
             self.guest = Guest(self.worker)
         self.guest.expect(names, longest, layers, positions, masks=masks)
-        self.current = Observation(ticket, names, self.directory / ticket)
+        self.current = observation
         return ""
 
     def collect(self, ticket: str) -> dict | None:
@@ -123,7 +104,7 @@ class Attached:
     def _of(self, ticket: str) -> Observation | None:
         if self.current is None or self.current.ticket != ticket:
             return None
-        self.current.touched = time.monotonic()
+        self.current.touch()
         return self.current
 
     def _forget(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache, wraps
 from typing import Any
 
@@ -9,6 +10,8 @@ from harness.engines.vllm.attach import switch
 from harness.errors import EnvironmentFailure
 
 EXTENSION = "harness.engines.vllm.attach.extension.AttachExtension"
+ANYBODY = "VLLM_SERVER_DEV_MODE"
+"""vLLM's variable for a mode in which its API calls any method of the workers."""
 
 
 @cache
@@ -16,10 +19,14 @@ def register() -> None:
     """Let the engine that this process configures mix `AttachExtension` into its workers.
 
     Raises:
-        EnvironmentFailure: its workers have another extension already.
+        EnvironmentFailure: its workers have another extension already, or can be asked by anybody.
     """
     if not switch.is_on():
         return
+    if os.environ.get(ANYBODY, "0") != "0":
+        raise EnvironmentFailure(
+            f"{switch.SWITCH} and {ANYBODY} are set: in that mode anybody can ask the workers, without a token"
+        )
     from vllm.engine.arg_utils import EngineArgs
 
     configured = EngineArgs.create_engine_config

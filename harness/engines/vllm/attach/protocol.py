@@ -20,6 +20,11 @@ START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL --enabl
 NAME = r"^[A-Za-z0-9_-]{16,128}$"
 """What names a request to be observed; long enough that nobody names another's by chance."""
 
+TICKET = r"^[A-Za-z0-9_-]{32}$"
+"""What names an observation: 24 random bytes."""
+MOST_LAYERS, MOST_POSITIONS = 1024, 1 << 16
+"""Layers whose masks, and positions whose logits are observed, where not all are."""
+
 
 @dataclass(frozen=True)
 class ServerFacts:

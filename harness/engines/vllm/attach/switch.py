@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from harness.errors import UsageError
 
@@ -16,7 +15,9 @@ FIELD = "token-file"
 SHORTEST = 32
 """Characters of a token."""
 LARGEST = 4096
-"""Bytes of its file."""
+"""And the most."""
+ROOT = 0
+"""The user who can read every file anyway."""
 
 
 def is_on() -> bool:
@@ -32,13 +33,20 @@ def token_of(path: str) -> str:
     """
     how = "make one with: (umask 077; openssl rand -hex 32 > FILE)"
     try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(LARGEST).decode("ascii").strip()
+        with open(path, "rb", opener=_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            text = file.read(LARGEST + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
         raise UsageError(FIELD, path, f"a file with a token ({error}); {how}") from None
-    if not stat.S_ISREG(mode) or mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if not stat.S_ISREG(about.st_mode) or about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(FIELD, path, "a file that its owner alone can use; chmod 600")
-    if len(text) < SHORTEST or not text.isprintable() or " " in text:
-        raise UsageError(FIELD, path, f"a file with one word of at least {SHORTEST} characters; {how}")
+    if about.st_uid not in (os.geteuid(), ROOT):
+        raise UsageError(FIELD, path, "a file of the user who runs this: its owner knows the token")
+    if not SHORTEST <= len(text) <= LARGEST or not text.isprintable() or " " in text:
+        raise UsageError(FIELD, path, f"a file with one word of {SHORTEST} to {LARGEST} characters; {how}")
     return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe nobody is waited for who would write into it."""
+    return os.open(path, flags | os.O_NONBLOCK)

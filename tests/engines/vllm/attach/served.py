@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,22 @@ class Served:
     @property
     def token(self) -> str:
         return self.token_file.read_text().strip()
+
+    def listening(self) -> set[int]:
+        """The TCP ports that its processes listen at."""
+        listen = "0A"
+        tables = [Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
+        fields = [line.split() for table in tables for line in table]
+        ports = {f"socket:[{one[9]}]": int(one[1].rpartition(":")[2], 16) for one in fields if one[3] == listen}
+        return {ports[link] for link in self._open_files() if link in ports}
+
+    def _open_files(self) -> Iterator[str]:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == self.session:
+                    yield from (os.readlink(file) for file in (process / "fd").iterdir())
+            except OSError:
+                continue
 
     def complete(self, prompt: list[int], **more: object) -> dict:
         body = {"model": str(self.checkpoint), "prompt": prompt, "max_tokens": 1, "temperature": 0.0, **more}
@@ -77,7 +93,7 @@ def serving(checkpoint: str, folder: Path, how: How = How()) -> Iterator[Served]
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_USE_V2_MODEL_RUNNER": str(int(how.runner == "v2")),
         "HARNESS_CPU_BACKEND": how.backend,
-        "TRITON_INTERPRET": "1",
+        **({"TRITON_INTERPRET": "1"} if how.backend == "triton" else {}),
         "VLLM_PLUGINS": how.plugins,
         "HARNESS_ATTACH": str(token) if how.switched_on else "",
     }
@@ -100,7 +116,8 @@ def serving(checkpoint: str, folder: Path, how: How = How()) -> Iterator[Served]
         try:
             process.wait(timeout=20)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(process: subprocess.Popen, url: str, log: Path) -> None:

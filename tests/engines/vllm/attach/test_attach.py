@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,6 +114,8 @@ def test_nothing_but_names_numbers_and_tickets_is_taken(client: httpx.Client) ->
         {"requests": [NAME], "path": "/tmp"},
         {"requests": [NAME], "layers": ["os.system('true')"]},
         {"requests": [NAME] * (protocol.MOST_REQUESTS + 1)},
+        {"requests": [NAME], "longest": 1 << 20},
+        {"requests": [NAME], "positions": [1 << 70]},
     ]
     for body in bodies:
         assert client.post(protocol.BEGIN, json=body).status_code in (400, 422), body
@@ -120,15 +123,37 @@ def test_nothing_but_names_numbers_and_tickets_is_taken(client: httpx.Client) ->
     for place, rank in (("../token", 0), (-1, 0), (0, 0), (0, 7), (9, 0)):
         answer = client.post(protocol.FETCH, json={"ticket": ticket, "place": place, "rank": rank})
         assert answer.status_code in (400, 404, 422), (place, rank)
-    assert client.post(protocol.FETCH, json={"ticket": "../..", "place": 0, "rank": 0}).status_code == 404
+    for other, status in (("../..", 422), (protocol.TICKET, 422), ("a" * 32, 404)):
+        assert client.post(protocol.FETCH, json={"ticket": other, "place": 0, "rank": 0}).status_code == status
     client.post(protocol.END, json={"ticket": ticket})
+
+
+def test_no_port_is_opened(server: Served, client: httpx.Client) -> None:
+    before = server.listening()
+    ticket = client.post(protocol.BEGIN, json={"requests": [f"cmpl-{NAME}-0"]}).json()["ticket"]
+    server.complete(PROMPT, request_id=NAME)
+    client.post(protocol.COLLECT, json={"ticket": ticket})
+    assert server.listening() == before and int(server.url.rpartition(":")[2]) in before
+    client.post(protocol.END, json={"ticket": ticket})
+
+
+def test_a_file_of_an_observation_is_its_server_s_alone(server: Served, client: httpx.Client) -> None:
+    ticket = client.post(protocol.BEGIN, json={"requests": [f"cmpl-{NAME}-0"]}).json()["ticket"]
+    server.complete(PROMPT, request_id=NAME)
+    client.post(protocol.COLLECT, json={"ticket": ticket})
+    fetched = client.post(protocol.FETCH, json={"ticket": ticket, "place": 0, "rank": 0})
+    (written,) = Path(tempfile.gettempdir()).glob(f"harness-attach-*/{ticket}")
+    assert written.parent.stat().st_mode & 0o777 == 0o700
+    assert fetched.content == (written / "0" / "capture.safetensors").read_bytes()
+    client.post(protocol.END, json={"ticket": ticket})
+    assert not written.exists()
 
 
 def test_one_observation_is_under_way_at_a_time(client: httpx.Client) -> None:
     ticket = client.post(protocol.BEGIN, json={"requests": [NAME]}).json()["ticket"]
     other = client.post(protocol.BEGIN, json={"requests": [NAME]})
     assert other.status_code == 409 and "another observation" in other.text
-    assert client.post(protocol.COLLECT, json={"ticket": "none"}).status_code == 404
+    assert client.post(protocol.COLLECT, json={"ticket": "a" * 32}).status_code == 404
     client.post(protocol.END, json={"ticket": ticket})
     ticket = client.post(protocol.BEGIN, json={"requests": [NAME]}).json()["ticket"]
     client.post(protocol.END, json={"ticket": ticket})

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 from harness.compare.setting import Setting
+from harness.engines.vllm.attach import protocol
 from harness.families import checkpoint
 from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
@@ -69,6 +71,13 @@ def test_the_second_time_is_served_from_the_prefix_cache(v2: Served) -> None:
     code, found = attach(v2, "--layout", "t40 i5 t40", "--times", "2")
     assert (code, found["verdict"]) == (0, "PASS"), found["diagnosis"]
     assert "positions came from the prefix cache" in found["diagnosis"]
+
+
+def test_without_the_variable_there_are_no_routes(plain: Served) -> None:
+    headers = {"Authorization": f"Bearer {plain.token}"}
+    assert httpx.get(f"{plain.url}{protocol.ROOT}", headers=headers).status_code == 404
+    for path in (protocol.BEGIN, protocol.COLLECT, protocol.FETCH, protocol.END):
+        assert httpx.post(f"{plain.url}{path}", headers=headers, json={}).status_code == 404
 
 
 def test_without_the_plugin_what_the_api_tells_is_compared(plain: Served) -> None:
