@@ -65,7 +65,7 @@ def asked(
         raise UsageError("cases", cases, "with --case or --known alone, which heed a catalogue")
     heeded = catalogue.declared(known, cases)
     what, declared = named(layout, case, picture, image, text, model, cases)
-    _check_drawn(what, seed, setting)
+    check_drawn(what, seed, setting)
     spec = checkpoint.model(what.model, weights, layers)
     what = _worded(replace(what, seed=seed, chat=chat and not what.layout), family_of(spec))
     spec = spec if window is None else spec.with_(window=window)
@@ -79,7 +79,7 @@ def asked(
     return Asked(what, spec, list(dict.fromkeys([*heeded, *declared])), tokens, before, items)
 
 
-def _check_drawn(case: Case, seed: int, setting: Setting) -> None:
+def check_drawn(case: Case, seed: int, setting: Setting) -> None:
     """Raise UsageError for a seed that draws nothing."""
     scenario = setting.scenario
     if seed and not (case.layout or scenario.mates or scenario.mates_after or scenario.before or scenario.decode):

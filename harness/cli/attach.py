@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.asked import asked, named
+from harness.cli.asked import asked, check_drawn, named
 from harness.cli.finish import finishing
 from harness.cli.run import show
 from harness.cli.setting_options import with_setting
@@ -82,7 +82,8 @@ def attach(
     if catalogue and (layout or image or text):
         raise UsageError("catalogue", layout or text or " ".join(image or ()), "alone: it has layouts of its own")
     if not catalogue:
-        named(layout, None, None, image or [], text, model or "", catalogues.OWN)
+        case, _ = named(layout, None, None, image or [], text, model or "", catalogues.OWN)
+        check_drawn(case, seed, setting)
     for path in image or ():
         pictures.size_of(path)
     if dtype not in (None, *DTYPES):
@@ -90,6 +91,8 @@ def attach(
     if model and not checkpoint.model(model).source:
         raise UsageError("model", model, "a directory or an id of the hub: a server has no preset")
     catalogues.declared(known or [])
+    with ExitStack() as tried:
+        _claim(tried, out, keep)
     serving_python, reference_python = options.interpreters(serving_python, reference)
     with closing(Server(address, WAITING)) as server:
         facts = server.facts
@@ -122,9 +125,7 @@ def attach(
             console.print(f"report: {index}")
 
     with ExitStack() as held:
-        for field, folder in (("out", out), ("keep", keep)):
-            if folder:
-                held.enter_context(claimed(field, folder))
+        _claim(held, out, keep)
         runs = Attached(reference_python, serving_python, address=address, facts=facts)
         session = held.enter_context(
             Session(
@@ -139,6 +140,13 @@ def attach(
         held.enter_context(console.working(f"{url}: {len(cases)} requests, {setting.label}"))
         verify_all(session, [(case, setting) for case in cases], declared, results.append, spec=spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _claim(held: ExitStack, out: Path | None, keep: Path | None) -> None:
+    """Claim the folders that are written to; raises UsageError as `claimed`."""
+    for field, folder in (("out", out), ("keep", keep)):
+        if folder:
+            held.enter_context(claimed(field, folder))
 
 
 def _model_of(facts: ServerFacts) -> str:

@@ -26,6 +26,8 @@ def canary(
     """Say what is FIXED and what is new in reports of newest releases and main branches. Exit code 1 if anything is."""
     found: dict[str, list[CaseResult] | str] = {}
     for folder in reports:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError("reports", str(folder), "folders that `harness report` wrote; this is a file")
         if folder.name in found:
             raise UsageError("reports", str(folder), "folders of different names, by which the page calls them")
         found[folder.name] = _read(folder)

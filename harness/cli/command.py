@@ -76,8 +76,9 @@ class Command(TyperCommand):
                     raise UsageError(
                         field, value, "an empty value; leave the option out, or set the variable that it is made of"
                     )
-                if option.name in self.bounds:
-                    self.bounds[option.name].check(field, value)
+                bounds = self.bounds.get(f"{self.name} {option.name}") or self.bounds.get(option.name)
+                if bounds:
+                    bounds.check(field, value)
             if option.name not in self.alike:
                 _check_differ(field, values)
         self._check_meant(given, {option.name: _written(option, args) for option in self.get_params(ctx)})

@@ -47,7 +47,8 @@ BOUNDS = {
     "times": Bounds(0, 1_000_000, "times that a batch is served, or that a tree is looked at; 0 for no end of that"),
     "examples": Bounds(1, 100_000, "layouts for each mutant"),
 }
-"""The numbers of all commands: an option means the same in each."""
+BOUNDS |= {f"{command} layers": Bounds(1, 1024, "the first layers of a model") for command in ("run", "report", "soak")}
+"""The numbers of all commands: an option means the same in each, but for those with the name of a command before theirs."""
 
 IDLE: dict[str, dict[str, tuple[str, ...]]] = {
     "show": {"models": ("window", "policy")},

@@ -76,6 +76,7 @@ def test_it_ends_with_one_line_before_an_engine_starts(
     assert done.out == ""
     assert done.err.count("\n") == 1 and done.err.startswith("error: ") and done.err[:-1].isprintable(), done.err
     fields = [word[2:].partition("=")[0] for word in args if word.startswith("--")]
+    fields += ["url"] if fields and args[0] == "attach" else []
     values = [part for word in args[1:] if not word.startswith("--") for part in [word, *word.split()]]
     values += [word.partition("=")[2] for word in args[1:] if word.startswith("--") and "=" in word]
     values += [word for word in args[1:] if word.startswith("--")] if not values or "No such option" in done.err else []

@@ -24,6 +24,7 @@ def main() -> None:
     import cases.catalogue  # noqa: F401
     import harness.campaigns.soak
     import harness.cli.app
+    import harness.cli.attach
     import harness.report.files
     import harness.verification.usage
     import harness.verification.verify  # noqa: F401
