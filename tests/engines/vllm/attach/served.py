@@ -17,11 +17,13 @@ from pathlib import Path
 
 import httpx
 
+from harness.drivers.process import ROOT
+
 TEMPLATE = (
     "{{ bos_token }} {% for message in messages %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|image|> {% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}w9"
 )
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def serving(checkpoint: str, folder: Path, how: How = How()) -> Iterator[Served]
         "HARNESS_ATTACH": str(token) if how.switched_on else "",
     }
     command = [
-        sys.executable, "-m", "harness.drivers.supervise", str(os.getpid()), "1", "vllm.entrypoints.cli.main",
+        sys.executable, "-m", "harness.drivers.supervise", str(os.getpid()), "1", "tests.engines.vllm.attach.start",
         "serve", str(there), "--host", "127.0.0.1", "--port", str(port),
         "--dtype", "float32", "--enable-scale-out", "--skip-mm-profiling", "--load-format", "safetensors",
         "--block-size", "32", "--num-gpu-blocks-override", "256", "--max-num-seqs", "8", "--disable-uvicorn-access-log",
@@ -106,7 +108,9 @@ def serving(checkpoint: str, folder: Path, how: How = How()) -> Iterator[Served]
     ]  # fmt: skip
     log = folder / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, env=environment, cwd=ROOT, start_new_session=True
+        )
     served = Served(f"http://127.0.0.1:{port}", there, token, process.pid)
     try:
         _wait(process, served.url, log)
