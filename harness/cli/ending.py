@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 
 from harness.cli import streams
 from harness.drivers.signals import Ended, heed, ignore
@@ -48,9 +49,20 @@ def _ended() -> int:
         return unforeseen(error)
 
 
+def _is_there() -> bool:
+    """Whether the working directory still is."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def unforeseen(error: BaseException) -> int:
     """Say it in one line, with the log that has the traceback; the exit code."""
     said = one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+    if not _is_there():
+        said = f"the working directory was removed; run this in one that is there ({said})"
     text = "".join(traceback.format_exception(error))
     try:
         handle, log = tempfile.mkstemp(prefix="harness-", suffix=".log")

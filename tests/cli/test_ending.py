@@ -175,3 +175,13 @@ def test_a_working_directory_that_is_gone_is_no_divergence(tmp_path: Path, words
     assert done.returncode == code
     if code:
         assert_unforeseen((done.returncode, done.stdout, done.stderr), "FileNotFoundError")
+
+
+def test_a_working_directory_that_was_removed_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = command(
+        ["soak", "--layouts", "2"], ["bash", "-c", f'cd {gone}; rmdir {gone}; exec "$@"', "bash", *BY_SCRIPT]
+    )
+    assert done.returncode == 3 and done.stdout == ""
+    assert done.stderr.startswith("error: the working directory was removed") and done.stderr.count("\n") == 1

@@ -41,7 +41,7 @@ class Text(Part):
     use_double_wide_mlp: bool = False
     final_logit_softcapping: Positive | None = None
     rms_norm_eps: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1e-6
-    hidden_activation: str = "gelu_pytorch_tanh"
+    hidden_activation: Literal["gelu_pytorch_tanh", "gelu", "silu"] = "gelu_pytorch_tanh"
     tie_word_embeddings: bool = True
     rope_parameters: dict[str, Any] | None = None
     rope_scaling: None = None

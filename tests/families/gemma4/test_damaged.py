@@ -90,6 +90,7 @@ def test_a_number_that_is_missing_is_named(checkpoint: Path, name: str) -> None:
         ({"enable_moe_block": True}, "top_k_experts"),
         ({"enable_moe_block": True, "num_experts": 2, "top_k_experts": 3}, "top_k_experts is 3 of num_experts, 2"),
         ({"hidden_activation": None}, "hidden_activation"),
+        ({"hidden_activation": "__import__"}, "hidden_activation"),
         ({"rope_parameters": []}, "rope_parameters"),
         (
             {"rope_parameters": {"rope_type": "linear", "factor": 4.0}},
