@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -13,20 +14,33 @@ from harness.captures.facts import SCHEMA, Facts, PromptFacts
 from harness.files import typed
 
 
-def save(path: Path, arrays: Mapping[str, np.ndarray], halves: Collection[str] = ()) -> None:
+def shared(tensors: Mapping[str, Any], equal: Callable[[Any, Any], bool]) -> dict[str, int]:
+    """How many KV head groups each of those masks has that is the same in all of them. Tensors are those of NumPy or torch, and
+    ``equal`` compares two."""
+    return {
+        name: tensor.shape[1]
+        for name, tensor in tensors.items()
+        if name.startswith("mask.")
+        and tensor.shape[1] > 1
+        and all(equal(tensor[:, 0], tensor[:, group]) for group in range(1, tensor.shape[1]))
+    }
+
+
+def save(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    halves: Collection[str] = (),
+    groups: Mapping[str, int] | None = None,
+) -> None:
     """Write the arrays of a stack to a file, whole or not at all. The uint16 of those named in ``halves`` are the bits of
-    bfloat16, which NumPy does not know."""
-    groups: dict[str, int] = {}
-    stored: dict[str, np.ndarray] = {}
-    for name, array in sorted(arrays.items()):
-        kept = array.astype(np.float32) if array.dtype == np.float64 else array
-        if name.startswith("mask.") and kept.shape[1] > 1 and (kept == kept[:, :1]).all():
-            groups[name] = kept.shape[1]
-            kept = kept[:, :1]
-        stored[name] = np.ascontiguousarray(kept)
+    bfloat16, which NumPy does not know; masks named in ``groups`` have one KV head group that stands for as many."""
+    stored = {
+        name: np.ascontiguousarray(array, np.float32 if array.dtype == np.float64 else None)
+        for name, array in sorted(arrays.items())
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
-    told = {"bfloat16": sorted(halves), "kv_head_groups": groups}
+    told = {"bfloat16": sorted(halves), "kv_head_groups": dict(sorted((groups or {}).items()))}
     save_file(stored, beside, metadata={"stored": json.dumps(told)})
     beside.replace(path)
 
@@ -39,7 +53,9 @@ def write(
     halves: Collection[str] = (),
 ) -> None:
     """Write a stack of captures; ``halves`` as `save` says."""
-    save(directory / "capture.safetensors", arrays, halves)
+    groups = shared(arrays, np.array_equal)
+    kept = {name: array[:, :1] if name in groups else array for name, array in arrays.items()}
+    save(directory / "capture.safetensors", kept, halves, groups)
     write_facts(directory, facts, prompts)
 
 
