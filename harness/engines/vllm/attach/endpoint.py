@@ -24,6 +24,7 @@ from harness.captures.facts import EngineFacts
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach import protocol, switch
 from harness.engines.vllm.attach.door import Door
+from harness.engines.vllm.attach.observable import unobservable
 from harness.engines.vllm.attach.protocol import Begun, ServerFacts
 from harness.engines.vllm.attention_backends import serving_with
 from harness.families.content import content
@@ -87,21 +88,7 @@ class Workers:
     @property
     def problem(self) -> str:
         """Why this server cannot be observed."""
-        config = self.client.vllm_config
-        parallel = config.parallel_config
-        if parallel.data_parallel_size > 1:
-            return (
-                f"it has {parallel.data_parallel_size} data-parallel engines, of which vLLM lets a plugin ask the first alone; "
-                "observe one that is started with --data-parallel-size 1"
-            )
-        if parallel.pipeline_parallel_size > 1:
-            return (
-                f"it has a pipeline of {parallel.pipeline_parallel_size}, whose ranks have some layers each; "
-                "observe one with --tensor-parallel-size instead"
-            )
-        if parallel.nnodes > 1:
-            return f"its workers are on {parallel.nnodes} hosts, and what they write is fetched from one"
-        return ""
+        return unobservable(self.client.vllm_config.parallel_config)
 
     @property
     def longest(self) -> int:

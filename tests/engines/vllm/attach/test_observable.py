@@ -1,0 +1,28 @@
+"""A server whose observation would miss a part is refused in one line that says what to do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.engines.vllm.attach.observable import unobservable
+
+ALONE = {"data_parallel_size": 1, "pipeline_parallel_size": 1, "tensor_parallel_size": 4, "nnodes": 1}
+
+
+def test_ranks_that_share_every_layer_are_observed_together() -> None:
+    assert unobservable(SimpleNamespace(**ALONE)) == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("data_parallel_size", "2 data-parallel engines"),
+        ("pipeline_parallel_size", "a pipeline of 2"),
+        ("nnodes", "on 2 hosts"),
+    ],
+)
+def test_what_would_be_seen_in_part_is_refused(field: str, said: str) -> None:
+    why = unobservable(SimpleNamespace(**{**ALONE, field: 2}))
+    assert said in why and "\n" not in why
