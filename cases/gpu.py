@@ -113,6 +113,12 @@ V2 = Setting.of(runner="v2", dtype="bfloat16")
 FULL = V1.with_(backend="TRITON_ATTN", mode="compiled", arguments=(FULL_GRAPHS,))
 IN_FULL_GRAPHS = ("gpu-text", "gpu-5", "gpu-256")
 """Cases of `FULL`: the last one is longer than the largest graph that is captured, so that its masks are observed."""
+ASYNCHRONOUS = [
+    setting.with_(backend="TRITON_ATTN", decode=4, mates=("t40",), arguments=(("async_scheduling", "true"),))
+    for setting in (V1, V2)
+]
+"""The next step is scheduled before the tokens of this one are known: a decoded token is read where the sampler left it."""
+SCHEDULED_AHEAD = ("gpu-280",)
 
 
 def wanted(markers: str | None) -> bool:
@@ -145,4 +151,5 @@ def right(python: str = sys.executable) -> list[Setting]:
 
 def entries(python: str = sys.executable) -> list[tuple[Case, Setting]]:
     every = [(case, setting) for setting in settings(python) for case in CASES]
+    every += [(case, setting) for setting in ASYNCHRONOUS for case in CASES if case.name in SCHEDULED_AHEAD]
     return every + [(case, FULL) for case in CASES if case.name in IN_FULL_GRAPHS]
