@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.drivers.process import ROOT, SITE
+from harness.drivers.signals import ASKED
 
 
 def printed(module: str, *arguments: str) -> str:
@@ -21,8 +22,10 @@ def printed(module: str, *arguments: str) -> str:
 
 
 def interruptible() -> None:
-    """For `preexec_fn`: a child takes SIGINT, also where the tests run in the background of a shell, which ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For `preexec_fn`: a child takes these signals, also where the tests run in the background of a shell, which ignores
+    SIGINT, or under nohup, which ignores SIGHUP."""
+    for number in ASKED:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def lives(pid: int) -> bool:
