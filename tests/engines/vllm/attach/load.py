@@ -1,7 +1,8 @@
 """How much slower a server is for others: ``python -m tests.engines.vllm.attach.load CHECKPOINT`` prints a line for each state.
 
-Requests of text are sent in small batches, each batch in a state of the server, in turn; what counts is the processor time of the
-server's processes, which other work on the machine does not change.
+Two servers stand side by side, one with the plugin switched off and one with it switched on. Requests of text are sent to them in
+small batches, in turn, so that what else the machine has to do meets both; each batch is compared with that of its round to the
+server that is switched off. What the processors worked, for all processes of a server, depends least on the rest of the machine.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import httpx
@@ -19,11 +22,22 @@ import httpx
 from harness.engines.vllm.attach import protocol
 from tests.engines.vllm.attach.served import How, Served, serving
 
-OTHERS = 8
-"""Requests of a batch, four at a time."""
+OTHERS, AT_A_TIME = 8, 4
+"""Requests of a batch beside the one that may be observed, and how many of all are under way."""
 TOKENS, ANSWER = 60, 24
-OBSERVED = "harness-load-0123456789"
+ROUNDS = 12
+OBSERVED, ABSENT = "harness-load-0123456789", "harness-load-abcdefghij"
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a batch: what ``processors`` worked for the server, what the batch took, whose inverse is the throughput, and
+    the median ``latency`` of a request that nobody observed."""
+
+    processors: float
+    batch: float
+    latency: float
 
 
 def processors(session: int) -> float:
@@ -31,11 +45,11 @@ def processors(session: int) -> float:
     worked = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            found = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session:
-            worked += int(fields[11]) + int(fields[12])
+        if int(found[3]) == session:
+            worked += int(found[11]) + int(found[12])
     return worked / TICKS
 
 
@@ -48,60 +62,84 @@ class Load:
         headers = {"Authorization": f"Bearer {served.token}"}
         self.client = httpx.Client(base_url=served.url, headers=headers, timeout=120)
 
-    def batch(self, more: int = 0) -> float:
-        """Seconds for a batch of others' requests, and ``more`` that are observed."""
-        before = processors(self.served.session)
-        with ThreadPoolExecutor(4) as threads:
+    def batch(self) -> Cost:
+        """What a batch takes: requests of others, and one that is called `OBSERVED`, whether anybody observes it or not."""
+        before, start = processors(self.served.session), time.perf_counter()
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            one = threads.submit(self._one, OBSERVED)
             others = [threads.submit(self._one, None) for _ in range(OTHERS)]
-            observed = [threads.submit(self._one, OBSERVED) for _ in range(more)]
-            for each in (*others, *observed):
-                each.result()
-        return processors(self.served.session) - before
+            latencies = [each.result() for each in others]
+            one.result()
+        took = time.perf_counter() - start
+        return Cost(processors(self.served.session) - before, took, statistics.median(latencies))
 
-    def observed(self, more: int) -> float:
-        """As `batch`, while an observation is under way."""
-        names = {"requests": [f"cmpl-{OBSERVED}-0"]}
+    def under_way(self, name: str) -> Cost:
+        """As `batch`, while an observation of the request ``name`` is under way."""
+        names = {"requests": [f"cmpl-{name}-0"]}
         ticket = self.client.post(protocol.BEGIN, json=names).json()["ticket"]
         try:
-            return self.batch(more)
+            cost = self.batch()
+            (rank,) = self.client.post(protocol.COLLECT, json={"ticket": ticket}).json()
+            assert bool(rank["prompts"]) == (name == OBSERVED) and not rank["failure"], rank
+            return cost
         finally:
-            if more:
-                self.client.post(protocol.COLLECT, json={"ticket": ticket})
             self.client.post(protocol.END, json={"ticket": ticket})
 
-    def _one(self, name: str | None) -> None:
+    def scores(self) -> list[dict]:
+        """Log-probabilities that requests, one after another, are answered with."""
+        asked = {"prompt_logprobs": 5, "logprobs": 5, "max_tokens": ANSWER, "ignore_eos": True}
+        return [self.served.complete(_prompt(number), **asked)["choices"][0] for number in range(OTHERS)]
+
+    def _one(self, name: str | None) -> float:
         self.sent += 1
-        prompt = [2, *((self.sent * 7 + place) % 200 + 20 for place in range(TOKENS))]
         named = {"request_id": name} if name else {}
-        self.served.complete(prompt, max_tokens=ANSWER, ignore_eos=True, **named)
+        start = time.perf_counter()
+        self.served.complete(_prompt(self.sent), max_tokens=ANSWER, ignore_eos=True, **named)
+        return time.perf_counter() - start
 
 
-def median(times: int, work: Callable[[], float]) -> float:
-    return statistics.median(work() for _ in range(times))
+def _prompt(number: int) -> list[int]:
+    return [2, *((number * 7 + place) % 200 + 20 for place in range(TOKENS))]
+
+
+def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -> None:
+    """Print by how much each of the states costs more than ``off``."""
+    rounds = [(off(), {name: cost() for name, cost in states.items()}) for _ in range(ROUNDS)]
+    names = [field.name for field in fields(Cost)]
+    middle = [statistics.median(column) for column in zip(*(astuple(one) for one, _ in rounds), strict=True)]
+    print("switched off:", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)))
+    for state in states:
+        ratios = [
+            [there / here for there, here in zip(astuple(costs[state]), astuple(one), strict=True)]
+            for one, costs in rounds
+        ]
+        more = [100 * (statistics.median(column) - 1) for column in zip(*ratios, strict=True)]
+        print(f"{state}:", ", ".join(f"{name} {percent:+.1f} %" for name, percent in zip(names, more, strict=True)))
 
 
 def main(checkpoint: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain"
-        plain.mkdir()
-        with serving(checkpoint, plain, How("cpu", plugins="", switched_on=False)) as served:
-            load = Load(served)
-            median(3, load.batch)
-            without = median(12, load.batch)
-        with serving(checkpoint, Path(folder), How("cpu")) as served:
-            load = Load(served)
-            median(3, load.batch)
-            before = median(12, load.batch)
-            load.observed(1)
-            found: dict[str, list[float]] = {"after": [], "under way": [], "one of nine observed": []}
-            for _ in range(12):
-                found["after"].append(load.batch())
-                found["under way"].append(load.observed(0))
-                found["one of nine observed"].append(load.observed(1))
-    print(f"without the plugin: {without:.3f} s for {OTHERS} requests")
-    for state, seconds in {"before the first observation": [before], **found}.items():
-        middle = statistics.median(seconds)
-        print(f"{state}: {middle:.3f} s, {100 * (middle / without - 1):+.1f} %")
+        places = [Path(folder) / name for name in ("off", "on")]
+        for place in places:
+            place.mkdir()
+        with (
+            serving(checkpoint, places[0], How("cpu", switched_on=False)) as off,
+            serving(checkpoint, places[1], How("cpu")) as on,
+        ):
+            without, with_it = Load(off), Load(on)
+            for load in (without, with_it) * 3:
+                load.batch()
+            in_turn(without.batch, {"switched on, before the first observation": with_it.batch})
+            with_it.under_way(OBSERVED)
+            in_turn(
+                without.batch,
+                {
+                    "no observation under way": with_it.batch,
+                    "an observation under way, nobody observed": lambda: with_it.under_way(ABSENT),
+                    f"one of {OTHERS + 1} observed": lambda: with_it.under_way(OBSERVED),
+                },
+            )
+            print("log-probabilities equal to the bit:", without.scores() == with_it.scores())
 
 
 if __name__ == "__main__":
