@@ -33,8 +33,8 @@ STEPS = 3
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
-OTHER_PICTURES = "{layout} pictures=1"
-"""A request that is served before a layout: the same words with other pictures."""
+SAME, OTHER_PICTURES = "{layout}", "{layout} pictures=1"
+"""A request that is served before a layout: with all that it has, or with the same words alone."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 
 
@@ -43,7 +43,7 @@ class SearchSpace:
     """Where a mutant is searched for: a setting that is right without it, and layouts for it.
 
     ``declared`` is what the setting's own divergence is, so that only the mutant's counts. ``before`` are the requests that are
-    served before each layout, whose texts have a place for its own.
+    served before each layout, whose text has the place `SAME` in them.
     """
 
     setting: Setting
@@ -89,6 +89,14 @@ def search_space(
             beginning = st.builds("i{} t{}".format, soft, st.integers(block, block + spec.window))
             cached = v1.with_(prefix_caching=True)
             return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))
+        case Needs.EVICTED:  # each takes 5 of 10 blocks: the last one takes one that is kept of the first, and no more
+            block = 2 * base.engine.block_size
+            long = st.integers(block + 1, block + base.engine.block_size - 1).map(
+                lambda tokens: [Layout.parse(f"t{tokens}")]
+            )
+            small = (("num_gpu_blocks_override", "11"), ("max_model_len", str(2 * block)))
+            kept = v1.with_(prefix_caching=True, arguments=(*v1.engine.arguments, *small))
+            return SearchSpace(kept, long, spec, known, (SAME, f"t{block + 6} seed=7", f"t{block + 6} seed=8"))
         case Needs.OTHER_PICTURES:
             return SearchSpace(v1, one, spec, known, (OTHER_PICTURES,))
         case Needs.LONG:

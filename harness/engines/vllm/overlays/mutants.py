@@ -83,6 +83,20 @@ def _encoded_by_size(worker, changes: Changes) -> None:
     changes.set(Scheduler, "add_request", add_request)
 
 
+def _hit_of_the_longest_group(worker, changes: Changes) -> None:
+    from vllm.v1.core.kv_cache_coordinator import HybridKVCacheCoordinator
+
+    def find(self, block_hashes, max_cache_hit_length):
+        found, lengths = self.find_longest_cache_hit_per_group(block_hashes, max_cache_hit_length)
+        longest = max(lengths)
+        for blocks, manager in zip(found, self.single_type_managers, strict=True):
+            missing = longest // manager.block_size - len(blocks)
+            blocks.extend([self.block_pool.null_block] * missing)
+        return found, longest, 0
+
+    changes.set(HybridKVCacheCoordinator, "find_longest_cache_hit", find)
+
+
 def _decoded_key_lost(layer, changes: Changes) -> None:
     if not hasattr(layer.impl, "do_kv_cache_update"):
         raise OverlayRefused("this leaves out the cache write, which this back end does in its forward")
@@ -256,6 +270,9 @@ MUTANTS = [
     Overlay("prefix-keys-without-images", "mutant", "a block's prefix-cache key is made of its tokens alone",
             ("v1.core.kv_cache_utils._gen_mm_extra_hash_keys",), _keys_without_images, "vllm #20261",
             needs=Needs.CACHED),
+    Overlay("hit-of-the-longest-group", "mutant", "a prefix hit is as long as that of the layers that have the most of it left",
+            ("v1.core.kv_cache_coordinator.HybridKVCacheCoordinator.find_longest_cache_hit",), _hit_of_the_longest_group,
+            releases=">=0.32,<0.34", needs=Needs.EVICTED),
     _kernel("image-pairs-lost-from-128", "image pairs are lost where the key's position needs an eighth bit", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW + " & (seq_offset < 128)", needs=Needs.LONG),
     Overlay("decode-without-window", "mutant", "the window is off in steps of one token a request",

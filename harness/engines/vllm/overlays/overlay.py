@@ -25,6 +25,7 @@ class Needs(Enum):
     DECODE = "steps of decoding"
     OTHER_PICTURES = "a request before it with other pictures"
     CACHED = "a prefix cache that has the same words with other pictures"
+    EVICTED = "a prefix cache of which some layers have lost what others still hold"
     LONG = "prompts of more than 128 tokens"
     NO_FLAG = "a model that does not ask for bidirectional images"
 
