@@ -36,12 +36,12 @@ def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
 
 
 def declared_masks(layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None) -> list[Candidate]:
-    """The masks that a KNOWN case was seen to have: those ``declared`` of serving, else those that are intended. Masks that steps
-    split have no policy for whole prompts."""
-    if result.verdict is not Verdict.KNOWN or not result.masks_differ or (declared and declared.split):
+    """The masks that a KNOWN case was seen to have: those ``declared`` of serving where that is meant, else those that are
+    intended. Masks that steps split have no policy for whole prompts."""
+    if result.verdict is not Verdict.KNOWN or not result.masks_differ:
         return []
-    if declared:
-        return [of_all_rows(layout, (declared.policy, declared.full_policy))]
+    if declared and result.declared == declared.to_dict():
+        return [] if declared.split else [of_all_rows(layout, (declared.policy, declared.full_policy))]
     family = family_of(spec)
     return [
         of_all_rows(layout, (family.policy("sliding", spec.bidirectional), family.policy("full", spec.bidirectional)))

@@ -1,0 +1,32 @@
+"""Which masks are laid over the reference where a case is KNOWN: those that serving was seen to have."""
+
+from pathlib import Path
+
+from harness.compare.known import Declared
+from harness.compare.likely import of_all_rows
+from harness.compare.verdict import Verdict
+from harness.prompts.layout import Layout
+from harness.verification.session import Pair
+from harness.verification.unobserved import tried
+from tests.compare.captures import SPEC, judged, masks_of, write
+
+LAYOUT = Layout.parse("t3 i12 t2")
+DROP = Declared(policy="drop", link="https://example.org/serving", reason="long images are causal")
+ASIDE = Declared(policy="unclamped", reference="transformers", link="https://example.org/reference", reason="no window")
+
+
+def laid(folder: Path, serving: str, reference: str, declared: Declared, aside: Declared | None = None) -> list | None:
+    """What is to be laid over the reference where two sides follow these policies, and either declaration may be meant."""
+    theirs = write(folder / "reference", LAYOUT, masks_of(reference, LAYOUT), side="reference")
+    ours = write(folder / "serving", LAYOUT, masks_of(serving, LAYOUT), side="serving")
+    result = judged(theirs, ours, LAYOUT, declared, aside=aside)
+    assert result.verdict is Verdict.KNOWN
+    return tried(Pair(theirs, ours, 0.0), LAYOUT, SPEC, result, declared)
+
+
+def test_masks_that_are_declared_of_serving_are_laid_over_the_reference(tmp_path: Path) -> None:
+    assert laid(tmp_path, "drop", "clamp", DROP) == [of_all_rows(LAYOUT, ("drop", "causal"))]
+
+
+def test_where_the_reference_is_known_to_be_wrong_it_is_what_is_intended(tmp_path: Path) -> None:
+    assert laid(tmp_path, "clamp", "unclamped", DROP, ASIDE) == [of_all_rows(LAYOUT, ("clamp", "causal"))]
