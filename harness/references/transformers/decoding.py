@@ -31,12 +31,13 @@ class Given:
         return torch.full_like(scores, float("-inf")).scatter_(1, self.tokens[:, at, None], 0.0)
 
 
-def run(loaded: Loaded, arguments: dict, steps: int, caching: Caching) -> torch.Tensor:
+def run(loaded: Loaded, arguments: dict, steps: int, caching: Caching, *, whole: bool) -> torch.Tensor:
     """Logits (prompts, N, V) of all positions of ``input_ids``: the prompt is all but the last ``steps`` tokens, and is computed as
-    ``caching`` says; those are decoded one by one.
+    ``caching`` says; those are decoded one by one. Unless ``whole``, logits (prompts, ``steps`` + 1, V) from the prompt's last
+    token on.
 
     Raises:
-        RuntimeError: `generate` ran another number of tokens.
+        RuntimeError: `generate` computed logits of another number of positions.
     """
     model, types = loaded.model, loaded.family.types
     tokens = arguments["input_ids"].shape[1]
@@ -55,13 +56,14 @@ def run(loaded: Loaded, arguments: dict, steps: int, caching: Caching) -> torch.
             logits_processor=[Given(arguments["input_ids"])],
             cache_implementation=None if caching == DYNAMIC else caching.kind,
             disable_compile=True,
-            logits_to_keep=0,
+            logits_to_keep=0 if whole else 1,
         )
     finally:
         hook.remove()
     logits = torch.cat(seen, dim=1)
-    if logits.shape[1] != tokens:
-        raise RuntimeError(f"generate computed the logits of {logits.shape[1]} positions, of a prompt of {tokens}")
+    wanted = tokens if whole else steps + 1
+    if logits.shape[1] != wanted:
+        raise RuntimeError(f"generate computed the logits of {logits.shape[1]} positions, and {wanted} were asked for")
     return logits
 
 

@@ -108,13 +108,14 @@ class Group:
         loaded, steps, tokens = self._loaded, len(self._prompts[0].continuation), self._tokens
         if not steps and not self._caching:
             return {}
-        first = 0 if self._caching else tokens - steps - 1
-        watched = decoding.observed(loaded, tokens) if self._caching else nullcontext()
+        whole = self._caching is not None
+        first = 0 if whole else tokens - steps - 1
+        watched = decoding.observed(loaded, tokens) if whole else nullcontext()
         with attention.by_rows(loaded.family.modeling), _as_cached(loaded, loaded.of.attention), watched as observed:
-            logits = decoding.run(loaded, self._arguments, steps, self._caching or decoding.DYNAMIC)
+            logits = decoding.run(loaded, self._arguments, steps, self._caching or decoding.DYNAMIC, whole=whole)
         masks = observed.masks() if observed else {}
         every = {f"cached.mask.{index}": mask for index, mask in masks.items()}
-        return {"cached.logits": logits[:, [row for row in self._rows if row >= first]], **every}
+        return {"cached.logits": logits[:, [row - first for row in self._rows if row >= first]], **every}
 
     def keep(
         self,

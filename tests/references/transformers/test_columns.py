@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.families.registry import preset
+from harness.families.limits import LONGEST as LONGEST_PROMPT
 from harness.references.transformers.columns import BASE, Columns
 
 CHANNELS, LONGEST = 8, 40
@@ -42,7 +42,6 @@ def test_a_column_is_of_the_position_whose_key_is_in_it(kind: str, window: int, 
 
 
 def test_two_digits_are_exact_in_every_dtype_of_a_cache() -> None:
-    longest = max(preset(name).max_length for name in ("31b-shape", "tiny"))
-    assert longest < BASE * 256
+    assert LONGEST_PROMPT < BASE * 256
     for dtype in (torch.bfloat16, torch.float16):
         assert torch.arange(257).to(dtype).int().tolist() == list(range(257))
