@@ -119,7 +119,8 @@ def _under(setting: Setting, scenario: str, spec: ModelSpec, chunk: int) -> Sett
         case "before":
             longer = -(-(spec.window + 1) // family_of(spec).unit(spec)) * family_of(spec).unit(spec)
             image = min(longer, family_of(spec).longest_image(spec))
-            return setting.with_(before=(f"t{spec.window + 1} i{image} t3", "t5 seed=7"))
+            far = f"t{spec.window + 1} i{image} t3"
+            return setting.with_(before=(*[far] * taken(spec, Layout.parse(far)), "t5 seed=7"))
         case "chunks":
             limits = (NO_VIDEO,) if "v" in family_of(spec).letters(spec) else ()
             return setting.with_(chunk=chunk, arguments=(*setting.engine.arguments, *limits))
@@ -156,9 +157,9 @@ def unanswered(name: str, number: int, index: int, failure: DriverFailure) -> di
 
 
 def drawn(number: int, spec: ModelSpec, chunk: int | None = None) -> list[Layout]:
-    """`BLOCK` layouts of at most 8 windows that the model takes, the same for each ``number``; with a ``chunk`` such as it splits
-    no image of."""
-    most = min(8 * spec.window, spec.max_length - 1)
+    """`BLOCK` layouts of at most 8 windows that the model takes with `STEPS` more tokens, the same for each ``number``; with a
+    ``chunk`` of at most three, such as it splits no image of."""
+    most = min(8 * spec.window, spec.max_length - 1 - STEPS)
     family = family_of(spec)
     letters, unit, longest = family.letters(spec), family.unit(spec), min(most, family.longest_image(spec))
     either = st.one_of(

@@ -12,7 +12,8 @@ from harness.campaigns import soak
 from harness.campaigns.mutation import unsplit
 from harness.cli.soak import _answered, _missing
 from harness.compare.setting import Setting
-from harness.families.registry import preset
+from harness.families.registry import continued, preset, prompt_for
+from harness.verification import mates
 
 SPEC, BASE = preset("tiny"), Setting()
 THIS = sys.executable
@@ -101,3 +102,12 @@ def test_no_image_of_a_layout_for_chunks_is_split() -> None:
     drawn = soak.drawn(3, SPEC, 16)
     assert len(drawn) == soak.BLOCK and all(unsplit(layout, 16) for layout in drawn)
     assert sum(len(layout) > 16 and bool(layout.spans) for layout in drawn) > soak.BLOCK // 4
+
+
+@pytest.mark.parametrize("max_length", [16, 23, 24, 512])
+def test_a_model_of_few_tokens_takes_what_happens_to_its_requests(max_length: int) -> None:
+    spec = replace(SPEC, max_length=max_length)
+    for layout in soak.drawn(3, spec):
+        continued(prompt_for(layout, spec), spec, soak.STEPS)
+    before = soak._under(BASE, "before", spec, 16)
+    assert len(mates.history(before, spec, 0)) == 1 + (max_length >= 24)
