@@ -45,7 +45,9 @@ WAITING = 60.0
 
 @with_setting(*CHOSEN)
 def attach(
-    url: Annotated[str, typer.Argument(help="http://HOST:PORT of a `vllm serve` that was started with the plugin")],
+    url: Annotated[
+        str, typer.Argument(help="http://HOST:PORT of a `vllm serve`; its masks are observed if it has the plugin")
+    ],
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="a picture's file, before the text of a message; repeatable")
@@ -183,7 +185,11 @@ def _one(
 def _of_catalogue(
     model: str, facts: ServerFacts, python: str, known: list[str]
 ) -> tuple[list[Case], ModelSpec, list[Declared]]:
-    """The layouts of the catalogue that the model takes."""
+    """The layouts of the catalogue that the model and the server take.
+
+    Raises:
+        UsageError: they take none.
+    """
     spec = checkpoint.model(model)
     there = catalogues.load()
     entries, refused = there.of_model(spec, "cpu", python)  # the server's own setting is in place of theirs
@@ -195,7 +201,10 @@ def _of_catalogue(
             refused[case.name] = str(error)
     for name, why in refused.items():
         Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
-    return [case for case in cases if case.name not in refused], spec, catalogues.declared(known)
+    taken = [case for case in cases if case.name not in refused]
+    if not taken:
+        raise UsageError("catalogue", model, "a model and a server that take one of its layouts")
+    return taken, spec, catalogues.declared(known)
 
 
 def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> None:

@@ -51,6 +51,7 @@ BOUNDS |= {f"{command} layers": Bounds(1, 1024, "the first layers of a model") f
 """The numbers of all commands: an option means the same in each, but for those with the name of a command before theirs."""
 
 IDLE: dict[str, dict[str, tuple[str, ...]]] = {
+    "attach": {"catalogue": ("seed",)},
     "show": {"models": ("window", "policy")},
     "mutants": {"weights": ("examples", "jobs", "known", "needs", "only", "ray")},
     "report": {

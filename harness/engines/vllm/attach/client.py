@@ -98,6 +98,9 @@ class Server:
             (model, *_) = self._asked("GET", "/v1/models", None, self._of_api)["data"]
             name, root, longest = model["id"], model.get("root") or model["id"], model["max_model_len"]
         except (Refused, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, Refused) and error.status == 401:
+                why = f"the server takes another key of its API than that in {API_KEY}"
+                raise EnvironmentFailure(f"{self.address.url}: {why}") from None
             raise EnvironmentFailure(f"{self.address.url}: this is no `vllm serve` ({error})") from None
         return protocol.by_api(release, name, root, longest, scale_out=self._takes_tokens())
 

@@ -95,12 +95,13 @@ class AttachedEngine:
         return Stored(out, 0)
 
     def _told(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
-        """What the API tells of a prompt."""
-        asked = self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", secrets.token_urlsafe(32))
+        """What the API tells of a prompt, the last time that it is asked."""
+        salt = secrets.token_urlsafe(32)
+        every = [self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", salt) for _ in range(request.times)]
         start = time.perf_counter()
-        answer = replace(asked, body=api.asking(asked.way, asked.body)).send(self.server)
+        answers = [replace(one, body=api.asking(one.way, one.body)).send(self.server) for one in every]
         seconds = {"serving": time.perf_counter() - start, "serving probing": 0.0}
-        found = api.Answered.of(asked.way, answer)
+        found = api.Answered.of(every[-1].way, answers[-1])
         rows, out = chosen(request.positions, len(found.token_ids)), request.out / str(place)
         stack.save(out / "capture.safetensors", found.tensors(rows, self.width))
         facts = Facts(

@@ -13,9 +13,15 @@ from harness.captures.facts import AfterModel, EngineFacts, Facts, Loaded, Promp
 from harness.captures.read import Capture
 from harness.compare.against import log_probabilities
 from harness.compare.verdict import Verdict
-from harness.engines.vllm.attach import api
+from harness.drivers.messages import RunEngine
+from harness.engines.vllm.attach import api, protocol
+from harness.engines.vllm.attach.client import Address
+from harness.engines.vllm.attach.driver import AttachedEngine
+from harness.engines.vllm.attach.requests import Requests
+from harness.engines.vllm.collected import Side
+from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
-from tests.compare.captures import NOISE, judged, masks_of, truth_of, write
+from tests.compare.captures import NOISE, SPEC, judged, masks_of, truth_of, write
 
 LAYOUT = Layout.parse("t3 i5 t4")
 TOLD = 4
@@ -92,3 +98,23 @@ def test_a_token_of_which_nothing_is_told_has_no_say(tmp_path: Path, reference: 
 def test_an_answer_without_what_was_asked_for_is_none() -> None:
     with pytest.raises(RuntimeError, match="no token ids or log-probabilities"):
         api.Answered.of("chat", {"choices": [{"logprobs": None}]})
+
+
+def test_a_prompt_is_sent_as_often_as_is_asked_with_one_salt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = prompt_for(Layout.parse("t9"), SPEC)
+    scores = log_probabilities(np.random.default_rng(3).normal(size=(9, SPEC.vocab)))
+    sent: list[dict[str, Any]] = []
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        sent.append(body)
+        return answer("complete", prompt.token_ids, scores if len(sent) == 2 else scores - 1)
+
+    engine = AttachedEngine(Address("http://127.0.0.1:1", ""))
+    monkeypatch.setattr(engine.server, "complete", complete)
+    facts = protocol.by_api("0.32.0", "model", "model", 512, scale_out=False)
+    engine.requests, engine.width = Requests(facts, None, None), SPEC.vocab
+    engine.side = Side(facts.versions, Loaded("", {}), facts.engine)
+    (stored,) = engine.run(RunEngine(prompts=(prompt,), out=tmp_path, times=2)).captures
+    assert len({body["cache_salt"] for body in sent}) == 1 and len({body["request_id"] for body in sent}) == 2
+    found = Capture(stored.directory, 0).tensors
+    assert found["logits"][found["told"] == 1].max() == pytest.approx(scores.max(), abs=1e-6)
