@@ -67,8 +67,8 @@ class Decode:
         if not whole:
             return cls(cached, serving.within, reference.tokens - steps - 1)
         masks = _Masks(reference, layout, spec, setting.reference.prefill_chunk_size, reference.tokens - steps)
-        follows = declared is not None and masks.follow(declared, cached=True)
-        gone = declared is not None and not follows and not masks.apart and not masks.follow(declared, cached=False)
+        follows = declared is not None and masks.follow(declared)
+        gone = declared is not None and not follows and not masks.apart
         of_masks = tuple(masks.sentences)
         return cls(cached, serving.within, 0, _called(setting), of_masks, declared, follows and bool(of_masks), gone)
 
@@ -138,13 +138,12 @@ class _Masks:
         cached = self.reference.tensors[f"cached.mask.{layer.index}"]
         return Difference.of(self.reference.masks(layer.index), cached, self.reference.unpack)
 
-    def follow(self, declared: Declared, *, cached: bool) -> bool:
-        """All masks are as declared, of the run with a ``cache`` or of the one without."""
+    def follow(self, declared: Declared) -> bool:
+        """All masks of the run with a cache are as declared."""
         return all(
             np.array_equal(group, expected(declared, self.layout, self.spec.window, sliding=_sliding(layer)))
             for layer in self.reference.facts.layers
-            for name in [f"cached.mask.{layer.index}" if cached else f"mask.{layer.index}"]
-            for group in self.reference.unpack(self.reference.tensors[name])
+            for group in self.reference.unpack(self.reference.tensors[f"cached.mask.{layer.index}"])
         )
 
     @property

@@ -125,7 +125,7 @@ def _check_capacity(values: dict, options: EngineOptions, scenario: Scenario, sp
             f"max_model_len={length}",
             f"{tokens + 1} to {most} tokens: the longest prompt and one more, up to the model's",
         )
-    own = sum(1 for _ in spec.layers) - spec.kv_shared_layers
+    own = len(spec.layers) - spec.kv_shared_layers
     blocks, size = values.get("num_gpu_blocks_override"), options.block_size
     least = own * (math.ceil(length / size) + 1) + 1
     if blocks is not None and blocks < least:
