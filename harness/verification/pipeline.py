@@ -19,7 +19,7 @@ from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.session import InFlight, Pair, Session
-from harness.verification.verify import Batch, compared, failed
+from harness.verification.verify import Batch, compared, explained, failed
 from harness.verification.workers import Workers
 
 IN_FLIGHT = 2
@@ -56,7 +56,7 @@ def verify_stream(
 
     The noise floor has one sample first. A second one can only raise it: what passes without it would pass with it. Where
     masks are equal and the verdict is another, the reference is run again for both samples and the verdict made anew, when
-    what is in flight has landed.
+    what is in flight has landed; so it is with masks that are declared laid over it, where they are KNOWN.
     """
     with nullcontext(comparing) if comparing else Workers(COMPARING, nullcontext) as workers:
         yield from _Stream(session, setting, spec, list(declared), workers).results(batches, name, first)
@@ -146,6 +146,8 @@ class _Stream:
         if any(map(_open, found)):
             again = self._sampled_again(landed.batch, landed.flight, landed.pairs)
             found = [other if _open(one) else one for one, other in zip(found, again, strict=True)]
+        if any(map(_is_known_by_masks, found)):
+            found = self._explained(landed, found)
         self.session.discard(landed.flight)
         return found
 
@@ -157,6 +159,20 @@ class _Stream:
             return self._results(batch, self._compare(batch, self.session.sampled_again(flight, pairs)))
         except DriverFailure as error:
             return self._failed(batch, error)
+
+    def _explained(self, landed: _Landed, found: list[CaseResult]) -> list[CaseResult]:
+        """The results, where masks are as declared with whether those explain the logits."""
+        while self.asked:
+            self._land()
+        batch = landed.batch
+        each = zip(batch.cases, batch.layouts, batch.prompts, landed.pairs, found, strict=True)
+        alike = (self.spec, self.setting)
+        return [
+            explained(self.session, case, layout, *alike, prompt, pair, self.declared, result)
+            if _is_known_by_masks(result)
+            else result
+            for case, layout, prompt, pair, result in each
+        ]
 
     def _compare(self, batch: Batch, pairs: list[Pair]) -> list[Future[CaseResult]]:
         alike = (self.spec, self.setting)
@@ -183,6 +199,10 @@ class _Stream:
 def _open(result: CaseResult) -> bool:
     """Whether a higher noise floor may change the verdict. A failure, declared or not, has no logits."""
     return result.logits is not None and result.verdict is not Verdict.PASS and not result.masks_differ
+
+
+def _is_known_by_masks(result: CaseResult) -> bool:
+    return result.verdict is Verdict.KNOWN and result.masks_differ
 
 
 def _compared(

@@ -106,7 +106,9 @@ def explained(
         laid = unobserved.laid_over(session, spec, setting, prompt, pair, every, case.name)
     except DriverFailure as error:
         return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
-    return compared(case, layout, spec, setting, laid, declared, result.reproduce)
+    found = compared(case, layout, spec, setting, laid, declared, result.reproduce)
+    session.captures.discard(*(one.reference.directory for one in laid.laid or ()))
+    return found
 
 
 def compared(

@@ -191,6 +191,19 @@ def test_a_mask_that_differs_needs_no_second_sample(fakes: Fakes, session: Sessi
     assert all(request.samples == 1 for request in fakes.asked(RunReference))
 
 
+@pytest.mark.parametrize(("error", "marked"), [(NOISE, "..K...."), (100 * NOISE, "..D....")])
+def test_masks_that_are_declared_must_explain_the_logits(
+    fakes: Fakes, session: Session, error: float, marked: str
+) -> None:
+    fakes.policy = "drop"
+    fakes.error = lambda prompt: error if len(prompt.token_ids) == 14 else NOISE
+    drop = Declared(policy="drop", link="https://example.org", reason="long images are causal")
+    results = streamed(session, declared=[drop])
+    assert marks(results) == marked and len(results[2][0].layers) == len(SPEC.layers)
+    assert ("do not explain the logits" in results[2][0].diagnosis) == (error > NOISE)
+    assert len(fakes.asked(RunEngine)) == len(BATCHES) and not stacks(session)
+
+
 @pytest.mark.parametrize(
     "fault", [killed, hanging, failing(FailureKind.UNFORESEEN)], ids=["killed", "timeout", "unforeseen"]
 )
