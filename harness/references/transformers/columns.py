@@ -14,15 +14,6 @@ BASE = 128
 """Positions are written as two digits, so that every dtype of a cache holds them exactly: below 32,768."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """Of the keys that one attention call is given: the position ``of`` each column, -1 where nothing was written, and those of its
-    ``queries``."""
-
-    of: torch.Tensor
-    queries: torch.Tensor
-
-
 @dataclass
 class Columns:
     """Follows the updates of caches on copies that hold positions instead of keys: a cache keeps, rolls and cuts them as it does
@@ -30,7 +21,7 @@ class Columns:
 
     _copies: dict[int, Any] = field(default_factory=dict)
     _written: dict[tuple[int, int], int] = field(default_factory=dict)
-    _latest: dict[tuple, Held] = field(default_factory=dict)
+    _latest: dict[tuple, torch.Tensor] = field(default_factory=dict)
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -44,11 +35,11 @@ class Columns:
                 self._copies[id(cache)] = copy.deepcopy(cache)
             answer = original(cache, keys, values, layer, *args, **kwargs)
             start = self._written.get((id(cache), layer), 0)
-            queries = torch.arange(start, start + keys.shape[-2], device=keys.device)
+            positions = torch.arange(start, start + keys.shape[-2], device=keys.device)
             self._written[id(cache), layer] = start + keys.shape[-2]
-            coded = _coded(queries, keys)
+            coded = _coded(positions, keys)
             held, _ = original(self._copies[id(cache)], coded, coded.clone(), layer, *args, **kwargs)
-            self._latest[_key(answer[0])] = Held(_decoded(held), queries)
+            self._latest[_key(answer[0])] = _decoded(held)
             return answer
 
         Cache.update = update
@@ -57,8 +48,9 @@ class Columns:
         finally:
             Cache.update = original
 
-    def of(self, keys: torch.Tensor) -> Held:
-        """Of keys that an update gave: layers that share keys are given those of another one."""
+    def of(self, keys: torch.Tensor) -> torch.Tensor:
+        """The position (columns,) of each column of keys that an update gave, -1 where nothing was written: layers that share keys
+        are given those of another one."""
         return self._latest[_key(keys)]
 
 

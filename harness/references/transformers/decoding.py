@@ -12,7 +12,7 @@ import torch
 from harness.drivers.messages import Caching
 from harness.masks import probe
 from harness.references.transformers import attention, observing
-from harness.references.transformers.columns import Columns, Held
+from harness.references.transformers.columns import Columns
 from harness.references.transformers.loading import Loaded
 
 DYNAMIC = Caching("dynamic")
@@ -69,10 +69,10 @@ def run(loaded: Loaded, arguments: dict, steps: int, caching: Caching, *, whole:
 
 @dataclass
 class Observed:
-    """What each attention call of a run with a cache attended, by the layer's index."""
+    """What each attention call of a run with a cache attended, by the layer's index, and the position of each of its columns."""
 
     tokens: int
-    calls: dict[int, list[tuple[Held, probe.Recovered]]] = field(default_factory=dict)
+    calls: dict[int, list[tuple[torch.Tensor, probe.Recovered]]] = field(default_factory=dict)
 
     def masks(self) -> dict[int, torch.Tensor]:
         """Bit-packed masks (prompts, KV head groups, N, bytes) over positions.
@@ -86,15 +86,15 @@ class Observed:
         rows = [self._call(layer, held, recovered) for held, recovered in self.calls[layer]]
         return probe.pack(torch.cat(rows, dim=-2))
 
-    def _call(self, layer: int, held: Held, recovered: probe.Recovered) -> torch.Tensor:
-        columns = len(held.of)
+    def _call(self, layer: int, held: torch.Tensor, recovered: probe.Recovered) -> torch.Tensor:
+        columns = len(held)
         packed = observing.checked(recovered, bool(recovered.doubtful), recovered.mask, columns, layer)
         attended = unpacked(packed, columns)
-        empty = held.of < 0
+        empty = held < 0
         if attended[..., empty].any():
             raise probe.ProbeError(f"reference, layer {layer}: a column of the cache is attended that holds nothing")
         whole = attended.new_zeros((*attended.shape[:-1], self.tokens))
-        whole[..., held.of[~empty]] = attended[..., ~empty]
+        whole[..., held[~empty]] = attended[..., ~empty]
         return whole
 
 
