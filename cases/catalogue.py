@@ -133,7 +133,7 @@ DECLARED = [
         link="https://github.com/unslothai/unsloth-zoo/pull/729",
         reason="generate makes the masks of a static cache before it knows the token types, so that images are causal "
         "(docs/findings/transformers-static-cache.md)",
-        releases=">=5.16,<5.23",
+        releases=">=5.13,<5.23",
         settings=(("reference_cache", ("static",)),),
     ),
     *gpu.DECLARED,

@@ -317,12 +317,13 @@ class Table:
         return f"{worst.verdict} ({worst.at_fault})" if worst.at_fault else str(worst.verdict)
 
     def served(self, row: tuple[str, str]) -> str:
-        """The policies that serving applied to the first layout: sliding, full; what failed where it did not serve."""
-        return self._policies((self._first((*row, column)) for column in self.columns), "serving")
+        """The policies, sliding and full, that serving applied to the first layout that it masks otherwise than intended, or else
+        to the first; what failed where it did not serve."""
+        return self._policies((self._telling((*row, column), "serving") for column in self.columns), "serving")
 
     def referred(self, column: str) -> str:
-        """The policies that a reference followed in the first layout."""
-        return self._policies((self._first((*row, column)) for row in self.rows), "reference")
+        """The policies that a reference followed, as `served`."""
+        return self._policies((self._telling((*row, column), "reference") for row in self.rows), "reference")
 
     def runner(self, row: tuple[str, str]) -> str:
         """The model runner that served."""
@@ -339,8 +340,10 @@ class Table:
         found = (result.extra.get(NODE) for one in columns for result in self.cells.get((*row, one), []))
         return sorted({name for name in found if name})
 
-    def _first(self, key: tuple[str, str, str]) -> CaseResult | None:
-        return next(iter(self.cells.get(key, [])), None)
+    def _telling(self, key: tuple[str, str, str], side: str) -> CaseResult | None:
+        """The result whose masks tell most of a side: an image that the window holds is masked alike by several policies."""
+        found = self.cells.get(key, [])
+        return next((result for result in found if result.at_fault in (side, "both")), found[0] if found else None)
 
     @staticmethod
     def _policies(results: Iterator[CaseResult | None], side: str) -> str:

@@ -50,7 +50,10 @@ def matrix(
     runner: Annotated[list[str] | None, typer.Option(help="v1, v2, auto; repeatable; by default v1 and v2")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="triton, cpu; repeatable; by default triton")] = None,
     layout: Annotated[
-        list[str] | None, typer.Option(help="repeatable; the policies that are shown are of the first")
+        list[str] | None,
+        typer.Option(
+            help="repeatable; the policies that are shown are of the first that a side masks otherwise than intended"
+        ),
     ] = None,
     known: options.KnownOption = None,
     model: Annotated[str, typer.Option(help="a preset")] = "tiny",

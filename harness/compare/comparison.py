@@ -323,11 +323,19 @@ class _Both:
             meant = Declared(policy=self._intended("sliding"), full_policy=self._intended("full"))
             if self._follows(compared, "serving", meant):
                 return self._known(words, aside, meant)
-        if declared and not self._follows(compared, "reference", declared):
-            if self._follows(compared, "serving", declared):
+        if declared and not self._follows(compared, "reference", declared) and self._serving_departs(compared):
+            if self._follows(compared, "serving", declared) and self._reference_is_right(compared, aside):
                 return self._known(words, declared, declared)
             words.append(_not(declared))
         return Verdict.DIVERGED, words, declared
+
+    def _serving_departs(self, compared: Compared) -> bool:
+        """Serving's masks are not those that are intended: what is declared of serving can be meant."""
+        return self.at_fault(compared) in ("serving", "both")
+
+    def _reference_is_right(self, compared: Compared, aside: Declared | None) -> bool:
+        """The reference's masks are those that are intended, or declared of it."""
+        return self.at_fault(compared) == "serving" or bool(aside and self._follows(compared, "reference", aside))
 
     def _known(self, words: list[str], declared: Declared, masks: Declared) -> Meaning:
         """Serving's masks are those of ``masks``, as declared: its logits must be those that these give, since a declaration of

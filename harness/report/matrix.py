@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -80,15 +81,24 @@ def document(table: Table, plan: Plan, lost: Sequence[dict] = ()) -> dict:
 
 
 def terminal(table: Table) -> rich.table.Table:
-    """For people."""
+    """For people: references beside each other with which every side shows the same are one column."""
+    alike = groupby(
+        table.columns, lambda column: (table.referred(column), *(table.verdict(r, column) for r in table.rows))
+    )
+    columns = [list(group) for _, group in alike]
     shown = rich.table.Table(
-        "serving", "setting", "policies", *(f"{column}\n{table.referred(column)}" for column in table.columns)
+        "serving", "setting", "policies", *(f"{_span(column)}\n{table.referred(column[0])}" for column in columns)
     )
     for row in table.rows:
-        verdicts = [table.verdict(row, column) for column in table.columns]
+        verdicts = [table.verdict(row, column[0]) for column in columns]
         coloured = [Text(text, COLOURS.get(text.split(" ")[0], "")) for text in verdicts]
         shown.add_row(*row, table.served(row), *coloured)
     return shown
+
+
+def _span(names: Sequence[str]) -> str:
+    """Names that stand beside each other: the first and the last, and how many there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1].rpartition('==')[2]} ({len(names)})"
 
 
 def html(found: dict, *, generated: str, command: str, part: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout
@@ -12,10 +13,20 @@ from tests.compare.captures import judged, masks_of, write
 LONG = "t3 i5 t4 i12 t3"
 
 
-def result(path: Path, reference: str, serving: str, *, transformers: str = "5.19.0", layout: str = LONG) -> CaseResult:
+def result(
+    path: Path,
+    reference: str,
+    serving: str,
+    *,
+    transformers: str = "5.19.0",
+    layout: str = LONG,
+    declared: Declared | None = None,
+    aside: Declared | None = None,
+) -> CaseResult:
     prompt = Layout.parse(layout)
     theirs = write(path / "reference", prompt, masks_of(reference, prompt), side="reference", transformers=transformers)
-    return judged(theirs, write(path / "serving", prompt, masks_of(serving, prompt), side="serving"), prompt)
+    ours = write(path / "serving", prompt, masks_of(serving, prompt), side="serving")
+    return judged(theirs, ours, prompt, declared, aside=aside)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +42,28 @@ def result(path: Path, reference: str, serving: str, *, transformers: str = "5.1
 )
 def test_the_side_at_fault(tmp_path: Path, reference: str, serving: str, at_fault: str | None) -> None:
     assert result(tmp_path, reference, serving).at_fault == at_fault
+
+
+@pytest.mark.parametrize(
+    ("reference", "serving", "declared"),
+    [
+        pytest.param("everywhere", "clamp", Declared("clamp", split=True), id="of images that no step split"),
+        pytest.param("everywhere", "clamp", Declared("clamp"), id="of what is intended"),
+        pytest.param("everywhere", "drop", Declared("drop"), id="of serving, which follows it"),
+        pytest.param("unclamped", "drop", Declared("drop"), id="the same, with a reference that is wrong elsewhere"),
+    ],
+)
+def test_what_is_declared_of_serving_excuses_no_reference(
+    tmp_path: Path, reference: str, serving: str, declared: Declared
+) -> None:
+    found = result(tmp_path, reference, serving, declared=declared)
+    assert found.verdict is Verdict.DIVERGED
+    assert "declared: " not in found.diagnosis
+
+
+def test_a_reference_and_serving_may_each_have_a_declaration_of_their_own(tmp_path: Path) -> None:
+    of_reference = Declared("unclamped", reference="transformers")
+    assert result(tmp_path, "unclamped", "drop", declared=Declared("drop"), aside=of_reference).verdict is Verdict.KNOWN
 
 
 def test_a_reference_of_an_old_release_is_named_with_the_releases_that_mask_so(tmp_path: Path) -> None:

@@ -43,6 +43,25 @@ def test_a_cell_says_its_verdict_and_the_side_at_fault(results: list[CaseResult]
     assert table.runner(table.rows[0]) == "v1"
 
 
+def test_the_policies_shown_are_of_the_layout_that_tells_them_apart(results: list[CaseResult]) -> None:
+    """The window holds the image of the first layout: that one is masked alike by `clamp` and `drop`."""
+    short = replace(cell(OLD, NOW, "clamp", "clamp", None), layout="t3 i5 t4")
+    table = Table.of([short, *results], replace(PLAN, layouts=("t3 i5 t4", *PLAN.layouts)))
+    assert table.served((OLD, V1.label)) == "sliding drop, full causal"
+
+
+def test_references_that_show_the_same_are_one_column_in_a_terminal(results: list[CaseResult]) -> None:
+    between = "transformers==5.18.0"
+    alike = [
+        replace(found, extra={**found.extra, "reference": between})
+        for found in results
+        if found.extra["reference"] == NOW
+    ]
+    shown = page.terminal(Table.of([*results, *alike], replace(PLAN, references=(NOW, between, THEN))))
+    heads = [str(column.header).partition("\n")[0] for column in shown.columns]
+    assert heads == ["serving", "setting", "policies", "transformers==5.19.0 to 5.18.0 (2)", THEN]
+
+
 def test_a_release_that_does_not_serve_says_why_and_costs_its_own_cells_alone(results: list[CaseResult]) -> None:
     lost = replace(failed(message="no V2\nrunner"), extra={"serving": OLD, "reference": NOW})
     lost = replace(lost, setting={**lost.setting, "label": V1.label}, layout=PLAN.layouts[0])
