@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.engines.vllm.attach.door import LARGEST, Door
 
-TOKEN = secrets.token_hex(32)
+TOKEN = "0123456789abcdef" * 4
 GOOD = f"Bearer {TOKEN}"
 
 
