@@ -15,6 +15,7 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout
 from harness.report.journal import Recorder
+from harness.verification.mates import with_other_pictures
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
 
@@ -45,7 +46,7 @@ def layouts_of(bug: Bug) -> list[Layout]:
 
 def serve(session: Session, bug: Bug, layouts: list[Layout], setting: Setting) -> list[CaseResult]:
     if bug.after_other_pictures:
-        setting = setting.with_(before=tuple(f"{layout} pictures=1" for layout in layouts))
+        setting = setting.with_(before=tuple(map(with_other_pictures, layouts)))
     return verify_batch(session, layouts, setting, bug.spec, name=bug.name)
 
 

@@ -23,6 +23,7 @@ from harness.families.registry import causal, family_of
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.verification import mates
 from harness.verification.reproduce import known_words, quoted
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
@@ -33,7 +34,7 @@ STEPS = 3
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
-SAME, OTHER_PICTURES = "{layout}", "{layout} pictures=1"
+SAME, OTHER_PICTURES = "{layout}", "{other_pictures}"
 """A request that is served before a layout: with all that it has, or with the same words alone."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
 
@@ -245,7 +246,11 @@ class _Counter:
 
     def caught(self, layouts: list[Layout]) -> bool:
         self.count += 1
-        before = tuple(one.format(layout=layout) for layout in layouts for one in self.space.before)
+        before = tuple(
+            one.format(layout=layout, other_pictures=mates.with_other_pictures(layout))
+            for layout in layouts
+            for one in self.space.before
+        )
         setting, space = self.setting.with_(before=before), self.space
         results = verify_batch(self.session, layouts, setting, space.spec, space.declared, setting.overlays[0])
         for result in results:

@@ -41,6 +41,12 @@ def written(layout: Layout | str, seed: int) -> str:
     return f"{layout} {SEED}{seed}"
 
 
+def with_other_pictures(layout: Layout | str) -> str:
+    """A request with the words of a layout and other pictures, where it has any: ``t5 i9 pictures=1``."""
+    found = Layout.parse(str(layout))
+    return str(Written(found, pictures=None if set(found.kinds) <= {"text"} else 1))
+
+
 def parsed(text: str, field: str = "mate") -> Written:
     """A request as it is written; ``field`` is what an error calls it.
 

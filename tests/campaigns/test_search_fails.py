@@ -13,6 +13,7 @@ from harness.verification.session import Session
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.slow
 def test_a_search_without_an_engine_has_no_answer(session: Session) -> None:
     broken = Setting.of(arguments=(("max_num_seqs", "0"),))
     outcome, results = search(session, "window-plus-one", preset("tiny"), broken, [DROP], examples=5)

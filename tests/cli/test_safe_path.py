@@ -64,7 +64,11 @@ def run(words: list[str], place: Path, **variables: str) -> subprocess.Completed
 
 
 @pytest.mark.parametrize(
-    "start", [[str(SCRIPTS / "harness")], [sys.executable, "-m", "harness"]], ids=["script", "module"]
+    "start",
+    [
+        pytest.param([str(SCRIPTS / "harness")], id="script", marks=pytest.mark.slow),
+        pytest.param([sys.executable, "-m", "harness"], id="module"),
+    ],
 )
 @pytest.mark.parametrize(
     ("words", "code"),

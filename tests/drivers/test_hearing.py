@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from harness.drivers.process import ROOT
+from tests.drivers.processes import interruptible
 
 WAITS = {
     "a queue": "from queue import SimpleQueue; SimpleQueue().get()",
@@ -61,7 +62,12 @@ DROPS = {
 
 def code_of(program: str, place: object) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONPATH": str(ROOT)}, cwd=place, timeout=30, check=False
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=place,
+        timeout=30,
+        check=False,
+        preexec_fn=interruptible,
     )
     return done.returncode
 

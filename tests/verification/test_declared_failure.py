@@ -27,7 +27,7 @@ LINK = "https://github.com/vllm-project/vllm/issues/2"
     [
         (MESSAGE, ("triton",), Verdict.KNOWN),
         (MESSAGE, ("cpu",), Verdict.ERROR),
-        ("out of memory", ("triton",), Verdict.ERROR),
+        pytest.param("out of memory", ("triton",), Verdict.ERROR, marks=pytest.mark.slow),
     ],
 )
 def test_a_failure(session: Session, failure: str, backends: tuple[str, ...], expected: Verdict) -> None:
@@ -38,6 +38,7 @@ def test_a_failure(session: Session, failure: str, backends: tuple[str, ...], ex
     assert MESSAGE in result.error.message and result.error.log
 
 
+@pytest.mark.slow
 def test_it_is_known_in_a_stream_too(session: Session) -> None:
     declared = Declared(failure=MESSAGE, link=LINK, reason="too long", backends=("triton",))
     batches = [[Layout.parse(text)] for text in ("t3", LONG.layout, "t5")]

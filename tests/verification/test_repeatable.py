@@ -33,6 +33,7 @@ def test_two_runs_are_the_same_bytes_on_both_sides(session: Session) -> None:
         assert content(one) == content(two)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes(session: Session, tmp_path) -> None:
     (first,) = session.observe(SPEC, V1, [PROMPT])
     with Session(

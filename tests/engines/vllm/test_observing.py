@@ -48,7 +48,11 @@ def generated(session: Session, setting: Setting, folder: Path, *, observe: bool
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting.of(runner="v1", arguments=RAW), Setting.of(runner="v2", arguments=RAW)], ids=["v1", "v2"]
+    "setting",
+    [
+        pytest.param(Setting.of(runner="v1", arguments=RAW), id="v1"),
+        pytest.param(Setting.of(runner="v2", arguments=RAW), id="v2", marks=pytest.mark.slow),
+    ],
 )
 def test_the_logits_of_every_sampled_token_are_the_same_bits(
     session: Session, tmp_path: Path, setting: Setting

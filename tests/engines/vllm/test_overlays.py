@@ -23,6 +23,7 @@ def result(session: Session, *overlays: str) -> CaseResult:
     return verify_batch(session, [LAYOUT], V1.with_(overlays=overlays), preset("tiny"))[0]
 
 
+@pytest.mark.slow
 def test_an_engine_is_as_before_when_its_overlays_are_taken_back(session: Session) -> None:
     before = result(session)
     assert before.verdict is Verdict.PASS

@@ -60,6 +60,7 @@ def test_what_both_sides_do_after_the_model_is_a_note(session: Session, tmp_path
         assert name in result["diagnosis"]
 
 
+@pytest.mark.slow
 def test_what_serving_does_by_another_generation_config_is_a_divergence_of_its_own(
     session: Session, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
+@pytest.mark.slow
 def test_two_processes_build_the_same_bytes(tmp_path: Path, builders) -> None:
     one, two = (build(builders(), TINY, tmp_path / name) for name in ("one", "two"))
     assert "model.safetensors" in contents(one)
@@ -42,6 +43,7 @@ def test_a_checkpoint_that_is_there_is_not_built_again(tmp_path: Path, builders)
     assert contents(other)["model.safetensors"] != contents(first)["model.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, builders) -> None:
     spec = TINY.with_(vocab=16384, hidden=512)
     driver, cache = builders(), tmp_path / "cache"
