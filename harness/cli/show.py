@@ -52,7 +52,7 @@ def show(
 
 def picture(layout: Layout, window: int, name: str, *, sliding: bool) -> str:
     """Rows are queries, columns keys, ``#`` what the policy lets through."""
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    spans = layout.vision
     mask = POLICIES[name].mask(len(layout), spans, window, sliding=sliding)
     letters = "".join(LETTERS[token.kind] for token in layout.tokens)
     rows = ["".join("#" if allowed else "." for allowed in row) for row in mask]

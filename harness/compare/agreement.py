@@ -263,7 +263,7 @@ class _Sides:
                 return Verdict.FIXED, [declared.gone], declared
             return verdict, [], None
         if declared and follows and all(one.layers for one in alone):
-            words = [f"declared: {declared.reason} ({declared.link})"]
+            words = [declared.met]
             return Verdict.KNOWN if verdict is Verdict.PASS else verdict, words, declared
         return Verdict.DIVERGED if verdict.as_expected else verdict, [], None
 

@@ -281,7 +281,7 @@ class _Both:
         if not explained and self.unobserved:
             why = self.likely.sentence
             if declared and shows:
-                return Verdict.KNOWN, [off, why, _declared(declared)], declared
+                return Verdict.KNOWN, [off, why, declared.met], declared
             other = [_not(declared)] if declared and shows is False else []
             return Verdict.DIVERGED, [off, why, *other], imprecise or declared
         if not explained:
@@ -289,7 +289,7 @@ class _Both:
             return Verdict.DIVERGED, [f"{off}: {why}"], imprecise or declared
         off += f", {coarse[explained].ratio:.3g} times that of the reference with products in {PRECISIONS[explained]}"
         if imprecise and imprecise.precision == explained:
-            return Verdict.KNOWN, [off, _declared(imprecise)], imprecise
+            return Verdict.KNOWN, [off, imprecise.met], imprecise
         return Verdict.DIVERGED, [f"{off}: serving multiplies in {PRECISIONS[explained]}"], imprecise or declared
 
     def _no_answer(self, found: LogitsResult) -> str:
@@ -317,32 +317,27 @@ class _Both:
         return "neither are those of the reference in a higher precision"
 
     def masks_differ(self, compared: Compared, declared: Declared | None, aside: Declared | None = None) -> Meaning:
-        """What it means that some masks differ."""
+        """What it means that some masks differ. What is ``declared`` of serving is meant where serving is at fault, and excuses no
+        reference, whose own declaration is ``aside``."""
         words = self._sentences(compared)
         if aside and self._follows(compared, "reference", aside):
             meant = Declared(policy=self._intended("sliding"), full_policy=self._intended("full"))
             if self._follows(compared, "serving", meant):
                 return self._known(words, aside, meant)
-        if declared and not self._follows(compared, "reference", declared) and self._serving_departs(compared):
-            if self._follows(compared, "serving", declared) and self._reference_is_right(compared, aside):
+        at_fault = self.at_fault(compared)
+        if declared and at_fault in ("serving", "both") and not self._follows(compared, "reference", declared):
+            excused = at_fault == "serving" or (aside and self._follows(compared, "reference", aside))
+            if excused and self._follows(compared, "serving", declared):
                 return self._known(words, declared, declared)
             words.append(_not(declared))
         return Verdict.DIVERGED, words, declared
-
-    def _serving_departs(self, compared: Compared) -> bool:
-        """Serving's masks are not those that are intended: what is declared of serving can be meant."""
-        return self.at_fault(compared) in ("serving", "both")
-
-    def _reference_is_right(self, compared: Compared, aside: Declared | None) -> bool:
-        """The reference's masks are those that are intended, or declared of it."""
-        return self.at_fault(compared) == "serving" or bool(aside and self._follows(compared, "reference", aside))
 
     def _known(self, words: list[str], declared: Declared, masks: Declared) -> Meaning:
         """Serving's masks are those of ``masks``, as declared: its logits must be those that these give, since a declaration of
         masks hides nothing else."""
         found = self.likely.against(masks)
         if found is None or found.within:
-            return Verdict.KNOWN, [*words, _declared(declared)], declared
+            return Verdict.KNOWN, [*words, declared.met], declared
         beside = (
             f"these masks are declared ({declared.link}), but do not explain the logits: a reference that attends by them is "
             f"{found.ratio:.3g} times the noise floor away ({logits.FACTOR:g} are allowed)"
@@ -446,10 +441,6 @@ def _no_numbers(positions: list[int]) -> str:
 def _name(declared: Declared) -> str:
     """The name of a declared policy, as `_Both._explanations` gives it."""
     return surplus.cut(declared.policy) if declared.split else declared.policy
-
-
-def _declared(declared: Declared) -> str:
-    return f"declared: {declared.reason} ({declared.link})"
 
 
 def _not(declared: Declared) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, groupby
 
 import numpy as np
@@ -92,7 +93,7 @@ class Decode:
             side = "serving is not" if self.serving_within else "and serving is off too"
             said = [*words, *self._off, f"the reference is at fault, {side}"]
             if self.declared and self.follows and verdict.as_expected:
-                return Verdict.KNOWN, [*said, f"declared: {self.declared.reason} ({self.declared.link})"], self.declared
+                return Verdict.KNOWN, [*said, self.declared.met], self.declared
             return Verdict.DIVERGED, said, meant
         if self.declared and self.gone and verdict.as_expected:
             return Verdict.FIXED, [*words, self.declared.gone], self.declared
@@ -128,7 +129,7 @@ class _Masks:
     chunk: int | None
     prompt: int
 
-    @property
+    @cached_property
     def apart(self) -> list[tuple[LayerFacts, Difference]]:
         """The layers whose masks are not the same."""
         every = ((layer, self._difference(layer)) for layer in self.reference.facts.layers)

@@ -35,7 +35,7 @@ def explanations(
     """The names of the policies that give this mask (N, N) in the observed rows (N,), the likeliest first, and before it
     ``first`` if that is among them, and the one that the ``family`` intends; vision spans only, but for names that end in `AUDIO`,
     which come last. Those of another ``backend`` or family are left out. Of ``visible`` (N, N) pairs alone, if it is given."""
-    vision = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    vision = layout.vision
     known, name_of = policies.POLICIES.values(), family.name if family else ""
     intended = family.intended["sliding" if sliding else "full"] if family else ""
     possible = (each for each in known if each.backend in ("", vllm_name(backend)) and each.family in ("", name_of))

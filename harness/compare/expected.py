@@ -16,5 +16,4 @@ def expected(declared: Declared, layout: Layout, window: int, *, sliding: bool) 
 
 def masked_by(policy: str, layout: Layout, window: int, *, sliding: bool) -> np.ndarray:
     """The mask (N, N) of a policy; audio is text."""
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
-    return POLICIES[policy].mask(len(layout), spans, window, sliding=sliding)
+    return POLICIES[policy].mask(len(layout), layout.vision, window, sliding=sliding)

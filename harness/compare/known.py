@@ -111,6 +111,11 @@ class Declared:
         return {"policy": self.policy, "link": self.link, "reason": self.reason, "file": self.file}
 
     @property
+    def met(self) -> str:
+        """What is said where it is what was seen."""
+        return f"declared: {self.reason} ({self.link})"
+
+    @property
     def gone(self) -> str:
         """What is said when it is not there any more."""
         what = (

@@ -47,7 +47,7 @@ def candidates(
     """Every mask that a known policy gives, of serving's back end and family, and that is not the reference's own, in the rows that
     serving computed and nobody observed; the ``declared`` policy first."""
     rows = np.flatnonzero(serving.computed & ~serving.observed)
-    spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
+    spans = layout.vision
     own = _of_reference(reference, rows)
     found: dict[bytes, list[Policies]] = {}
     for policies in dict.fromkeys(_policies(spec, serving, declared)):
@@ -63,7 +63,7 @@ def candidates(
 
 def of_all_rows(layout: Layout, policies: Policies) -> Candidate:
     """The masks that these policies give in every row."""
-    spans = tuple((span.start, span.end) for span in layout.spans if span.kind != "audio")
+    spans = layout.vision
     return Candidate((policies,), Forced(*policies, spans, tuple(range(len(layout)))))
 
 

@@ -195,6 +195,11 @@ class CaseResult:
         """Whether the observed masks of the two sides differ in some layer."""
         return any(layer.differs for layer in self.layers)
 
+    @property
+    def known_by_masks(self) -> bool:
+        """Whether it is KNOWN since its masks differ as declared."""
+        return self.verdict is Verdict.KNOWN and self.masks_differ
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -135,6 +135,11 @@ class Layout:
         return Layout((*self.segments, Segment("t", tokens))) if tokens else self
 
     @cached_property
+    def vision(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last position of each image and each frame of a video: to a mask, audio is text."""
+        return tuple((span.start, span.end) for span in self.spans if span.kind != "audio")
+
+    @cached_property
     def spans(self) -> tuple[Span, ...]:
         spans: list[Span] = []
         numbers: dict[str, int] = {}

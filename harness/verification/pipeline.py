@@ -146,7 +146,7 @@ class _Stream:
         if any(map(_open, found)):
             again = self._sampled_again(landed.batch, landed.flight, landed.pairs)
             found = [other if _open(one) else one for one, other in zip(found, again, strict=True)]
-        if any(map(_is_known_by_masks, found)):
+        if any(result.known_by_masks for result in found):
             found = self._explained(landed, found)
         self.session.discard(landed.flight)
         return found
@@ -169,7 +169,7 @@ class _Stream:
         alike = (self.spec, self.setting)
         return [
             explained(self.session, case, layout, *alike, prompt, pair, self.declared, result)
-            if _is_known_by_masks(result)
+            if result.known_by_masks
             else result
             for case, layout, prompt, pair, result in each
         ]
@@ -199,10 +199,6 @@ class _Stream:
 def _open(result: CaseResult) -> bool:
     """Whether a higher noise floor may change the verdict. A failure, declared or not, has no logits."""
     return result.logits is not None and result.verdict is not Verdict.PASS and not result.masks_differ
-
-
-def _is_known_by_masks(result: CaseResult) -> bool:
-    return result.verdict is Verdict.KNOWN and result.masks_differ
 
 
 def _compared(

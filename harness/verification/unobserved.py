@@ -10,7 +10,6 @@ from harness.compare.known import Declared
 from harness.compare.likely import Candidate, Laid, candidates, of_all_rows
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
-from harness.compare.verdict import Verdict
 from harness.families.registry import family_of
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -38,7 +37,7 @@ def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
 def declared_masks(layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None) -> list[Candidate]:
     """The masks that a KNOWN case was seen to have: those ``declared`` of serving where that is meant, else those that are
     intended. Masks that steps split have no policy for whole prompts."""
-    if result.verdict is not Verdict.KNOWN or not result.masks_differ:
+    if not result.known_by_masks:
         return []
     if declared and result.declared == declared.to_dict():
         return [] if declared.split else [of_all_rows(layout, (declared.policy, declared.full_policy))]

@@ -135,7 +135,7 @@ def _layer(
     index: int, kind: str, layout: Layout, window: int, reference: str, policy: str
 ) -> tuple[LayerResult, Difference]:
     sliding = kind == "sliding_attention"
-    spans = [(span.start, span.end) for span in layout.spans if span.kind != "audio"]
+    spans = layout.vision
     theirs, ours = (POLICIES[name].mask(len(layout), spans, window, sliding=sliding) for name in (reference, policy))
     difference = Difference(theirs[None], ours[None])
     every = np.ones(len(layout), dtype=bool)
