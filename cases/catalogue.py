@@ -68,7 +68,10 @@ CACHED = [Case("static-cache", "the reference run with a static cache of its own
 DRAFTED = [Case("drafts", "drafts of n-grams, of which some are accepted and some thrown away", "t3 i12 t4")]
 DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
 
-CASES = [*ON_CPU, *DECODED, *CACHED, *DRAFTED, *gpu.CASES]
+PIPELINED = [Case("pipeline", "the first layer on one rank and the last on another", "t3 i5 t4 i12 t3")]
+RANKS: dict[str, Any] = {"pipeline_parallel": 2, "decode": 2}
+
+CASES = [*ON_CPU, *DECODED, *CACHED, *DRAFTED, *PIPELINED, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -149,8 +152,9 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     every += [(case, {"decode": STEPS}) for case in DECODED]
     every += [(case, {"reference_cache": "static"}) for case in CACHED]
     models = list(dict.fromkeys(case.model for case in ON_CPU))
-    drafted = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
-    return drafted + [
+    apart = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
+    apart += [(case, V1.with_(**RANKS)) for case in PIPELINED]
+    return apart + [
         (case, setting.with_(**more))
         for model in models
         for setting in FEWER.get(model, SETTINGS)

@@ -58,20 +58,20 @@ def save_part(path: Path, tensors: Tensors) -> None:
 
 
 def join(directory: Path, ranks: int) -> None:
-    """Make one stack of the parts of all ranks: masks side by side by KV head group, attention outputs by channel; the
-    rest is the same in every rank."""
+    """Make one stack of the parts of all ranks: each layer's tensors are of the ranks that have it, masks side by side by KV head
+    group, attention outputs by channel; the rest is the same in every rank that has it."""
     paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
     parts = [load_file(path) for path in paths]
     along = {"mask": 1, "surplus": 1, "attention": -1}
     for name in {name for part in parts for name in part if name.startswith("surplus.")}:
+        mask = name.replace("surplus", "mask")
         for part in parts:
-            if name not in part:
-                shape = part[name.replace("surplus", "mask")].shape[:-1]
-                part[name] = torch.zeros(shape, dtype=torch.int32)
+            if name not in part and mask in part:
+                part[name] = torch.zeros(part[mask].shape[:-1], dtype=torch.int32)
     whole = {}
-    for name, tensor in parts[0].items():
-        dim = along.get(name.split(".")[0])
-        whole[name] = tensor if dim is None else torch.cat([part[name] for part in parts], dim=dim)
+    for name in {name: None for part in parts for name in part}:
+        dim, having = along.get(name.split(".")[0]), [part[name] for part in parts if name in part]
+        whole[name] = having[0] if dim is None else torch.cat(having, dim=dim)
     save(directory / "capture.safetensors", whole)
     for path in paths:
         path.unlink()

@@ -171,7 +171,7 @@ def _gpus(plan: Plan) -> int:
     def of(serving: str, setting: Setting) -> int:
         named = environments.side(serving, "serving")
         if isinstance(named, environments.Release):
-            return setting.engine.tensor_parallel if named.name == "vllm" else 0
+            return setting.engine.ranks if named.name == "vllm" else 0
         return ranks(setting, environments.interpreter(serving, "serving"))
 
     return max(of(*unit) for unit in plan.units)

@@ -32,6 +32,7 @@ BOUNDS = {
     "prefill_chunk_size": Bounds(1, LONGEST, "tokens that generate computes at once"),
     "block_size": Bounds(1, LONGEST, "tokens of one KV block"),
     "tensor_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
+    "pipeline_parallel": Bounds(1, 1024, "ranks, one a GPU or, without one, a core"),
     "observe_layer": Bounds(0, 1023, "a layer, counted from 0"),
     "logits_at": Bounds(-LONGEST, LONGEST, "a position in the prompt, -1 the last"),
     "batch": Bounds(1, 64, "requests that one engine step serves"),

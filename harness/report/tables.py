@@ -28,6 +28,7 @@ SETTING_COLUMNS = (
     "prefix_caching",
     "mates",
     "tensor_parallel",
+    "pipeline_parallel",
     "overlays",
     "reference",
 )

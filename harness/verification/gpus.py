@@ -25,4 +25,4 @@ def in_turn(worker: int, python: str) -> str | None:
 
 def ranks(setting: Setting, python: str) -> int:
     """How many GPUs an engine of ``python`` takes; 0 where it serves on a CPU."""
-    return setting.engine.tensor_parallel if platform_of(python) == "cuda" else 0
+    return setting.engine.ranks if platform_of(python) == "cuda" else 0

@@ -216,7 +216,7 @@ class Interpreters:
 
     def variables(self, options: EngineOptions) -> dict[str, str]:
         """The environment variables of the process that serves."""
-        return options.environment(self.platform) | (self._pinned if options.tensor_parallel == 1 else {})
+        return options.environment(self.platform) | (self._pinned if options.ranks == 1 else {})
 
     @property
     def _pinned(self) -> dict[str, str]:

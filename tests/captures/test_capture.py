@@ -193,3 +193,23 @@ def test_a_stack_that_numpy_writes_is_read_as_one_that_torch_writes(tmp_path: Pa
     assert (tmp_path / "torch" / "capture.safetensors").read_bytes() == (
         tmp_path / "numpy" / "capture.safetensors"
     ).read_bytes()
+
+
+def test_ranks_have_the_kv_heads_of_a_layer_side_by_side_or_layers_of_their_own(tmp_path: Path) -> None:
+    """Ranks 0 and 1 share layer 0, ranks 2 and 3 layer 1, and the first of those has the logits."""
+    one = {name: tensor[None] for name, tensor in tensors().items()}
+    mask, attention = one["mask.0"], one["attention.0"].contiguous()
+    surplus = torch.ones(1, 2, TOKENS, dtype=torch.int32)
+    for rank, layer in enumerate((0, 0, 1, 1)):
+        part = {f"mask.{layer}": mask, f"attention.{layer}": attention + rank}
+        part |= {"logits": one["logits"]} if rank == 2 else {}
+        part |= {"surplus.1": surplus} if rank == 3 else {}
+        writing.save_part(tmp_path / f"rank{rank}.safetensors", part)
+    writing.join(tmp_path, 4)
+    stack.write_facts(tmp_path, FACTS, [OWN])
+    read = Capture(tmp_path)
+    assert {read.masks(layer).shape for layer in (0, 1)} == {(4, *mask.shape[2:])}
+    np.testing.assert_array_equal(read.surplus(1), np.repeat([[0], [1]], 2, axis=0).repeat(TOKENS, axis=1))
+    np.testing.assert_array_equal(read.tensors["attention.1"], torch.cat([attention + 2, attention + 3], dim=-1)[0])
+    np.testing.assert_array_equal(read.tensors["logits"], one["logits"][0])
+    assert not list(tmp_path.glob("rank*"))

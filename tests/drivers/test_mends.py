@@ -12,13 +12,13 @@ from tests.drivers.processes import printed
 @pytest.mark.parametrize(
     ("release", "mends"),
     [
-        ("0.20.2", ["_contiguous_inputs", "_unbound_threads"]),
-        ("0.21.0", ["_contiguous_inputs", "_unpinned_memory"]),
-        ("0.22.1", ["_contiguous_inputs", "_unpinned_memory", "_free_memory"]),
-        ("0.23.0", ["_contiguous_inputs", "_unpinned_memory", "_sampler_in_torch"]),
-        ("0.25.1", ["_contiguous_inputs", "_sampler_in_torch"]),
-        ("0.30.0", ["_contiguous_inputs"]),
-        ("0.33.0+cpu", ["_contiguous_inputs"]),
+        ("0.20.2", ["_contiguous_inputs", "_unbound_threads", "_received_in_buffers"]),
+        ("0.21.0", ["_contiguous_inputs", "_unpinned_memory", "_received_in_buffers"]),
+        ("0.22.1", ["_contiguous_inputs", "_unpinned_memory", "_free_memory", "_received_in_buffers"]),
+        ("0.23.0", ["_contiguous_inputs", "_unpinned_memory", "_sampler_in_torch", "_received_in_buffers"]),
+        ("0.25.1", ["_contiguous_inputs", "_sampler_in_torch", "_received_in_buffers"]),
+        ("0.30.0", ["_contiguous_inputs", "_received_in_buffers"]),
+        ("0.33.0+cpu", ["_contiguous_inputs", "_received_in_buffers"]),
     ],
 )
 def test_the_mends_of_a_release(release: str, mends: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

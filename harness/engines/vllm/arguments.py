@@ -24,6 +24,7 @@ OPTIONS = {
     "block_size": "--block-size",
     "max_num_batched_tokens": "--chunk",
     "tensor_parallel_size": "--tensor-parallel",
+    "pipeline_parallel_size": "--pipeline-parallel",
     "attention_backend": "--backend",
     "speculative_config": "--speculate, which drafts from n-grams: what a draft model foretells is not compared",
 }
@@ -86,8 +87,6 @@ MODALITIES = ("image", "video", "audio")
 UNSERVED = {
     "kv_sharing_fast_prefill": "with it layers that share keys compute only the rows that are sampled, and the logits of "
     "a prompt's other tokens, which are compared, are none (vLLM #49622)",
-    "pipeline_parallel_size": "the ranks of a pipeline have some layers each, and what is observed is put together from "
-    "ranks that have some KV heads of every layer; --tensor-parallel makes those",
 }
 """Arguments by which a prompt could not be observed or judged, and why."""
 ADAPTERS = "lora"

@@ -18,6 +18,10 @@ from harness.captures.facts import (
 )
 
 
+LOGITS = "logits"
+"""What `Observer.collect` calls them where they are missing."""
+
+
 @dataclass(frozen=True)
 class Side:
     """What holds for everything that an engine serves."""
@@ -33,16 +37,29 @@ def failure(ranks: Sequence[dict[str, Any]]) -> str:
 
 
 def missing(ranks: Sequence[dict[str, Any]]) -> list[str]:
-    """What some step did not see, since it ran where hooks are not called."""
-    return next((stack["missing"] for stack in ranks[0]["stacks"].values() if stack["missing"]), [])
+    """What some step did not see, since it ran where hooks are not called. Logits are asked of the rank that samples."""
+    found = [
+        name
+        for rank in ranks
+        for stack in rank["stacks"].values()
+        for name in stack["missing"]
+        if name != LOGITS or rank is _sampling(ranks)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _sampling(ranks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first of the ranks that have the last layers of a pipeline: it has the logits."""
+    return next(rank for rank in ranks if rank["samples"])
 
 
 def facts(ranks: Sequence[dict[str, Any]], side: Side, served: float) -> Facts:
     """The facts of a stack without its positions; ``served`` are the seconds that the engine took, probing included."""
     probing = max(rank["probing"] for rank in ranks)
-    logits = ranks[0]["logits"]
+    logits = _sampling(ranks)["logits"]
+    layers = {layer["index"]: LayerFacts(**layer) for rank in ranks for layer in rank["layers"]}
     return Facts(
-        layers=tuple(LayerFacts(**layer) for layer in ranks[0]["layers"]),
+        layers=tuple(layers[index] for index in sorted(layers)),
         logits_at=(),
         versions=side.versions,
         seconds={"serving": served - probing, "serving probing": probing},
@@ -53,20 +70,23 @@ def facts(ranks: Sequence[dict[str, Any]], side: Side, served: float) -> Facts:
     )
 
 
-def of_stack(facts: Facts, stack: dict[str, Any], rows: Sequence[int]) -> Facts:
-    """The facts of one stack, whose logits are of the positions ``rows``."""
-    layers = facts.layers if stack["observed"] else ()
-    return replace(facts, logits_at=tuple(rows), layers=layers, log_probabilities=stack["scored"])
+def of_stack(facts: Facts, ranks: Sequence[dict[str, Any]], directory: str, rows: Sequence[int]) -> Facts:
+    """The facts of the stack in a ``directory``, whose logits are of the positions ``rows``."""
+    stacks = [rank["stacks"][directory] for rank in ranks]
+    layers = facts.layers if any(stack["observed"] for stack in stacks) else ()
+    scored = any(stack["scored"] for stack in stacks)
+    return replace(facts, logits_at=tuple(rows), layers=layers, log_probabilities=scored)
 
 
 def of_prompt(
-    rank: dict[str, Any], name: str, token_ids: Sequence[int], pictures: tuple[PictureFacts, ...] | None
+    ranks: Sequence[dict[str, Any]], name: str, token_ids: Sequence[int], pictures: tuple[PictureFacts, ...] | None
 ) -> PromptFacts:
     """The facts of the prompt that had this ``name`` there."""
+    sampling = _sampling(ranks)
     return PromptFacts(
         tuple(token_ids),
-        ranges=rank["ranges"][name],
-        steps=rank["steps"][name],
+        ranges={layer: ranges for rank in ranks for layer, ranges in rank["ranges"][name].items()},
+        steps=sampling["steps"][name],
         pictures=pictures,
-        drafts=rank["drafts"][name],
+        drafts=sampling["drafts"][name],
     )

@@ -280,8 +280,8 @@ class Engine:
             for directory, names in stacks.items():
                 if self.ranks > 1:
                     write.join(Path(directory), self.ranks)
-                own = [collected.of_prompt(ranks[0], name, ids[name], made.get(name)) for name in names]
-                of_stack = collected.of_stack(facts, ranks[0]["stacks"][directory], rows[names[0]])
+                own = [collected.of_prompt(ranks, name, ids[name], made.get(name)) for name in names]
+                of_stack = collected.of_stack(facts, ranks, directory, rows[names[0]])
                 write_facts(Path(directory), of_stack, own)
 
         answer = Captured(tuple(where[name] for name in ids))

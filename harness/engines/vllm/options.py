@@ -73,6 +73,12 @@ class EngineOptions:
         "eager", "--mode", "eager, or compiled with CUDA graphs as production runs it", choices=MODES, label=str
     )
     tensor_parallel: int = option(1, "--tensor-parallel", "number of GPUs", label="tp {}".format)
+    pipeline_parallel: int = option(
+        1,
+        "--pipeline-parallel",
+        "number of ranks that have some layers each, times those of --tensor-parallel",
+        label="pp {}".format,
+    )
     block_size: int = option(32, "--block-size", "tokens a KV block", label="block {}".format)
     arguments: tuple[tuple[str, str], ...] = option(
         (),
@@ -91,6 +97,13 @@ class EngineOptions:
             raise UsageError("block_size", self.block_size, "a KV block is at least 1 token")
         if self.tensor_parallel < 1:
             raise UsageError("tensor_parallel", self.tensor_parallel, "at least 1 rank")
+        if self.pipeline_parallel < 1:
+            raise UsageError("pipeline_parallel", self.pipeline_parallel, "at least 1 rank")
+
+    @property
+    def ranks(self) -> int:
+        """Of how many workers the engine consists: on a GPU each has one."""
+        return self.tensor_parallel * self.pipeline_parallel
 
     def check_platform(self, platform: str) -> None:
         """Raise UsageError if ``platform`` (cpu or cuda) cannot run this."""
@@ -157,6 +170,7 @@ class EngineOptions:
             "max_num_batched_tokens": scenario.chunk or max(8192, spec.max_length),
             "max_num_seqs": min(TOGETHER, scenario.chunk or TOGETHER),
             "tensor_parallel_size": self.tensor_parallel,
+            "pipeline_parallel_size": self.pipeline_parallel,
             "seed": 0,
             "disable_log_stats": True,
             "max_logprobs": -1,

@@ -86,6 +86,13 @@ def is_v2(runner) -> bool:
     return any(".worker.gpu." in f"{cls.__module__}." for cls in type(runner).__mro__)
 
 
+def samples() -> bool:
+    """Whether this worker has the last layers of a pipeline, and so the logits; where there is none each has them."""
+    from vllm.distributed import get_pp_group
+
+    return get_pp_group().is_last_rank
+
+
 def watch_batch(runner, remember) -> None:
     """Call ``remember(req_ids)`` with the request ids in batch order before each forward of V2.
 

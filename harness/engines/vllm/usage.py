@@ -37,6 +37,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
         why = f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})"
         raise UsageError("backend", "flex", why)
     _check_ranks(options, spec)
+    _check_pipeline(options, spec)
     _check_block(options, spec, release, platform)
     check_overlays(asked.overlays, version)
     _check_family(options, asked.overlays, spec)
@@ -60,6 +61,10 @@ def _check_gpus(options: EngineOptions, platform: str, found: Mapping[str, Any])
     most, what = (found["gpus"], "GPUs") if platform == "cuda" else (os.cpu_count() or 1, "cores")
     if options.tensor_parallel > most:
         raise UsageError("tensor_parallel", options.tensor_parallel, f"at most {most}, this machine has {most} {what}")
+    if options.ranks > most:
+        beside = f" with --tensor-parallel {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
+        at_most = f"at most {most // options.tensor_parallel}{beside}, this machine has {most} {what}"
+        raise UsageError("pipeline_parallel", options.pipeline_parallel, at_most)
 
 
 def check_overlays(names: Sequence[str], version: str) -> None:
@@ -101,6 +106,30 @@ def _check_ranks(options: EngineOptions, spec: ModelSpec) -> None:
             )
     if spec.heads % ranks:
         raise UsageError("tensor-parallel", ranks, f"a number that divides the {spec.heads} query heads of {spec.name}")
+
+
+def _check_pipeline(options: EngineOptions, spec: ModelSpec) -> None:
+    """Each rank has a layer, and those that share keys have them of a layer of their own rank (vLLM `kv_sharing_utils.py`)."""
+    ranks, layers = options.pipeline_parallel, spec.layers
+    if ranks > len(layers):
+        most = f"at most {len(layers)}, the layers of {spec.name}: each rank has one and more"
+        raise UsageError("pipeline-parallel", ranks, most)
+    rank_of = [rank for rank, size in enumerate(_partition(len(layers), ranks)) for _ in range(size)]
+    first = len(layers) - spec.kv_shared_layers
+    for layer in range(first, len(layers)):
+        target = layers.rindex(layers[layer], 0, first)
+        if rank_of[layer] != rank_of[target]:
+            why = f"layer {layer} of {spec.name} has the keys of layer {target}, which another rank would have"
+            raise UsageError("pipeline-parallel", ranks, f"1, or a number for which they share a rank: {why}")
+
+
+def _partition(layers: int, ranks: int) -> list[int]:
+    """How many layers each rank has: what is over goes to the later ones, and to the last one last (vLLM
+    `distributed/utils.py`, `get_pp_indices`)."""
+    sizes = [layers // ranks] * ranks
+    for place in range(2, layers % ranks + 2):
+        sizes[-place] += 1
+    return sizes
 
 
 def _check_block(options: EngineOptions, spec: ModelSpec, release: Release, platform: str) -> None:

@@ -1,4 +1,4 @@
-"""Two ranks, each with half of the KV heads, are one capture and one verdict."""
+"""Two ranks, each with half of the KV heads or half of the layers, are one capture and one verdict."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SPEC = preset("tiny").with_(heads=8, kv_heads=4, global_kv_heads=4)
 TWO = Setting.of(runner="v1", tensor_parallel=2)
+PIPELINE = Setting.of(runner="v1", pipeline_parallel=2)
+SHORT = Case("pipeline", "", "t3 i5 t4")
 
 
 def result(session: Session, *overlays: str) -> CaseResult:
@@ -51,3 +53,33 @@ def test_a_kv_head_that_both_ranks_have_counts_once(session: Session) -> None:
     found = verify(session, Case("ranks", "", "t3 i5 t4 i12 t3"), TWO, spec=one)
     assert found.verdict is Verdict.PASS, found.diagnosis
     assert [layer.kv_head_groups for layer in found.layers] == [1, 1]
+
+
+@pytest.mark.parametrize("runner", ["v1", "v2"])
+def test_layers_on_two_ranks_are_one_capture(session: Session, runner: str) -> None:
+    """Logits come from the last rank, of prompts and of steps."""
+    found = verify(session, SHORT, PIPELINE.with_(runner=runner, decode=2, mates=("t5",)), spec=preset("tiny"))
+    assert found.verdict is Verdict.PASS, found.diagnosis
+    assert [layer.index for layer in found.layers] == [0, 1] and found.logits.ratio > 0
+
+
+def test_a_layer_of_one_rank_alone_is_observed_there(session: Session) -> None:
+    for layer in (0, 1):
+        found = verify(session, SHORT, PIPELINE.with_(layers=(layer,)), spec=preset("tiny"))
+        assert found.verdict is Verdict.PASS, found.diagnosis
+        assert [one.index for one in found.layers] == [layer]
+
+
+def test_a_fault_is_seen_in_the_layer_of_the_rank_that_has_it(session: Session) -> None:
+    found = verify(session, SHORT, PIPELINE.with_(overlays=("one-kv-head-group-causal",)), spec=SPEC)
+    assert found.verdict is Verdict.DIVERGED
+    assert {layer.index for layer in found.layers if layer.missing} == {0}, found.diagnosis
+
+
+def test_per_layer_inputs_that_reach_the_first_rank_alone_are_a_divergence(session: Session) -> None:
+    """docs/findings/vllm-pipeline-per-layer-inputs.md"""
+    spec = preset("tiny").with_(per_layer_input=16)
+    found = verify(session, SHORT, PIPELINE, spec=spec)
+    assert found.verdict is Verdict.DIVERGED and "every layer's mask is equal" in found.diagnosis
+    mended = verify(session, SHORT, PIPELINE.with_(overlays=("pipeline-per-layer-inputs",)), spec=spec)
+    assert mended.verdict is Verdict.PASS, mended.diagnosis

@@ -90,8 +90,8 @@ class AttachedEngine:
         token_ids, made = of_prompt["token_ids"], of_prompt["pictures"] if prompt.text is not None else None
         pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
         rows = chosen(request.positions, len(token_ids))
-        facts = collected.of_stack(collected.facts(ranks, self.side, served), ranks[0]["stacks"][str(last)], rows)
-        stack.write_facts(out, facts, [collected.of_prompt(ranks[0], name, token_ids, pictures)])
+        facts = collected.of_stack(collected.facts(ranks, self.side, served), ranks, str(last), rows)
+        stack.write_facts(out, facts, [collected.of_prompt(ranks, name, token_ids, pictures)])
         return Stored(out, 0)
 
     def _told(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:

@@ -15,7 +15,7 @@ def unobservable(config: Any) -> str:
     if config.pipeline_parallel_size > 1:
         return (
             f"it has a pipeline of {config.pipeline_parallel_size}, whose ranks have some layers each; "
-            "observe one with --tensor-parallel-size instead"
+            "observe one with --tensor-parallel-size instead, or an engine of the harness's own with --pipeline-parallel"
         )
     if config.nnodes > 1:
         return f"its workers are on {config.nnodes} hosts, and what they write is fetched from one"

@@ -87,6 +87,21 @@ def _inspected_here() -> None:
     registry._run_in_subprocess = lambda inspect: inspect()
 
 
+def _received_in_buffers() -> None:
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    original = CPUModelRunner.execute_model
+
+    def execute_model(self, scheduler_output, intermediate_tensors=None):
+        if intermediate_tensors is not None and self.intermediate_tensors is None:
+            self.intermediate_tensors = self.model.make_empty_intermediate_tensors(
+                batch_size=self.max_num_tokens, dtype=self.model_config.dtype, device=self.device
+            )
+        return original(self, scheduler_output, intermediate_tensors)
+
+    CPUModelRunner.execute_model = execute_model
+
+
 MENDS = (
     Mend(
         ">=0.19",
@@ -121,6 +136,12 @@ MENDS = (
         "('int' object has no attribute 'to'); earlier releases sample in PyTorch",
         _sampler_in_torch,
         interpreted=True,
+    ),
+    Mend(
+        ">=0.19",
+        "V1 makes the buffers for what the rank before sends in its profiling run, which the CPU's worker leaves out where nothing is "
+        "compiled (`sync_and_gather_intermediate_tensors` asserts that they are there)",
+        _received_in_buffers,
     ),
 )
 

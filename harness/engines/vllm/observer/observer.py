@@ -27,7 +27,7 @@ from harness.masks import probe
 
 
 class Observer:
-    """One worker's observations. ``rank`` of several observes its own KV heads."""
+    """One worker's observations. ``rank`` of several observes its own KV heads, and its own layers in a pipeline."""
 
     def __init__(self, worker) -> None:
         self.runner = worker.model_runner
@@ -111,6 +111,7 @@ class Observer:
         ]
         answer: dict = {
             "rank": self.rank,
+            "samples": releases.samples(),
             "probing": self.probing.seconds(),
             "failure": self.probed.keep_surplus(self.pieces),
             "stacks": {},
@@ -118,7 +119,7 @@ class Observer:
         for directory, names in () if answer["failure"] else stacks.items():
             tokens = self.requests[names[0]]
             computed = torch.stack([_within(self.steps[name], tokens) for name in names])
-            seen = f"mask.{chosen[0]}"
+            seen = f"mask.{chosen[0]}" if chosen else None
             tensors, missing = self.pieces.stacked(names, computed, self.logits_at[names[0]], seen, masks=masks)
             tensors = write.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):

@@ -36,11 +36,11 @@ class Pieces:
         self._by_key.setdefault(key, []).append(Piece(owners, values))
 
     def stacked(
-        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str, *, masks: bool = True
+        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str | None, *, masks: bool = True
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
         """The tensors of the requests ``names`` stacked, and the keys of those that some step did not see. ``computed``
         (requests, tokens) says which positions some step computed; those that hooks were called for are read from the key
-        ``seen``. Where they were not, the logits that were sampled from are enough, and the scores of a prompt; logits are wanted
+        ``seen``, None where no layer is observed here and other ranks of a pipeline say it. Where they were not, the logits that were sampled from are enough, and the scores of a prompt; logits are wanted
         of the positions ``logits_at``. Without ``masks`` none has to be there."""
         tokens = computed.shape[1]
         known: dict[tuple, torch.Tensor] = {}
@@ -51,8 +51,8 @@ class Pieces:
                 known[key] = _places(pieces, names, tokens)
             return known[key]
 
-        observed = places(self._by_key.get(seen, [])) >= 0
-        tensors = {"observed": observed.to(torch.uint8)}
+        observed = computed if seen is None else places(self._by_key.get(seen, [])) >= 0
+        tensors = {} if seen is None else {"observed": observed.to(torch.uint8)}
         missing = [] if observed.any(dim=1).all() or not masks else ["every layer's mask"]
         if not torch.equal(observed, computed):
             tensors["computed"] = computed.to(torch.uint8)

@@ -56,6 +56,23 @@ def _flex_blocks(worker, changes: Changes) -> None:
     changes.set(FlexAttentionMetadata, "_build_block_mask_direct", unpruned)
 
 
+def _per_layer_inputs_of_the_rank_before(worker, changes: Changes) -> None:
+    """Ranks behind the first take the per-layer inputs that they are sent, which nobody else gives them."""
+    from vllm.model_executor.models.gemma4 import Gemma4Model
+
+    model = next((module for module in model_of(worker).modules() if isinstance(module, Gemma4Model)), None)
+    if model is None or not model.config.hidden_size_per_layer_input:
+        raise OverlayRefused("this model has no per-layer inputs")
+    original = Gemma4Model.forward
+
+    def forward(self, input_ids, positions, intermediate_tensors, inputs_embeds=None, per_layer_inputs=None, **more):
+        if intermediate_tensors is not None and per_layer_inputs is None:
+            per_layer_inputs = intermediate_tensors["per_layer_inputs"]
+        return original(self, input_ids, positions, intermediate_tensors, inputs_embeds, per_layer_inputs, **more)
+
+    changes.set(Gemma4Model, "forward", forward)
+
+
 def _clamp(layer, changes: Changes) -> None:
     changes.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
@@ -101,5 +118,14 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
+    ),
+    Overlay(
+        "pipeline-per-layer-inputs",
+        "patch",
+        "ranks of a pipeline behind the first take the per-layer inputs that the rank before sends",
+        ("Gemma4Model.forward",),
+        _per_layer_inputs_of_the_rank_before,
+        source="docs/findings/vllm-pipeline-per-layer-inputs.md",
+        families=("gemma4",),
     ),
 ]
