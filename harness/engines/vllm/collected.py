@@ -17,7 +17,6 @@ from harness.captures.facts import (
     PromptFacts,
 )
 
-
 LOGITS = "logits"
 """What `Observer.collect` calls them where they are missing."""
 

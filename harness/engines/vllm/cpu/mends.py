@@ -139,8 +139,8 @@ MENDS = (
     ),
     Mend(
         ">=0.19",
-        "V1 makes the buffers for what the rank before sends in its profiling run, which the CPU's worker leaves out where nothing is "
-        "compiled (`sync_and_gather_intermediate_tensors` asserts that they are there)",
+        "V1 makes the buffers for what the rank before sends in its profiling run, which the CPU's worker leaves out where "
+        "nothing is compiled (`sync_and_gather_intermediate_tensors` asserts that they are there)",
         _received_in_buffers,
     ),
 )

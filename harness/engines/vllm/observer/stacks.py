@@ -40,8 +40,9 @@ class Pieces:
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
         """The tensors of the requests ``names`` stacked, and the keys of those that some step did not see. ``computed``
         (requests, tokens) says which positions some step computed; those that hooks were called for are read from the key
-        ``seen``, None where no layer is observed here and other ranks of a pipeline say it. Where they were not, the logits that were sampled from are enough, and the scores of a prompt; logits are wanted
-        of the positions ``logits_at``. Without ``masks`` none has to be there."""
+        ``seen``, None where no layer is observed here and other ranks of a pipeline say it. Where they were not, the logits that
+        were sampled from are enough, and the scores of a prompt; logits are wanted of the positions ``logits_at``. Without
+        ``masks`` none has to be there."""
         tokens = computed.shape[1]
         known: dict[tuple, torch.Tensor] = {}
 
