@@ -38,6 +38,7 @@ ON_CPU = [
     Case("audio", "a sound before a long image", "t2 a14 t3 i10 t2", model="tiny-audio"),
     Case("six-layers", "five sliding layers and one full", "t3 i5 t4 i12 t3", model="deep"),
     Case("moe-k-eq-v", "26B-A4B's flags: experts, keys used as values", "t3 i5 t4 i12 t3", model="26b-a4b-small"),
+    Case("no-towers", "12B's model: no towers, a patch is a soft token", "t3 i5 t4 i12 t3", model="12b-small"),
     Case(
         "shared-kv",
         "E4B's flags: shared KV layers, per-layer inputs, no bidirectional images",
@@ -77,7 +78,7 @@ V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
 CPU_ATTN = Setting.of(backend="cpu")
 SETTINGS = [V1, V2, CPU_ATTN]
-FEWER = {"gemma3-4b-small": [V1]}
+FEWER = {"gemma3-4b-small": [V1], "12b-small": [V1]}
 """Models that are served under fewer settings."""
 
 DROP = replace(gpu.DROP, backends=("triton",))

@@ -44,8 +44,8 @@ class Family(ABC):
     """The name of its folder, and `ModelSpec.family`."""
     title: ClassVar[str]
     """Its name for people."""
-    model_type: ClassVar[str]
-    """What `config.json` calls it."""
+    model_types: ClassVar[tuple[str, ...]]
+    """What `config.json` calls its members."""
     model_class: ClassVar[str]
     """Its class of transformers."""
     image_word: ClassVar[str]
@@ -125,12 +125,12 @@ class Family(ABC):
         """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there. Imports transformers."""
 
     @abstractmethod
-    def reference_side(self) -> ReferenceSide:
-        """Imports transformers."""
+    def reference_side(self, model_type: str) -> ReferenceSide:
+        """The side of a member, one of `model_types`. Imports transformers."""
 
     @abstractmethod
-    def serving_side(self) -> ServingSide:
-        """Imports torch."""
+    def serving_side(self, model_type: str) -> ServingSide:
+        """The side of a member, one of `model_types`. Imports torch."""
 
     def preset(self, name: str) -> ModelSpec | None:
         """The preset of this name, or the causal twin of one."""

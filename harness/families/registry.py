@@ -57,7 +57,7 @@ def named(name: str) -> Family:
 
 def of_type(model_type: str) -> Family | None:
     """The family whose checkpoints have this `model_type` in their config.json."""
-    return next((family for family in FAMILIES.values() if family.model_type == model_type), None)
+    return next((family for family in FAMILIES.values() if model_type in family.model_types), None)
 
 
 def preset(name: str) -> ModelSpec:

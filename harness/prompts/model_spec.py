@@ -28,6 +28,7 @@ class ModelSpec:
     width. ``standardize`` is the vision tower's flag of that
     name, ``clipped`` is `use_clipped_linears` of all towers.
     ``image_tokens`` is `mm_tokens_per_image`, the soft tokens of one crop; 0 where an image may have any number.
+    ``unified`` is a Gemma 4 without towers, as 12B.
     ``family`` is the name of one of `harness.families.registry.FAMILIES`.
     ``source`` is the directory or hub id of a checkpoint that exists already: then nothing is built. ``dummy_of`` is the model,
     as it was given, whose shape this has with weights that are drawn (`harness.families.dummy`).
@@ -63,6 +64,7 @@ class ModelSpec:
     expert: int = 0
     double_wide: bool = False
     dummy_of: str = ""
+    unified: bool = False
 
     def __post_init__(self) -> None:
         if self.window < 1:

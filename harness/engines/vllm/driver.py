@@ -330,7 +330,7 @@ def _family(config: Any) -> ServingSide:
     family = of_type(config.model_type)
     if family is None:
         raise RuntimeError(f"no family has models of the type {config.model_type!r}")
-    return family.serving_side()
+    return family.serving_side(config.model_type)
 
 
 def handlers(engine: Engine) -> dict[type[Request], channel.Handler]:

@@ -88,7 +88,7 @@ def _sum(copies: Iterable[set]) -> int | None:
 def pieces(model) -> Iterator[Piece]:
     """Everything that a checkpoint may fill: parameters and buffers that are saved."""
     family = of_type(model.config.model_type)
-    called = family.serving_side().name_of if family else str
+    called = family.serving_side(model.config.model_type).name_of if family else str
     same = _of_keys_and_values(model)
     for path, module in model.named_modules():
         saved = {name: buffer for name, buffer in module.named_buffers(recurse=False) if _is_saved(module, name)}

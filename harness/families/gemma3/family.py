@@ -20,7 +20,7 @@ class Gemma3(Family):
 
     name = "gemma3"
     title = "Gemma 3"
-    model_type = "gemma3"
+    model_types = ("gemma3",)
     model_class = "Gemma3ForConditionalGeneration"
     image_word = BOI
     presets = presets.PRESETS
@@ -68,12 +68,12 @@ class Gemma3(Family):
 
         return build(spec, cache)
 
-    def reference_side(self) -> ReferenceSide:
+    def reference_side(self, model_type: str) -> ReferenceSide:
         from harness.families.gemma3.reference import Reference
 
         return Reference()
 
-    def serving_side(self) -> ServingSide:
+    def serving_side(self, model_type: str) -> ServingSide:
         from harness.families.gemma3.serving import Serving
 
         return Serving()

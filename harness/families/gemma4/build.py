@@ -38,8 +38,8 @@ def _write(spec: ModelSpec, directory: Path) -> None:
         model.save_pretrained(directory)
         if spec.kv_shared_layers:
             _add(directory / SINGLE, shared(spec))
-    _portable(spec, directory / "config.json")
-    _tokenizer_and_processor(spec, directory)
+    portable(spec, directory / "config.json")
+    _processor(spec, directory)
 
 
 def _model(spec: ModelSpec):
@@ -74,7 +74,7 @@ def _add(path: Path, tensors: dict) -> None:
     save_file({**load_file(path), **tensors}, path, metadata={"format": "pt"})
 
 
-def _portable(spec: ModelSpec, path: Path) -> None:
+def portable(spec: ModelSpec, path: Path) -> None:
     """Write a config.json as every release of transformers from 5.5 to 5.24 reads it: without `per_layer_config` and the vision
     tower's `rope_parameters`, which until 5.14 are unknown; what they say follows from the rest."""
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -152,22 +152,17 @@ def _config(spec: ModelSpec):
     )
 
 
-def _tokenizer_and_processor(spec: ModelSpec, directory: Path) -> None:
+def tokenizer(spec: ModelSpec):
+    """A tokenizer of transformers, whose words are ``w32`` and so on."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import (
-        Gemma4AudioFeatureExtractor,
-        Gemma4ImageProcessorPil,
-        Gemma4Processor,
-        Gemma4VideoProcessor,
-        PreTrainedTokenizerFast,
-    )
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = dict(SPECIAL)
     for number in range(len(SPECIAL), spec.vocab):
         vocabulary[f"w{number}"] = number
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=words,
         bos_token="<bos>",
         eos_token="<eos>",
@@ -182,11 +177,21 @@ def _tokenizer_and_processor(spec: ModelSpec, directory: Path) -> None:
             "eoa_token": "<audio|>",
         },
     )
+
+
+def _processor(spec: ModelSpec, directory: Path) -> None:
+    from transformers import (
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessorPil,
+        Gemma4Processor,
+        Gemma4VideoProcessor,
+    )
+
     sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL}
     Gemma4Processor(
         feature_extractor=Gemma4AudioFeatureExtractor(),
         image_processor=Gemma4ImageProcessorPil(**sizes, max_soft_tokens=70),
-        tokenizer=tokenizer,
+        tokenizer=tokenizer(spec),
         video_processor=Gemma4VideoProcessor(**sizes, max_soft_tokens=70),
         chat_template=None,
         image_seq_length=70,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.families.dummy import shortened
-from harness.families.gemma4.config import Config, Pictures, Processor
-from harness.families.gemma4.prompts import PATCH, POOL
+from harness.families.gemma4.config import Config, Pictures, Processor, UnifiedConfig
+from harness.families.gemma4.prompts import PATCH, POOL, UNIFIED
 from harness.families.limits import LONGEST
 from harness.families.reading import checked, read
 from harness.prompts.model_spec import LAYER_TYPES, ModelSpec
@@ -48,7 +48,8 @@ def shape_of(name: str, data: dict) -> ModelSpec:
 
 def spec_of(name: str, data: dict, source: str) -> ModelSpec:
     """What the config.json of a checkpoint says; raises UsageError where it is damaged."""
-    config = checked(name, "config.json", data, Config)
+    unified = data.get("model_type") == UNIFIED
+    config = checked(name, "config.json", data, UnifiedConfig if unified else Config)
     text = config.text_config
     letters = {kind: letter for letter, kind in LAYER_TYPES.items()}
     spec = ModelSpec(
@@ -75,6 +76,7 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
         audio=config.audio_config is not None,
         standardize=config.vision_config is not None and config.vision_config.standardize,
         clipped=config.vision_config is not None and config.vision_config.use_clipped_linears,
+        unified=unified,
         max_length=min(text.max_position_embeddings, LONGEST),
     )
     return shortened(spec) if source else spec

@@ -90,6 +90,17 @@ class Vision(Part):
     patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     pooling_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
     position_embedding_size: Size = 10240
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """The side of a patch in pixels and of a pool in patches."""
+        return self.patch_size, self.pooling_kernel_size
+
+    @property
+    def places(self) -> int:
+        """Of the longest row of soft tokens."""
+        return self.position_embedding_size // self.pooling_kernel_size
+
     standardize: bool = False
     use_clipped_linears: bool = False
 
@@ -106,6 +117,30 @@ class Config(Part):
     eoa_token_id: Token | None = None
     eoa_token_index: Token | None = None
     audio_token_id: Token | None = None
+
+
+class UnifiedVision(Part):
+    """Of a member without towers: a pool of patches is one patch, which becomes one soft token."""
+
+    patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    pooling_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
+    mm_posemb_size: Size = 1120
+    standardize: Literal[False] = False
+    use_clipped_linears: Literal[False] = False
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """The side of a patch in pixels and of a pool in patches."""
+        return self.patch_size * self.pooling_kernel_size, 1
+
+    @property
+    def places(self) -> int:
+        """Of the longest row of soft tokens."""
+        return self.mm_posemb_size
+
+
+class UnifiedConfig(Config):
+    vision_config: UnifiedVision | None = None
 
 
 class Pictures(Part):

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.families.base import Family, Followed, ReferenceSide, ServingSide
 from harness.families.gemma4 import presets, prompts, published, wording
+from harness.families.gemma4.prompts import UNIFIED
 from harness.families.limits import PICTURES
 from harness.prompts.case import IMAGE
 from harness.prompts.layout import Layout
@@ -26,7 +27,7 @@ class Gemma4(Family):
 
     name = "gemma4"
     title = "Gemma 4"
-    model_type = "gemma4"
+    model_types = ("gemma4", UNIFIED)
     model_class = "Gemma4ForConditionalGeneration"
     image_word = IMAGE
     presets = presets.PRESETS
@@ -100,16 +101,22 @@ class Gemma4(Family):
         return wording.tokens(text, soft, spec)
 
     def build(self, spec: ModelSpec, cache: Path) -> Path:
-        from harness.families.gemma4.build import build
-
+        if spec.unified:
+            from harness.families.gemma4.unified_build import build
+        else:
+            from harness.families.gemma4.build import build
         return build(spec, cache)
 
-    def reference_side(self) -> ReferenceSide:
+    def reference_side(self, model_type: str) -> ReferenceSide:
+        if model_type == UNIFIED:
+            from harness.families.gemma4.unified_reference import UnifiedReference
+
+            return UnifiedReference()
         from harness.families.gemma4.reference import Reference
 
         return Reference()
 
-    def serving_side(self) -> ServingSide:
-        from harness.families.gemma4.serving import Serving
+    def serving_side(self, model_type: str) -> ServingSide:
+        from harness.families.gemma4.serving import Serving, UnifiedServing
 
-        return Serving()
+        return UnifiedServing() if model_type == UNIFIED else Serving()

@@ -2,8 +2,8 @@
 
 `tiny` (with variants) and `deep` are made for the CPU and have all that a vision tower may hold. The others carry the
 flags and the layer pattern of the published checkpoints' text and vision configurations (google/gemma-4-E2B-it, -E4B-it,
--26B-A4B-it, -31B-it) in small widths: bidirectional attention over images and standardised soft tokens are on in 26B-A4B and
-31B, linear layers of the towers are clipped in E2B and E4B (transformers, `convert_gemma4_weights.py`).
+-12B-it, -26B-A4B-it, -31B-it) in small widths: bidirectional attention over images is on in 12B, 26B-A4B and 31B, standardised
+soft tokens in 26B-A4B and 31B, linear layers of the towers are clipped in E2B and E4B (transformers, `convert_gemma4_weights.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PRESETS = {
         ),
         ModelSpec("e4b-small", layers=_PATTERN * 2, kv_shared_layers=6, per_layer_input=16, bidirectional=None, clipped=True),
         ModelSpec("26b-a4b-small", layers=_PATTERN, moe=(8, 2), k_eq_v=True, kv_heads=2, global_kv_heads=1, standardize=True),
+        ModelSpec("12b-small", layers=_PATTERN, unified=True),
         ModelSpec("31b-small", layers=_PATTERN, k_eq_v=True, kv_heads=2, global_kv_heads=1, standardize=True),
         ModelSpec(
             "26b-a4b-shape", window=1024, layers=_PATTERN, hidden=512, heads=16, kv_heads=8, head_dim=256,

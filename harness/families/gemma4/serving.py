@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ OLDER = {".moe.experts.": ".experts.", ".moe.per_expert_scale": ".router.per_exp
 
 class Serving(ServingSide):
     picture_fields = ("pixel_values", "pixel_position_ids")
+    prefixes: Mapping[str, str] = PREFIXES
 
     def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
         """As `gemma4_mm.py`, `_get_mm_fields_config`, which pads every frame of a video to the same number of patches
@@ -76,4 +77,16 @@ class Serving(ServingSide):
     def name_of(self, name: str) -> str:
         for older, newer in OLDER.items():
             name = name.replace(older, newer)
-        return renamed(name, PREFIXES)
+        return renamed(name, self.prefixes)
+
+
+class UnifiedServing(Serving):
+    """12B (`gemma4_unified.py`); transformers has its embedder of patches and the projection behind it in one module."""
+
+    prefixes = {  # noqa: RUF012  nobody writes to it
+        "language_model.model.": "model.language_model.",
+        "language_model.lm_head.": "lm_head.",
+        "vision_embedder.": "model.embed_vision.",
+        "embed_vision.": "model.embed_vision.multimodal_embedder.",
+        "embed_audio.": "model.embed_audio.",
+    }

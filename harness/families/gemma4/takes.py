@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from harness.errors import UsageError
 from harness.families.drawn import words_of
-from harness.families.gemma4.config import Config
+from harness.families.gemma4.config import Config, UnifiedConfig
 from harness.families.gemma4.tokens import FIRST_WORD
 from harness.families.reading import file_of, read
 from harness.prompts.layout import Layout
@@ -40,7 +40,7 @@ def of(spec: ModelSpec) -> Takes:
     Raises:
         UsageError: its config.json is damaged, or has ids that are not in its vocabulary.
     """
-    config = read(spec.name, file_of(spec.source, "config.json"), Config)
+    config = read(spec.name, file_of(spec.source, "config.json"), UnifiedConfig if spec.unified else Config)
     eoa = config.eoa_token_id if config.eoa_token_id is not None else config.eoa_token_index
     named = {kind: getattr(config, f"{kind}_token_id") for kind in PUBLISHED if kind != "eoa"} | {"eoa": eoa}
     ids = {kind: PUBLISHED[kind] if number is None else number for kind, number in named.items()}
@@ -51,9 +51,7 @@ def of(spec: ModelSpec) -> Takes:
     vision = config.vision_config
     if vision is None:
         return Takes(ids, (first, end), (1, 1), 0)
-    pool = vision.pooling_kernel_size
-    most = min(BUDGETS[-1], vision.position_embedding_size // pool)
-    return Takes(ids, (first, end), (vision.patch_size, pool), most)
+    return Takes(ids, (first, end), vision.cut, min(BUDGETS[-1], vision.places))
 
 
 def check(layout: Layout, spec: ModelSpec, field: str) -> None:

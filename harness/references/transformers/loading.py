@@ -141,10 +141,11 @@ def _family(checkpoint: str) -> ReferenceSide:
     from transformers import PreTrainedConfig
 
     config, _ = PreTrainedConfig.get_config_dict(checkpoint)
-    family = of_type(str(config.get("model_type")))
+    kind = str(config.get("model_type"))
+    family = of_type(kind)
     if family is None:
-        raise RuntimeError(f"{checkpoint}: no family has models of the type {config.get('model_type')!r}")
-    return family.reference_side()
+        raise RuntimeError(f"{checkpoint}: no family has models of the type {kind!r}")
+    return family.reference_side(kind)
 
 
 def _model(

@@ -55,7 +55,7 @@ class AttachedEngine:
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
         self.width = config.get_text_config().vocab_size
-        self.requests = Requests(facts, family.serving_side(), config)
+        self.requests = Requests(facts, family.serving_side(config.model_type), config)
         self.side = collected.Side(
             facts.versions, Loaded(facts.content or content(request.checkpoint), facts.weights), facts.engine
         )

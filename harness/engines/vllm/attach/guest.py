@@ -99,10 +99,11 @@ class Guest(Observer):
 
     def _pictures(self, request: Any) -> list[dict] | None:
         """What the server's processor made of the pictures of a request, as `PictureFacts`."""
-        family = of_type(self.model.config.model_type)
+        model_type = self.model.config.model_type
+        family = of_type(model_type)
         if family is None:
             return None
-        side = family.serving_side()
+        side = family.serving_side(model_type)
         found = releases.pictures_of(request, side.picture_fields)
         if found is None:
             return None

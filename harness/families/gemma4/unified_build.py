@@ -1,0 +1,81 @@
+"""Writing a synthetic Gemma 4 without towers, as 12B is.
+
+`build` imports transformers, so it is called in a driver's process only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from harness.families.cache import built
+from harness.families.gemma4.build import portable, tokenizer
+from harness.families.gemma4.draw import draw
+from harness.families.gemma4.prompts import PATCH, POOL
+from harness.families.gemma4.tokens import ID_OF_KIND
+from harness.prompts.model_spec import ModelSpec
+
+WIDTH = 32
+"""Channels of an embedded patch."""
+PLACES = 1120
+"""Rows of the table of places, as many as the largest budget of soft tokens."""
+
+
+def build(spec: ModelSpec, cache: Path) -> Path:
+    """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there: by this code, with this
+    transformers."""
+    return built(spec, cache, Path(__file__).parent, partial(_write, spec))
+
+
+def _write(spec: ModelSpec, directory: Path) -> None:
+    import torch
+    from transformers import (
+        Gemma4UnifiedAudioFeatureExtractor,
+        Gemma4UnifiedForConditionalGeneration,
+        Gemma4UnifiedImageProcessor,
+        Gemma4UnifiedProcessor,
+        Gemma4UnifiedVideoProcessor,
+    )
+
+    model = Gemma4UnifiedForConditionalGeneration(_config(spec)).to(torch.float32).eval()
+    draw(model, spec)
+    model.save_pretrained(directory)
+    portable(spec, directory / "config.json")
+    sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL, "max_soft_tokens": 70}
+    Gemma4UnifiedProcessor(
+        feature_extractor=Gemma4UnifiedAudioFeatureExtractor(),
+        image_processor=Gemma4UnifiedImageProcessor(**sizes),
+        tokenizer=tokenizer(spec),
+        video_processor=Gemma4UnifiedVideoProcessor(**sizes),
+        chat_template=None,
+        image_seq_length=70,
+    ).save_pretrained(directory)
+
+
+def _config(spec: ModelSpec):
+    from transformers import Gemma4UnifiedConfig, Gemma4UnifiedTextConfig, Gemma4UnifiedVisionConfig
+
+    text = Gemma4UnifiedTextConfig(
+        vocab_size=spec.vocab,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.intermediate,
+        num_hidden_layers=len(spec.layers),
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        global_head_dim=spec.global_head_dim,
+        num_global_key_value_heads=spec.global_kv_heads if spec.k_eq_v else None,
+        layer_types=spec.layer_types,
+        sliding_window=spec.window,
+        use_bidirectional_attention=spec.bidirectional,
+        attention_k_eq_v=spec.k_eq_v,
+        final_logit_softcapping=spec.softcap,
+        max_position_embeddings=spec.max_length,
+    )
+    vision = Gemma4UnifiedVisionConfig(
+        patch_size=PATCH, pooling_kernel_size=POOL, mm_embed_dim=WIDTH, mm_posemb_size=PLACES, output_proj_dims=WIDTH
+    )
+    ids = {f"{kind}_token_id": number for kind, number in ID_OF_KIND.items() if kind != "eoa"}
+    return Gemma4UnifiedConfig(
+        text_config=text, vision_config=vision, audio_config=None, eoa_token_index=ID_OF_KIND["eoa"], **ids
+    )
