@@ -19,6 +19,8 @@ WIDTH = 32
 """Channels of an embedded patch."""
 PLACES = 1120
 """Rows of the table of places, as many as the largest budget of soft tokens."""
+SOFT_TOKENS = 70
+"""The most of an image; vLLM does not start without this field (docs/findings/vllm-gemma4-unified-soft-tokens.md)."""
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:
@@ -41,14 +43,14 @@ def _write(spec: ModelSpec, directory: Path) -> None:
     draw(model, spec)
     model.save_pretrained(directory)
     portable(spec, directory / "config.json")
-    sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL, "max_soft_tokens": 70}
+    sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL, "max_soft_tokens": SOFT_TOKENS}
     Gemma4UnifiedProcessor(
         feature_extractor=Gemma4UnifiedAudioFeatureExtractor(),
         image_processor=Gemma4UnifiedImageProcessor(**sizes),
         tokenizer=tokenizer(spec),
         video_processor=Gemma4UnifiedVideoProcessor(**sizes),
         chat_template=None,
-        image_seq_length=70,
+        image_seq_length=SOFT_TOKENS,
     ).save_pretrained(directory)
 
 
@@ -73,7 +75,12 @@ def _config(spec: ModelSpec):
         max_position_embeddings=spec.max_length,
     )
     vision = Gemma4UnifiedVisionConfig(
-        patch_size=PATCH, pooling_kernel_size=POOL, mm_embed_dim=WIDTH, mm_posemb_size=PLACES, output_proj_dims=WIDTH
+        patch_size=PATCH,
+        pooling_kernel_size=POOL,
+        mm_embed_dim=WIDTH,
+        mm_posemb_size=PLACES,
+        output_proj_dims=WIDTH,
+        num_soft_tokens=SOFT_TOKENS,
     )
     ids = {f"{kind}_token_id": number for kind, number in ID_OF_KIND.items() if kind != "eoa"}
     return Gemma4UnifiedConfig(
