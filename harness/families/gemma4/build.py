@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.families import shards
 from harness.families.cache import built
@@ -30,16 +31,21 @@ def build(spec: ModelSpec, cache: Path) -> Path:
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:
+    write(spec, directory, _model)
+    _processor(spec, directory)
+
+
+def write(spec: ModelSpec, directory: Path, make: Callable[[ModelSpec], Any]) -> None:
+    """Write the config.json and the weights of what ``make(spec)`` makes, a model of transformers in float32."""
     if spec.dummy_of:
-        _in_parts(spec, directory)
+        _in_parts(spec, directory, make)
     else:
-        model = _model(spec)
+        model = make(spec)
         draw(model, spec)
         model.save_pretrained(directory)
         if spec.kv_shared_layers:
             _add(directory / SINGLE, shared(spec))
-    portable(spec, directory / "config.json")
-    _processor(spec, directory)
+    _portable(spec, directory / "config.json")
 
 
 def _model(spec: ModelSpec):
@@ -49,18 +55,18 @@ def _model(spec: ModelSpec):
     return Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
 
 
-def _in_parts(spec: ModelSpec, directory: Path) -> None:
+def _in_parts(spec: ModelSpec, directory: Path, of_spec: Callable[[ModelSpec], Any]) -> None:
     """Write what may be as large as a published model: no model of it is made, and its tensors are drawn one by one, in bfloat16 as
     the published ones are."""
     import torch
 
     with torch.device("meta"):
-        model = _model(spec).to(torch.bfloat16)
+        model = of_spec(spec).to(torch.bfloat16)
     model.config.dtype, model.config.architectures = torch.bfloat16, [type(model).__name__]
     model.config.save_pretrained(directory)
     model.generation_config.save_pretrained(directory)
     shapes = {name: tuple(tensor.shape) for name, tensor in stored(model)} | shapes_of_shared(spec)
-    clips = bounds(_model, spec)
+    clips = bounds(of_spec, spec)
 
     def make(name: str) -> torch.Tensor:
         return clips[name] if name in clips else drawn(name, shapes[name], spec)
@@ -74,7 +80,7 @@ def _add(path: Path, tensors: dict) -> None:
     save_file({**load_file(path), **tensors}, path, metadata={"format": "pt"})
 
 
-def portable(spec: ModelSpec, path: Path) -> None:
+def _portable(spec: ModelSpec, path: Path) -> None:
     """Write a config.json as every release of transformers from 5.5 to 5.24 reads it: without `per_layer_config` and the vision
     tower's `rope_parameters`, which until 5.14 are unknown; what they say follows from the rest."""
     config = json.loads(path.read_text(encoding="utf-8"))

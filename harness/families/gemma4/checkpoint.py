@@ -37,7 +37,7 @@ ROPE = {
 
 def shape_of(name: str, data: dict) -> ModelSpec:
     """What the config.json says, for weights that are drawn; raises UsageError where it is damaged or says what is not drawn."""
-    text = checked(name, "config.json", data, Config).text_config
+    text = _config(name, data).text_config
     for field, value in {**AS_DRAWN, "rope_parameters": ROPE}.items():
         if (there := getattr(text, field)) not in (None, value):
             raise UsageError("model", name, f"its config.json: {field}: weights are drawn for {value}, not {there}")
@@ -48,8 +48,8 @@ def shape_of(name: str, data: dict) -> ModelSpec:
 
 def spec_of(name: str, data: dict, source: str) -> ModelSpec:
     """What the config.json of a checkpoint says; raises UsageError where it is damaged."""
-    unified = data.get("model_type") == UNIFIED
-    config = checked(name, "config.json", data, UnifiedConfig if unified else Config)
+    config = _config(name, data)
+    unified = isinstance(config, UnifiedConfig)
     text = config.text_config
     letters = {kind: letter for letter, kind in LAYER_TYPES.items()}
     spec = ModelSpec(
@@ -73,10 +73,14 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
         expert=text.moe_intermediate_size or 0,
         double_wide=text.use_double_wide_mlp,
         softcap=text.final_logit_softcapping,
-        audio=config.audio_config is not None,
+        audio=config.audio_config is not None and not unified,
         standardize=config.vision_config is not None and config.vision_config.standardize,
         clipped=config.vision_config is not None and config.vision_config.use_clipped_linears,
         unified=unified,
         max_length=min(text.max_position_embeddings, LONGEST),
     )
     return shortened(spec) if source else spec
+
+
+def _config(name: str, data: dict) -> Config:
+    return checked(name, "config.json", data, UnifiedConfig if data.get("model_type") == UNIFIED else Config)

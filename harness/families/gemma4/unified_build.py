@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.families.cache import built
-from harness.families.gemma4.build import portable, tokenizer
-from harness.families.gemma4.draw import draw
+from harness.families.gemma4.build import tokenizer, write
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND
 from harness.prompts.model_spec import ModelSpec
@@ -30,19 +29,25 @@ def build(spec: ModelSpec, cache: Path) -> Path:
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:
+    write(spec, directory, _model)
+    _processor(spec, directory)
+
+
+def _model(spec: ModelSpec):
     import torch
+    from transformers import Gemma4UnifiedForConditionalGeneration
+
+    return Gemma4UnifiedForConditionalGeneration(_config(spec)).to(torch.float32).eval()
+
+
+def _processor(spec: ModelSpec, directory: Path) -> None:
     from transformers import (
         Gemma4UnifiedAudioFeatureExtractor,
-        Gemma4UnifiedForConditionalGeneration,
         Gemma4UnifiedImageProcessor,
         Gemma4UnifiedProcessor,
         Gemma4UnifiedVideoProcessor,
     )
 
-    model = Gemma4UnifiedForConditionalGeneration(_config(spec)).to(torch.float32).eval()
-    draw(model, spec)
-    model.save_pretrained(directory)
-    portable(spec, directory / "config.json")
     sizes = {"patch_size": PATCH, "pooling_kernel_size": POOL, "max_soft_tokens": SOFT_TOKENS}
     Gemma4UnifiedProcessor(
         feature_extractor=Gemma4UnifiedAudioFeatureExtractor(),
