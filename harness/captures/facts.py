@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA = 9
+SCHEMA = 10
 ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
@@ -92,7 +92,7 @@ class Facts:
     Logits are of the positions ``logits_at``, some of them ``log_probabilities`` where the sampler gave those (serving only);
     ``seconds``, by what took them, and the most bytes of ``memory``, by what took it (reference only), are the only facts that
     differ between two runs; ``head`` is None where the model has no such settings; ``special`` are the token ids of boi, eoi and
-    image (reference only), ``engine`` is of serving only."""
+    image, ``notes`` sentences that a verdict has to say (both reference only), ``engine`` is of serving only."""
 
     layers: tuple[LayerFacts, ...]
     logits_at: tuple[int, ...]
@@ -105,3 +105,4 @@ class Facts:
     engine: EngineFacts = EngineFacts()
     log_probabilities: bool = False
     memory: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ def with_further(
     verdict, words, meant = result.verdict, [one.sentence for one in found if one.sentence], None
     for side, declared in comparable:
         verdict, said, of_this = three.verdict(verdict, side, declared, found)
-        words += said
+        words += [*said, *side.capture.facts.notes]
         meant = meant or of_this
     for one in further:
         if one.error:

@@ -483,7 +483,7 @@ def _again(steps: list[list[int]]) -> tuple[int, int] | None:
 
 
 def _notes(reference: Capture, serving: Capture) -> list[str]:
-    notes = []
+    notes = [*reference.facts.notes]
     if len(reference.facts.logits_at) < reference.tokens:
         compared = int(serving.computed[list(reference.facts.logits_at)].sum())
         notes.append(f"logits were compared at {compared} of {reference.tokens} positions")

@@ -27,8 +27,8 @@ class Declared:
 
     With a ``reference`` (its name) it is the reference that follows ``policy``, instead of what is intended, and ``releases``
     are its own; nothing else of what follows is meant then but ``settings``, which name the cache of its own that it has to be run
-    with. ``unobserved``: it is only there where no mask of serving could be
-    observed, as in a full CUDA graph.
+    with, and ``member``, the `model_type` that models must have if one is named. ``unobserved``: it is only there where no mask of
+    serving could be observed, as in a full CUDA graph.
 
     It holds for settings whose fields are in ``backends`` (on a GPU vLLM's own names), ``runners`` and ``dtypes``, whose other
     options have one of the values that ``settings`` has for their names (all of them, where an option is repeatable; an engine
@@ -59,6 +59,7 @@ class Declared:
     catalogue: str = ""
     family: str = ""
     reference: str = ""
+    member: str = ""
     unobserved: bool = False
 
     def __post_init__(self) -> None:
@@ -83,12 +84,15 @@ class Declared:
             and self._covers(release)
         )
 
-    def holds_of(self, reference: str, release: str, family: str, setting: Setting | None = None) -> bool:
-        """It is declared of this ``release`` of a reference, for models of this family: with a ``setting`` of the cache that is
-        asked for there, without one of no cache."""
+    def holds_of(
+        self, reference: str, release: str, family: str, setting: Setting | None = None, member: str = ""
+    ) -> bool:
+        """It is declared of this ``release`` of a reference, for models of this family and ``member`` of it: with a ``setting`` of
+        the cache that is asked for there, without one of no cache."""
         return (
             self.reference == reference
             and self.family in ("", family)
+            and self.member in ("", member)
             and self._covers(release)
             and (not self.settings if setting is None else self._of_cache(setting))
         )

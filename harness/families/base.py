@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,10 @@ class Family(ABC):
     def build(self, spec: ModelSpec, cache: Path) -> Path:
         """The checkpoint directory of ``spec`` under ``cache``, written now unless it is there. Imports transformers."""
 
+    def member(self, spec: ModelSpec) -> str:
+        """Which of `model_types` the config.json of ``spec`` has."""
+        return self.model_types[0]
+
     @abstractmethod
     def reference_side(self, model_type: str) -> ReferenceSide:
         """The side of a member, one of `model_types`. Imports transformers."""
@@ -200,6 +205,15 @@ class ReferenceSide(ABC):
     @abstractmethod
     def prepare(self, model: Any) -> None:
         """Called whenever a model was loaded or attends in another way from now on."""
+
+    def masked(self, model: Any) -> AbstractContextManager[None]:
+        """While it is entered, ``model`` attends as its class means to, where transformers' own forward does not; `forward` enters
+        it."""
+        return nullcontext()
+
+    def note(self, model: Any, arguments: dict[str, torch.Tensor]) -> str:
+        """What a verdict has to say of the masks that ``model`` is given for these arguments; nothing where they are its own."""
+        return ""
 
 
 class ServingSide(ABC):

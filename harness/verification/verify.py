@@ -198,7 +198,8 @@ def _declared_of(
     if isinstance(reference, Failure) or spec.bidirectional != "vision":
         return None
     made_by = adapter.made_by(reference.facts.versions)
-    return next((d for d in declared if d.holds_of(*made_by, spec.family, setting)), None)
+    member = family_of(spec).member(spec)
+    return next((d for d in declared if d.holds_of(*made_by, spec.family, setting, member)), None)
 
 
 def declared_failure(

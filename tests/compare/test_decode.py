@@ -1,5 +1,6 @@
 """A prompt that is continued: the verdict names the side whose steps are wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_it_is_declared_of_a_release_with_this_cache_alone() -> None:
     assert not CAUSAL.holds_of("transformers", "5.23.0", "gemma4", STATIC)
     assert not CAUSAL.holds_of("transformers", "5.19.0", "gemma4")
     assert not CAUSAL.holds_of("transformers", "5.19.0", "gemma4", STATIC.with_(prefill_chunk_size=4))
+
+
+def test_it_is_declared_of_one_member_of_a_family_where_that_is_named() -> None:
+    of_12b = replace(CAUSAL, member="gemma4_unified")
+    assert of_12b.holds_of("transformers", "5.19.0", "gemma4", STATIC, "gemma4_unified")
+    assert not of_12b.holds_of("transformers", "5.19.0", "gemma4", STATIC, "gemma4")
+    assert CAUSAL.holds_of("transformers", "5.19.0", "gemma4", STATIC, "gemma4_unified")
 
 
 def test_an_image_that_is_cut_by_chunks_is_said_to_be(tmp_path: Path) -> None:

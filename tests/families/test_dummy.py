@@ -13,6 +13,7 @@ from harness.engines.vllm.options import kv_tokens
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.checkpoint import model
 from harness.families.dummy import BYTES, check_memory, cut, parameters
+from harness.families.gemma4.presets import PRESETS
 from harness.families.gemma4.published import PUBLISHED
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
@@ -29,6 +30,10 @@ OFFICIAL = {
         "layers": 30, "period": 6, "window": 1024, "hidden": 2816, "intermediate": 2112, "heads": 16, "kv": (8, 2),
         "k_eq_v": True, "ple": 0, "shared": 0, "wide": False, "moe": (128, 8, 704), "bidirectional": "vision", "audio": False,
     },
+    "12b": {
+        "layers": 48, "period": 6, "window": 1024, "hidden": 3840, "intermediate": 4 * 3840, "heads": 16, "kv": (8, 1),
+        "k_eq_v": True, "ple": 0, "shared": 0, "wide": False, "moe": None, "bidirectional": "vision", "audio": False,
+    },
     "e4b": {
         "layers": 42, "period": 6, "window": 512, "hidden": 2560, "intermediate": 4 * 2560, "heads": 8, "kv": (2, 2),
         "k_eq_v": False, "ple": 256, "shared": 18, "wide": False, "moe": None, "bidirectional": None, "audio": True,
@@ -39,8 +44,9 @@ OFFICIAL = {
     },
 }  # fmt: skip
 """`gemma` 4.0.1, `gm/nn/gemma4/_gemma4.py`, classes `Gemma4_31B`, `Gemma4_26B_A4B`, `Gemma4_E4B` and `Gemma4_E2B`. Its
-`hidden_dim` is 4 times `embed_dim` but in 26B-A4B; `num_global_kv_heads` None means the same number."""
-BILLIONS = {"31b": 30.7, "26b-a4b": 25.2, "e4b": 7.5, "e2b": 4.6}
+`hidden_dim` is 4 times `embed_dim` but in 26B-A4B; `num_global_kv_heads` None means the same number. It has no class for 12B: its
+numbers are those of the config.json of google/gemma-4-12B-it."""
+BILLIONS = {"31b": 30.7, "26b-a4b": 25.2, "12b": 11.9, "e4b": 7.5, "e2b": 4.6}
 """Weights of the text decoders; the model cards count 30.7, 25.2 and, with encoders, 8 and 5.1."""
 
 
@@ -57,12 +63,43 @@ def test_a_published_shape_has_the_numbers_of_the_official_implementation(name: 
         "k_eq_v": spec.k_eq_v, "ple": spec.per_layer_input, "shared": spec.kv_shared_layers, "wide": spec.double_wide,
         "moe": moe, "bidirectional": spec.bidirectional, "audio": spec.audio,
     } == wanted  # fmt: skip
-    assert (spec.clipped, spec.standardize) == ((True, False) if wanted["audio"] else (False, True))
+    towers = (False, False) if spec.unified else (True, False) if wanted["audio"] else (False, True)
+    assert (spec.clipped, spec.standardize) == towers
     assert parameters(spec) / 1e9 == pytest.approx(BILLIONS[name], abs=0.1)
 
 
+def test_12b_has_as_many_weights_as_the_hub_counts() -> None:
+    spec = PUBLISHED["12b"]
+    sizes = [spec.head_dim if kind == "s" else spec.global_head_dim for kind in spec.layers]
+    norms = spec.hidden + sum(4 * spec.hidden + 2 * size + 1 for size in sizes)
+    patch = 3 * 48**2
+    of_images = 2 * 1120 * spec.hidden + 2 * patch + (patch + 1 + 4) * spec.hidden + spec.hidden**2
+    of_sounds = 640 * spec.hidden
+    assert parameters(spec) + norms + of_images + of_sounds == 11_959_730_224
+
+
+@pytest.mark.parametrize("name", [f"{whole}-{size}" for whole in OFFICIAL for size in ("small", "shape")])
+def test_a_preset_has_the_flags_of_the_published_one_and_a_shape_its_heads_too(name: str) -> None:
+    whole, size = name.rsplit("-", 1)
+    if name not in PRESETS:
+        assert name == "e2b-shape", "whose shape is that of --model e2b --weights dummy"
+        return
+    spec, published = PRESETS[name], PUBLISHED[whole]
+    pattern = published.layers[: published.layers.index("f") + 1]
+    assert spec.layers == pattern * (len(spec.layers) // len(pattern))
+    flags = ("k_eq_v", "bidirectional", "standardize", "clipped", "unified", "softcap")
+    assert [getattr(spec, flag) for flag in flags] == [getattr(published, flag) for flag in flags]
+    assert (spec.moe is None, bool(spec.per_layer_input)) == (published.moe is None, bool(published.per_layer_input))
+    if size == "small":
+        assert bool(spec.kv_shared_layers) is bool(published.kv_shared_layers)
+        assert spec.double_wide is published.double_wide
+    else:
+        heads = ("window", "heads", "kv_heads", "head_dim", "global_head_dim", "global_kv_heads")
+        assert [getattr(spec, one) for one in heads] == [getattr(published, one) for one in heads]
+
+
 @pytest.mark.parametrize(
-    ("name", "layers", "shared"), [("31b", 6, 0), ("26b-a4b", 12, 0), ("e4b", 12, 6), ("e2b", 10, 5)]
+    ("name", "layers", "shared"), [("31b", 6, 0), ("26b-a4b", 12, 0), ("12b", 6, 0), ("e4b", 12, 6), ("e2b", 10, 5)]
 )
 def test_a_model_is_cut_to_first_layers_of_every_kind(name: str, layers: int, shared: int) -> None:
     spec = model(name, "dummy", layers)

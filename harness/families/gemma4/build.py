@@ -35,10 +35,13 @@ def _write(spec: ModelSpec, directory: Path) -> None:
     _processor(spec, directory)
 
 
-def write(spec: ModelSpec, directory: Path, make: Callable[[ModelSpec], Any]) -> None:
-    """Write the config.json and the weights of what ``make(spec)`` makes, a model of transformers in float32."""
+def write(
+    spec: ModelSpec, directory: Path, make: Callable[[ModelSpec], Any], in_files: Callable[[str], str] = str
+) -> None:
+    """Write the config.json and the weights of what ``make(spec)`` makes, a model of transformers in float32; ``in_files`` gives
+    the name under which published files have a tensor of it."""
     if spec.dummy_of:
-        _in_parts(spec, directory, make)
+        _in_parts(spec, directory, make, in_files)
     else:
         model = make(spec)
         draw(model, spec)
@@ -55,7 +58,9 @@ def _model(spec: ModelSpec):
     return Gemma4ForConditionalGeneration(_config(spec)).to(torch.float32).eval()
 
 
-def _in_parts(spec: ModelSpec, directory: Path, of_spec: Callable[[ModelSpec], Any]) -> None:
+def _in_parts(
+    spec: ModelSpec, directory: Path, of_spec: Callable[[ModelSpec], Any], in_files: Callable[[str], str]
+) -> None:
     """Write what may be as large as a published model: no model of it is made, and its tensors are drawn one by one, in bfloat16 as
     the published ones are."""
     import torch
@@ -67,11 +72,13 @@ def _in_parts(spec: ModelSpec, directory: Path, of_spec: Callable[[ModelSpec], A
     model.generation_config.save_pretrained(directory)
     shapes = {name: tuple(tensor.shape) for name, tensor in stored(model)} | shapes_of_shared(spec)
     clips = bounds(of_spec, spec)
+    called = {in_files(name): name for name in shapes}
 
-    def make(name: str) -> torch.Tensor:
+    def make(file_name: str) -> torch.Tensor:
+        name = called[file_name]
         return clips[name] if name in clips else drawn(name, shapes[name], spec)
 
-    shards.write(directory, shapes, torch.bfloat16, make)
+    shards.write(directory, {in_files(name): shape for name, shape in shapes.items()}, torch.bfloat16, make)
 
 
 def _add(path: Path, tensors: dict) -> None:

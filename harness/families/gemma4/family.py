@@ -100,6 +100,9 @@ class Gemma4(Family):
     def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
         return wording.tokens(text, soft, spec)
 
+    def member(self, spec: ModelSpec) -> str:
+        return UNIFIED if spec.unified else self.model_types[0]
+
     def build(self, spec: ModelSpec, cache: Path) -> Path:
         if spec.unified:
             from harness.families.gemma4.unified_build import build

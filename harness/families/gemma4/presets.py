@@ -26,11 +26,11 @@ PRESETS = {
         _whole("tiny-causal", bidirectional=None),
         ModelSpec(
             "e2b-small", layers="ssssf" * 2, kv_shared_layers=5, per_layer_input=16, bidirectional=None, kv_heads=1,
-            global_kv_heads=1, clipped=True,
+            global_kv_heads=1, double_wide=True, clipped=True,
         ),
         ModelSpec("e4b-small", layers=_PATTERN * 2, kv_shared_layers=6, per_layer_input=16, bidirectional=None, clipped=True),
         ModelSpec("26b-a4b-small", layers=_PATTERN, moe=(8, 2), k_eq_v=True, kv_heads=2, global_kv_heads=1, standardize=True),
-        ModelSpec("12b-small", layers=_PATTERN, unified=True),
+        ModelSpec("12b-small", layers=_PATTERN, k_eq_v=True, kv_heads=2, global_kv_heads=1, unified=True),
         ModelSpec("31b-small", layers=_PATTERN, k_eq_v=True, kv_heads=2, global_kv_heads=1, standardize=True),
         ModelSpec(
             "26b-a4b-shape", window=1024, layers=_PATTERN, hidden=512, heads=16, kv_heads=8, head_dim=256,
@@ -41,6 +41,11 @@ PRESETS = {
             "31b-shape", window=1024, layers=_PATTERN, hidden=512, heads=32, kv_heads=16, head_dim=256,
             global_head_dim=512, global_kv_heads=4, intermediate=512, vocab=1024, weight_std=0.1, k_eq_v=True,
             standardize=True, max_length=8192,
+        ),
+        ModelSpec(
+            "12b-shape", window=1024, layers=_PATTERN, hidden=512, heads=16, kv_heads=8, head_dim=256,
+            global_head_dim=512, global_kv_heads=1, intermediate=512, vocab=1024, weight_std=0.1, k_eq_v=True,
+            unified=True, max_length=8192,
         ),
         ModelSpec(
             "e4b-shape", window=512, layers=_PATTERN, hidden=512, heads=8, kv_heads=2, head_dim=256,

@@ -1,8 +1,8 @@
 """The shapes of the published Gemma 4 models' text decoders.
 
 The numbers are those of the official implementation (`gemma` 4.0.1, `gm/nn/gemma4/_gemma4.py`, a class for each), under the
-names that transformers' `Gemma4TextConfig` gives them. The unified 12B, which is another model to transformers and vLLM, is not
-among them.
+names that transformers' `Gemma4TextConfig` gives them. The unified 12B, of which the official implementation has no class, has the
+numbers of google/gemma-4-12B-it's config.json; transformers' model of them has the 11,959,730,224 weights that the hub counts.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ PUBLISHED = {
         _large(
             "26b-a4b", layers="sssssf" * 5, hidden=2816, heads=16, kv_heads=8, global_kv_heads=2, intermediate=2112,
             moe=(128, 8), expert=704,
+        ),
+        _large(
+            "12b", layers="sssssf" * 8, hidden=3840, heads=16, kv_heads=8, global_kv_heads=1, intermediate=15_360,
+            standardize=False, unified=True,
         ),
         _small(
             "e4b", layers="sssssf" * 7, hidden=2560, kv_heads=2, global_kv_heads=2, intermediate=10_240, kv_shared_layers=18,

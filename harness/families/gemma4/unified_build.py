@@ -8,12 +8,18 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from harness.families.base import renamed
 from harness.families.cache import built
 from harness.families.gemma4.build import tokenizer, write
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND
 from harness.prompts.model_spec import ModelSpec
 
+IN_FILES = {
+    "model.embed_vision.multimodal_embedder.": "model.embed_vision.",
+    "model.embed_vision.": "model.vision_embedder.",
+}
+"""What published files call modules that transformers' model calls otherwise (`conversion_mapping.py`)."""
 WIDTH = 32
 """Channels of an embedded patch."""
 PLACES = 1120
@@ -29,7 +35,7 @@ def build(spec: ModelSpec, cache: Path) -> Path:
 
 
 def _write(spec: ModelSpec, directory: Path) -> None:
-    write(spec, directory, _model)
+    write(spec, directory, _model, partial(renamed, prefixes=IN_FILES))
     _processor(spec, directory)
 
 

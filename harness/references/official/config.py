@@ -8,7 +8,8 @@ from typing import Any
 from harness.errors import UsageError
 from harness.prompts.model_spec import LAYER_TYPES
 
-MODEL_TYPE = "gemma4"
+MODEL_TYPES = ("gemma4", "gemma4_unified")
+"""The second is 12B, of which `gemma` has no class; its decoder takes the numbers of this one too."""
 FULL = LAYER_TYPES["f"]
 ONLY = {
     "rms_norm_eps": (1e-6,),

@@ -56,8 +56,8 @@ def load(of: ReferenceModel) -> Loaded:
     """
     files = Unchanged.since_now(of.checkpoint)
     whole = json.loads((Path(of.checkpoint) / "config.json").read_text(encoding="utf-8"))
-    if whole.get("model_type") != config.MODEL_TYPE:
-        raise config.refused("model_type", whole.get("model_type"), config.MODEL_TYPE)
+    if whole.get("model_type") not in config.MODEL_TYPES:
+        raise config.refused("model_type", whole.get("model_type"), " or ".join(config.MODEL_TYPES))
     text = whole["text_config"]
     model = _model(config.fields(text))
     sizes = Sizes.of(text)

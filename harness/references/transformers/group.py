@@ -110,7 +110,7 @@ class Group:
             return {}
         whole = self._caching is not None
         first = 0 if whole else tokens - steps - 1
-        watched = decoding.observed(loaded, tokens) if whole else nullcontext()
+        watched = decoding.observed(loaded, tokens) if whole else loaded.family.masked(loaded.model)
         with attention.by_rows(loaded.family.modeling), _as_cached(loaded, loaded.of.attention), watched as observed:
             logits = decoding.run(loaded, self._arguments, steps, self._caching or decoding.DYNAMIC, whole=whole)
         masks = observed.masks() if observed else {}
@@ -159,6 +159,7 @@ class Group:
                 layers=tuple(kept),
                 logits_at=tuple(self._rows),
                 seconds=seconds,
+                notes=tuple(filter(None, [loaded.family.note(loaded.model, arguments)])),
                 memory=memory.peak(loaded.device),
             )
             write.write(self._directory, host, facts, own)

@@ -63,3 +63,39 @@ def test_an_image_is_causal_in_a_static_cache_of_this_release(session: Session) 
     assert apart(capture) == [0] and off(capture) > FACTOR
     wanted = POLICIES["causal"].mask(capture.tokens, [(4, 8)], 8, sliding=True)
     np.testing.assert_array_equal(capture.unpack(capture.tensors["cached.mask.0"][0]), wanted)
+
+
+def policies(capture: Capture, tensor: str, layout: str) -> list[str]:
+    """Of each layer the first of these policies that its masks follow."""
+    known = ("causal", "clamp", "unclamped", "everywhere")
+    spans = [(span.start, span.end) for span in Layout.parse(layout).spans]
+
+    def policy(index: int, sliding: bool) -> str:
+        masks = capture.unpack(capture.tensors[tensor.format(index)])
+        wanted = {name: POLICIES[name].mask(capture.tokens, spans, 8, sliding=sliding) for name in known}
+        return next(name for name, mask in wanted.items() if all(np.array_equal(mask, group) for group in masks))
+
+    return [policy(layer.index, layer.type == "sliding_attention") for layer in capture.facts.layers]
+
+
+def test_12b_has_the_masks_of_its_class_but_in_a_run_of_its_own(session: Session) -> None:
+    """docs/findings/transformers-unified-forward.md"""
+    layout = "t3 i9 t4"
+    capture = cached(session, "12b-small", layout, "dynamic")
+    assert policies(capture, "mask.{}", layout) == ["clamp"] * 5 + ["causal"]
+    assert policies(capture, "cached.mask.{}", layout) == ["unclamped"] * 5 + ["everywhere"]
+    assert off(capture) > FACTOR and "create_masks_for_generate" in capture.facts.notes[0]
+
+
+def test_12b_decodes_as_its_one_shot_forward(session: Session) -> None:
+    spec, setting = preset("12b-small"), Setting.of(decode=STEPS)
+    (capture,) = session.refer(spec, setting, [continued(prompt_for(Layout.parse("t3 i9"), spec), spec, STEPS)])
+    truth, one, other = (capture.tensors[name] for name in ("truth.logits", "logits", "cached.logits"))
+    rows = slice(-len(other), None)
+    assert np.abs(other - truth[rows]).max() <= FACTOR * np.abs(one - truth)[rows].max()
+
+
+def test_nothing_is_said_of_masks_where_12b_is_given_no_image(session: Session) -> None:
+    spec = preset("12b-small")
+    (capture,) = session.refer(spec, Setting(), [prompt_for(Layout.parse("t9"), spec)])
+    assert capture.facts.notes == ()
