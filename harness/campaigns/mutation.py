@@ -237,14 +237,26 @@ def _find(layouts: st.SearchStrategy[list[Layout]], counter: _Counter, examples:
 
 
 class _Counter:
+    """Runs layouts, each once: an engine with a fault remembers earlier requests, so that the same layouts may pass the next
+    time, which hypothesis would take for an unreliable test."""
+
     def __init__(self, session: Session, setting: Setting, space: SearchSpace):
         self.session, self.setting, self.space = session, setting, space
         self.count = 0
         self.first = 0
         self.logits_alone = False
         self.smallest: list[CaseResult] = []
+        self.seen: dict[tuple[Layout, ...], list[CaseResult]] = {}
 
     def caught(self, layouts: list[Layout]) -> bool:
+        key = tuple(layouts)
+        if key not in self.seen:
+            self.seen[key] = self._catch(layouts)
+        self.smallest = self.seen[key] or self.smallest
+        return bool(self.seen[key])
+
+    def _catch(self, layouts: list[Layout]) -> list[CaseResult]:
+        """The results where one of them is not as expected, else none."""
         self.count += 1
         before = tuple(
             one.format(layout=layout, other_pictures=mates.with_other_pictures(layout))
@@ -260,8 +272,7 @@ class _Counter:
         found = any(not result.verdict.as_expected for result in results)
         if found:
             self.first = self.first or self.count
-            self.smallest = results
-        return found
+        return results if found else []
 
 
 def _how(result: CaseResult) -> str:
