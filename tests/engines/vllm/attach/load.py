@@ -75,8 +75,9 @@ class Load:
 
     def under_way(self, name: str) -> Cost:
         """As `batch`, while an observation of the request ``name`` is under way."""
-        names = {"requests": [f"cmpl-{name}-0"]}
-        ticket = self.client.post(protocol.BEGIN, json=names).json()["ticket"]
+        begun = self.client.post(protocol.BEGIN, json={"requests": [f"cmpl-{name}-0"]})
+        assert begun.is_success, begun.text
+        ticket = begun.json()["ticket"]
         try:
             cost = self.batch()
             (rank,) = self.client.post(protocol.COLLECT, json={"ticket": ticket}).json()
@@ -107,7 +108,7 @@ def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -
     rounds = [(off(), {name: cost() for name, cost in states.items()}) for _ in range(ROUNDS)]
     names = [field.name for field in fields(Cost)]
     middle = [statistics.median(column) for column in zip(*(astuple(one) for one, _ in rounds), strict=True)]
-    print("switched off:", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)))
+    print("switched off:", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)), flush=True)
     for state in states:
         ratios = [
             [there / here for there, here in zip(astuple(costs[state]), astuple(one), strict=True)]
