@@ -108,7 +108,11 @@ def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -
     rounds = [(off(), {name: cost() for name, cost in states.items()}) for _ in range(ROUNDS)]
     names = [field.name for field in fields(Cost)]
     middle = [statistics.median(column) for column in zip(*(astuple(one) for one, _ in rounds), strict=True)]
-    print("switched off:", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)), flush=True)
+    print(
+        "switched off:",
+        ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)),
+        flush=True,
+    )
     for state in states:
         ratios = [
             [there / here for there, here in zip(astuple(costs[state]), astuple(one), strict=True)]
