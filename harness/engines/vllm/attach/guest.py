@@ -90,12 +90,8 @@ class Guest(Observer):
             raise UsageError(
                 "prompt", name, f"at most {self.longest} tokens, as it was announced; it has {len(token_ids)}"
             )
-        self.logits_at[name] = torch.tensor(chosen(self.asked_for, len(token_ids)))
         self.prompts[name] = {"token_ids": list(token_ids), "pictures": self._pictures(request)}
-        self.ranges[name], self.steps[name] = {}, []
-        self.requests[name] = len(token_ids)
-        if self.masks:
-            self.hooked[name] = len(token_ids)
+        self.admit(name, len(token_ids), chosen(self.asked_for, len(token_ids)))
 
     def _pictures(self, request: Any) -> list[dict] | None:
         """What the server's processor made of the pictures of a request, as `PictureFacts`."""

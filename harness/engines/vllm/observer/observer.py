@@ -6,7 +6,7 @@ and the real cache are untouched, so what the engine computes does not change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -82,23 +82,31 @@ class Observer:
         logits. Requests that are ``given`` tokens (from a position on) go on with them, whether they are observed or not. Without
         ``masks`` hooks keep nothing, and logits are those of the sampler.
         """
-        self.requests = requests
-        self.hooked = requests if masks else {}
+        self.requests: dict[str, int] = {}
+        self.hooked = self.requests if masks else {}
         self.given = {name: Continuation(*one) for name, one in given.items()}
         self.longest = longest
         self.chosen = layers
-        self.logits_at = {name: torch.tensor(positions) for name, positions in logits_at.items()}
+        self.logits_at: dict[str, torch.Tensor] = {}
         self.probed = Probed()
         self.pieces = Pieces()
-        self.ranges: dict[str, dict[str, list | None]] = {name: {} for name in requests}
-        self.steps: dict[str, list[list[int]]] = {name: [] for name in requests}
+        self.ranges: dict[str, dict[str, list | None]] = {}
+        self.steps: dict[str, list[list[int]]] = {}
         """By request the first and last position of each step."""
-        self.drafts: dict[str, list[int]] = {name: [0, 0] for name in requests}
+        self.drafts: dict[str, list[int]] = {}
         """By request how many drafts were compared with given tokens, and how many of them were accepted."""
+        for name, tokens in requests.items():
+            self.admit(name, tokens, logits_at[name])
         self.step: Batch | None = None
         self.prober.forget()
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
+
+    def admit(self, name: str, tokens: int, logits_at: Sequence[int]) -> None:
+        """Observe one request more, with the logits of the positions ``logits_at``."""
+        self.requests[name] = tokens
+        self.logits_at[name] = torch.tensor(logits_at)
+        self.ranges[name], self.steps[name], self.drafts[name] = {}, [], [0, 0]
 
     def collect(self, stacks: dict[str, list[str]], ranks: int, *, masks: bool) -> dict:
         """Begin to write the tensors of each stack's requests, which have one length, and forget them; `saved` waits for
