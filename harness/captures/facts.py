@@ -54,11 +54,14 @@ class AfterModel:
 @dataclass(frozen=True)
 class EngineFacts:
     """Which model runner and attention back end serve, by the engine's own names; "auto" where nobody can tell: ``by_api`` says
-    that the API of a server alone was asked."""
+    that the API of a server alone was asked. ``number`` counts from 0 and says which of the ``count`` data-parallel engines of a
+    server it is."""
 
     runner: str = ""
     backend: str = ""
     by_api: bool = False
+    number: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True)

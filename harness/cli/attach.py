@@ -22,7 +22,7 @@ from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.attach.client import Address, Server
-from harness.engines.vllm.attach.protocol import START, ServerFacts
+from harness.engines.vllm.attach.protocol import ServerFacts, start
 from harness.engines.vllm.attach.switch import SWITCH
 from harness.engines.vllm.options import DTYPES
 from harness.errors import EnvironmentFailure, UsageError
@@ -33,12 +33,9 @@ from harness.prompts.model_spec import ModelSpec
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification import catalogue as catalogues
-from harness.verification.attached import CHOSEN, Attached, check_layout, dtype_of, setting_of
+from harness.verification.attached import CHOSEN, Attached, check_engine, check_layout, dtype_of, setting_of
 
-UNOBSERVED = (
-    "the server was started without the plugin: no mask is observed, and what its API tells is compared. "
-    f"This starts one that can be observed: {START}"
-)
+UNOBSERVED = "the server was started without the plugin: no mask is observed, and what its API tells is compared"
 WAITING = 60.0
 """Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
 
@@ -66,6 +63,10 @@ def attach(
     dtype: Annotated[
         str | None, typer.Option(help="what the server computes in, where it was started without the plugin")
     ] = None,
+    engine: Annotated[
+        int | None,
+        typer.Option(help="the data-parallel engine, from 0, that serves every prompt; by default they take turns"),
+    ] = None,
     known: options.KnownOption = None,
     seed: Annotated[int, typer.Option(help="draws the words and pictures of a layout")] = 0,
     serving_python: options.ServingPython = options.THIS_PYTHON,
@@ -90,6 +91,8 @@ def attach(
         pictures.size_of(path)
     if dtype not in (None, *DTYPES):
         raise UsageError("dtype", dtype, f"one of {', '.join(DTYPES)}")
+    if engine is not None and engine < 0:
+        raise UsageError("engine", str(engine), "the number of a data-parallel engine, from 0")
     if model and not checkpoint.model(model).source:
         raise UsageError("model", model, "a directory or an id of the hub: a server has no preset")
     catalogues.declared(known or [])
@@ -100,11 +103,12 @@ def attach(
         facts = server.facts
     if facts.problem:
         raise EnvironmentFailure(f"{url}: the server cannot be observed: {facts.problem}")
+    check_engine(facts, engine)
     from harness.verification.session import Session
     from harness.verification.verify import verify_all
 
     if facts.engine.by_api:
-        Console(stderr=True).print(f"{url}: {UNOBSERVED}")
+        Console(stderr=True).print(f"{url}: {UNOBSERVED}; {start(facts.versions['vllm'])}")
     where = model or _model_of(facts)
     cases, spec, declared = (
         _of_catalogue(where, facts, serving_python, known or [])
@@ -128,7 +132,7 @@ def attach(
 
     with ExitStack() as held:
         _claim(held, out, keep)
-        runs = Attached(reference_python, serving_python, address=address, facts=facts)
+        runs = Attached(reference_python, serving_python, address=address, facts=facts, number=engine)
         session = held.enter_context(
             Session(
                 reference_python=reference_python,
@@ -200,7 +204,7 @@ def _of_catalogue(
         except UsageError as error:
             refused[case.name] = str(error)
     for name, why in refused.items():
-        Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
+        Console(stderr=True).print(f"left out: {why if why.startswith(f'{name}:') else f'{name}: {why}'}")
     taken = [case for case in cases if case.name not in refused]
     if not taken:
         raise UsageError("catalogue", model, "a model and a server that take one of its layouts")

@@ -508,7 +508,10 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             f"position{'s' if len(alone) > 1 else ''} {listed(alone, 5)} ran where hooks are not called, as in a full CUDA graph: "
             "no mask was observed there, and they are judged by their logits alone"
         )
-    if serving.facts.engine.by_api:
+    engine = serving.facts.engine
+    if engine.count > 1:
+        notes.append(f"data-parallel engine {engine.number} served it, of {engine.count}")
+    if engine.by_api:
         told = serving.tensors["told"].sum(axis=-1)
         notes.append(
             f"log-probabilities of {told.min()} to {told.max()} tokens at each position were compared, which the API tells; "

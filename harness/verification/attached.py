@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.compare.setting import Setting
 from harness.drivers.process import Driver
 from harness.engines.vllm.attach.client import Address
-from harness.engines.vllm.attach.driver import TOKEN_FILE, URL
+from harness.engines.vllm.attach.driver import ENGINE, TOKEN_FILE, URL
 from harness.engines.vllm.attach.protocol import ServerFacts
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import UsageError
@@ -28,10 +28,11 @@ CHOSEN = ("layers", "positions", "observe", "times", "reference")
 @dataclass(frozen=True)
 class Attached(Interpreters):
     """The server at ``address``, with these ``facts``, and a reference here; the driver that speaks to it has the interpreter
-    that would serve otherwise."""
+    that would serve otherwise. ``number`` is that of its data-parallel engine that is asked, where not all are in turn."""
 
     address: Address = field(kw_only=True)
     facts: ServerFacts = field(kw_only=True)
+    number: int | None = field(default=None, kw_only=True)
 
     @cached_property
     def platform(self) -> str:
@@ -54,10 +55,12 @@ class Attached(Interpreters):
     @property
     def asking(self) -> Asking:
         named = ("--token-file", str(Path(self.address.token_file).absolute())) if self.address.token_file else ()
-        return Asking(("attach", self.address.url, *named), CHOSEN)
+        one = () if self.number is None else ("--engine", str(self.number))
+        return Asking(("attach", self.address.url, *named, *one), CHOSEN)
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
-        where = {URL: self.address.url, TOKEN_FILE: self.address.token_file, "HF_HUB_OFFLINE": "1"}
+        number = "" if self.number is None else str(self.number)
+        where = {URL: self.address.url, TOKEN_FILE: self.address.token_file, ENGINE: number, "HF_HUB_OFFLINE": "1"}
         return Driver(SERVES, "serving", self.serving_python, log, where, scratch)
 
 
@@ -96,6 +99,14 @@ def dtype_of(facts: ServerFacts, said: str | None, spec: ModelSpec) -> str:
     if found not in ("bfloat16", "float16") and said is None:
         raise UsageError("dtype", str(found), f"told by --dtype: {PLAIN}, and of a checkpoint in {found} vLLM chooses")
     return str(found)
+
+
+def check_engine(facts: ServerFacts, engine: int | None) -> None:
+    """Raise UsageError for an engine that the server does not have, or does not tell of."""
+    if engine is None or (engine < facts.engines and not facts.engine.by_api):
+        return
+    allowed = f"one of its data-parallel engines, 0 to {facts.engines - 1}"
+    raise UsageError("engine", str(engine), f"left out: {PLAIN}" if facts.engine.by_api else allowed)
 
 
 def check_layout(facts: ServerFacts, layout: Layout) -> None:

@@ -5,8 +5,10 @@ The rest of the serving driver speaks to vLLM only through names that every rele
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Any
 
 from packaging.version import Version
 
@@ -184,6 +186,15 @@ def slot_mapping(name: str, attn_metadata):
     if isinstance(mapping, list):
         mapping = mapping[0]
     return mapping[name] if isinstance(mapping, dict) else attn_metadata.slot_mapping
+
+
+async def ask_every_engine(client, method: str, timeout: float, args: tuple) -> list[list[Any]]:
+    """What each worker of each data-parallel engine answers that the API server of this `AsyncLLM` speaks to, by engine.
+    `collective_rpc` asks them all too, and gives the answer of the first."""
+    core, asked = client.engine_core, ("collective_rpc", method, timeout, args, None)
+    if hasattr(core, "call_utility_all_async"):  # since 0.32
+        return await core.call_utility_all_async(*asked)
+    return await asyncio.gather(*(core._call_utility_async(*asked, engine=engine) for engine in core.core_engines))
 
 
 def declared_ranges(attn_metadata, request_index: int) -> list[list[int]] | None:

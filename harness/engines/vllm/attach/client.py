@@ -18,6 +18,8 @@ from harness.files import typed
 
 API_KEY = "OPENAI_API_KEY"
 """The environment variable with the key of the server's own API, where it has one."""
+ENGINE = "X-data-parallel-rank"
+"""vLLM's header for the data-parallel engine that is to serve a request."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,14 @@ class Server:
         asked = {"requests": requests, "longest": longest, "layers": layers, "positions": positions, "masks": masks}
         return typed.read(Begun, self._harness("POST", protocol.BEGIN, asked)).ticket
 
-    def collect(self, ticket: str) -> list[dict[str, Any]]:
-        """What each rank's `Guest.collect` answers, with stacks by their places."""
+    def collect(self, ticket: str) -> list[list[dict[str, Any]]]:
+        """What each rank's `Guest.collect` answers, by engine, with stacks by their places."""
         return self._harness("POST", protocol.COLLECT, {"ticket": ticket})
 
-    def fetch(self, ticket: str, place: int, rank: int, path: Path) -> None:
-        """Write the tensors that a rank saw of a request to ``path``."""
+    def fetch(self, ticket: str, place: int, engine: int, rank: int, path: Path) -> None:
+        """Write the tensors that a rank of an engine saw of a request to ``path``."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        asked = {"ticket": ticket, "place": place, "rank": rank}
+        asked = {"ticket": ticket, "place": place, "engine": engine, "rank": rank}
         with self._http.stream("POST", protocol.FETCH, json=asked, headers=self._of_harness) as answer:
             if answer.is_error:
                 answer.read()
@@ -138,15 +140,18 @@ class Server:
         """Let the server forget an observation."""
         self._harness("POST", protocol.END, {"ticket": ticket})
 
-    def generate(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Tokens in, tokens out."""
-        return self._asked("POST", "/inference/v1/generate", body, self._of_api)
+    def generate(self, body: dict[str, Any], engine: int | None = None) -> dict[str, Any]:
+        """Tokens in, tokens out; by one of several engines, or by that which the server chooses."""
+        return self._asked("POST", protocol.GENERATE, body, self._to(engine))
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._asked("POST", "/v1/completions", body, self._of_api)
+    def complete(self, body: dict[str, Any], engine: int | None = None) -> dict[str, Any]:
+        return self._asked("POST", "/v1/completions", body, self._to(engine))
 
-    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._asked("POST", "/v1/chat/completions", body, self._of_api)
+    def chat(self, body: dict[str, Any], engine: int | None = None) -> dict[str, Any]:
+        return self._asked("POST", "/v1/chat/completions", body, self._to(engine))
+
+    def _to(self, engine: int | None) -> dict[str, str]:
+        return self._of_api if engine is None else {**self._of_api, ENGINE: str(engine)}
 
     @property
     def _of_harness(self) -> dict[str, str]:

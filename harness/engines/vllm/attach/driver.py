@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,18 @@ from harness.files import typed
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
 
-URL, TOKEN_FILE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE"
-"""The environment variables by which this process knows the server."""
+URL, TOKEN_FILE, ENGINE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE", "HARNESS_SERVER_ENGINE"
+"""The environment variables by which this process knows the server, and which of its engines is asked, where one alone is."""
 PATIENCE = 600.0
 """Seconds that a server may take for one request."""
 
 
 class AttachedEngine:
-    """One server, and what is asked of it."""
+    """One server, and what is asked of it: of its data-parallel engines in turn, or of one of them."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, engine: int | None = None) -> None:
         self.server = Server(address, PATIENCE)
+        self.engine = engine
 
     def load(self, request: LoadEngine) -> Done:
         """Make sure that the server is there."""
@@ -55,6 +57,8 @@ class AttachedEngine:
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
         self.width = config.get_text_config().vocab_size
+        every = range(facts.engines) if self.engine is None else [self.engine]
+        self.engines = cycle(every if facts.engines > 1 else [None])
         self.requests = Requests(facts, family.serving_side(config.model_type), config)
         self.side = collected.Side(
             facts.versions, Loaded(facts.content or content(request.checkpoint), facts.weights), facts.engine
@@ -72,25 +76,24 @@ class AttachedEngine:
     def _captured(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
         salt = secrets.token_urlsafe(32)
         every = [self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", salt) for _ in range(request.times)]
-        longest = len(prompt.token_ids) or None
+        longest, engine = len(prompt.token_ids) or None, next(self.engines)
         with self._observation([one.name for one in every], longest, request) as ticket:
             start = time.perf_counter()
             for one in every:
-                one.send(self.server)
+                one.send(self.server, engine)
             served = time.perf_counter() - start
-            ranks = self.server.collect(ticket)
-            _check(ranks)
+            engines = self.server.collect(ticket)
             last = len(every) - 1
             name = every[last].name
-            if name not in ranks[0]["prompts"]:
-                raise RuntimeError(f"the server answered {name}, and no worker has seen it")
+            number, ranks = _seen(engines, name)
             out = request.out / str(place)
-            self._fetch(ticket, last, len(ranks), out)
+            self._fetch(ticket, last, number, len(ranks), out)
         of_prompt = ranks[0]["prompts"][name]
         token_ids, made = of_prompt["token_ids"], of_prompt["pictures"] if prompt.text is not None else None
         pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
         rows = chosen(request.positions, len(token_ids))
-        facts = collected.of_stack(collected.facts(ranks, self.side, served), ranks, str(last), rows)
+        side = replace(self.side, engine=replace(self.side.engine, number=number, count=len(engines)))
+        facts = collected.of_stack(collected.facts(ranks, side, served), ranks, str(last), rows)
         stack.write_facts(out, facts, [collected.of_prompt(ranks, name, token_ids, pictures)])
         return Stored(out, 0)
 
@@ -119,12 +122,26 @@ class AttachedEngine:
         finally:
             self.server.end(ticket)
 
-    def _fetch(self, ticket: str, place: int, ranks: int, out: Path) -> None:
+    def _fetch(self, ticket: str, place: int, engine: int, ranks: int, out: Path) -> None:
         for rank in range(ranks):
             name = "capture" if ranks == 1 else f"rank{rank}"
-            self.server.fetch(ticket, place, rank, out / f"{name}.safetensors")
+            self.server.fetch(ticket, place, engine, rank, out / f"{name}.safetensors")
         if ranks > 1:
             write.join(out, ranks)
+
+
+def _seen(engines: list[list[dict[str, Any]]], name: str) -> tuple[int, list[dict[str, Any]]]:
+    """Which engine served the request ``name``, and what its ranks saw.
+
+    Raises:
+        ProbeError, RuntimeError: nothing was seen.
+    """
+    for ranks in engines:
+        _check(ranks)
+    found = [(number, ranks) for number, ranks in enumerate(engines) if name in ranks[0]["prompts"]]
+    if len(found) != 1:
+        raise RuntimeError(f"the server answered {name}, and {len(found) or 'no'} engines have seen it")
+    return found[0]
 
 
 def _check(ranks: list[dict[str, Any]]) -> None:
@@ -145,7 +162,8 @@ def handlers(engine: AttachedEngine) -> dict[type[Request], channel.Handler]:
 
 def main() -> None:
     address = Address(os.environ[URL], os.environ[TOKEN_FILE])
-    channel.serve(handlers(AttachedEngine(address)), int(sys.argv[1]), int(sys.argv[2]))
+    engine = AttachedEngine(address, int(os.environ[ENGINE]) if os.environ[ENGINE] else None)
+    channel.serve(handlers(engine), int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import secrets
 from argparse import Namespace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,23 +64,25 @@ class Ticket(_Body):
 
 
 class Fetch(Ticket):
-    """What rank ``rank`` saw of the request at ``place``."""
+    """What rank ``rank`` of ``engine`` saw of the request at ``place``."""
 
+    engine: Annotated[int, Field(ge=0, le=FARTHEST)]
     place: Annotated[int, Field(ge=0, le=protocol.MOST_REQUESTS)]
     rank: Annotated[int, Field(ge=0, le=FARTHEST)]
 
 
 class Workers:
-    """The workers of the engine, asked through the server's own client."""
+    """The workers of the engines, asked through the server's own client."""
 
-    def __init__(self, client: Any, args: Namespace) -> None:
+    def __init__(self, client: Any, args: Namespace, app: FastAPI) -> None:
         self.client = client
         self.args = args
+        self.app = app
 
-    async def ask(self, method: str, *args: object) -> list[Any]:
-        """What each worker's `Attached` answers."""
-        answers = await self.client.collective_rpc("harness_attach", timeout=PATIENCE, args=(method, *args))
-        return [*map(json.loads, answers)]
+    async def ask(self, method: str, *args: object) -> list[list[Any]]:
+        """What each worker's `Attached` answers, by engine."""
+        engines = await releases.ask_every_engine(self.client, "harness_attach", PATIENCE, (method, *args))
+        return [[*map(json.loads, ranks)] for ranks in engines]
 
     @cached_property
     def _content(self) -> asyncio.Task[str]:
@@ -98,7 +101,8 @@ class Workers:
     async def facts(self) -> ServerFacts:
         config = self.client.vllm_config
         model, cache, parallel = config.model_config, config.cache_config, config.parallel_config
-        ranks = [] if self.problem else await self.ask("facts")
+        engines = [] if self.problem else await self.ask("facts")
+        ranks = [*chain.from_iterable(engines)]
         unknown = {"versions": {"vllm": releases.version()}, "implementations": [], "runner": "auto"}
         first: dict[str, Any] = ranks[0] if ranks else unknown
         known = serving_with(first["implementations"])
@@ -115,11 +119,12 @@ class Workers:
             kv_dtype=str(cache.cache_dtype),
             mode="eager" if model.enforce_eager else "compiled",
             ranks=parallel.world_size,
+            engines=len(engines),
             block_size=cache.block_size,
             prefix_caching=bool(cache.enable_prefix_caching),
             step=config.scheduler_config.max_num_batched_tokens,
             longest=self.longest,
-            scale_out=bool(getattr(self.args, "enable_scale_out", False) or getattr(self.args, "tokens_only", False)),
+            scale_out=any(getattr(route, "path", "") == protocol.GENERATE for route in self.app.routes),
             versions=first["versions"],
             engine=EngineFacts(first["runner"], backend),
             weights=loaded.joined(rank["weights"] for rank in ranks),
@@ -133,6 +138,7 @@ class HarnessEndpoint:
     required_tasks = ("generate",)
 
     def __init__(self) -> None:
+        self.app: FastAPI | None = None
         self.workers: Workers | None = None
 
     def attach_router(self, app: FastAPI) -> None:
@@ -143,6 +149,7 @@ class HarnessEndpoint:
         """
         if not switch.is_on():
             return
+        self.app = app
         door = Door(switch.token_of(os.environ[switch.SWITCH]))
         for path, method, answer, body in (
             (protocol.ROOT, "GET", self.facts, None),
@@ -154,7 +161,8 @@ class HarnessEndpoint:
             app.add_route(path, door.to(answer, body), methods=[method], include_in_schema=False)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
-        self.workers = Workers(engine_client, args)
+        if self.app is not None:
+            self.workers = Workers(engine_client, args, self.app)
 
     async def facts(self) -> JSONResponse:
         return _answer(await self._workers.facts())
@@ -166,26 +174,32 @@ class HarnessEndpoint:
         if asked.longest is not None and asked.longest > workers.longest:
             raise HTTPException(422, f"longest: at most {workers.longest}, which is the server's --max-model-len")
         ticket = secrets.token_urlsafe(24)
-        refused = await workers.ask(
+        answers = await workers.ask(
             "begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions, asked.masks
         )
-        if any(refused):
-            raise HTTPException(409, next(filter(None, refused)))
+        refused = next(filter(None, chain.from_iterable(answers)), "")
+        if refused:  # by some engines, where another API server asked the others first
+            await workers.ask("end", ticket)
+            raise HTTPException(409, refused)
         return _answer(Begun(ticket))
 
     async def collect(self, asked: Ticket) -> JSONResponse:
-        ranks = await self._workers.ask("collect", asked.ticket)
-        if None in ranks:
+        engines = await self._workers.ask("collect", asked.ticket)
+        if any(None in ranks for ranks in engines):
             raise _unknown()
-        while not all(await self._workers.ask("saved", asked.ticket)):
+        while not all(map(all, await self._workers.ask("saved", asked.ticket))):
             await asyncio.sleep(GLANCE)
-        return JSONResponse(ranks)
+        return JSONResponse(engines)
 
     async def fetch(self, asked: Fetch) -> FileResponse:
         paths = await self._workers.ask("path", asked.ticket, asked.place)
-        if not 0 <= asked.rank < len(paths) or not paths[asked.rank] or not Path(paths[asked.rank]).is_file():
+        ranks = paths[asked.engine] if asked.engine < len(paths) else []
+        path = ranks[asked.rank] if asked.rank < len(ranks) else ""
+        if not path:
             raise _unknown()
-        return FileResponse(paths[asked.rank], media_type="application/octet-stream")
+        if not Path(path).is_file():
+            raise HTTPException(501, "the worker that observed is on another host than this API server")
+        return FileResponse(path, media_type="application/octet-stream")
 
     async def end(self, asked: Ticket) -> JSONResponse:
         await self._workers.ask("end", asked.ticket)

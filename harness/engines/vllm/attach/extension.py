@@ -32,8 +32,7 @@ class Attached:
         self.guest: Guest | None = None
         self.current: Observation | None = None
         self.saving: int | None = None
-        self.directory = Path(tempfile.mkdtemp(prefix="harness-attach-"))
-        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
+        atexit.register(self._remove)
 
     def facts(self) -> dict:
         """What is known of this worker before anything is observed."""
@@ -55,9 +54,9 @@ class Attached:
         if self.current and not self.current.is_over:
             return "another observation is under way; it ends with its client, or ten minutes after its last request"
         self._forget()
-        observation = Observation(ticket, names, self.directory)
         if self.guest is None:
             self.guest = Guest(self.worker)
+        observation = Observation(ticket, names, Path(tempfile.mkdtemp(prefix="harness-attach-")))
         self.guest.expect(names, longest, layers, positions, masks=masks)
         self.current = observation
         return ""
@@ -113,9 +112,12 @@ class Attached:
                 self.guest.saved(self.saving)
                 self.saving = None
             self.guest.begin({}, 0, [], {}, {}, masks=True)
-        if self.current is not None:
-            shutil.rmtree(self.current.directory, ignore_errors=True)
+        self._remove()
         self.current = None
+
+    def _remove(self) -> None:
+        if self.current is not None:
+            shutil.rmtree(self.current.within, ignore_errors=True)
 
 
 class AttachExtension:

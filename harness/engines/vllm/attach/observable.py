@@ -7,10 +7,11 @@ from typing import Any
 
 def unobservable(config: Any) -> str:
     """Why a server with this `ParallelConfig` of vLLM cannot be observed; nothing where it can."""
-    if config.data_parallel_size > 1:
+    elsewhere = 0 if config.local_engines_only else config.data_parallel_size - config.data_parallel_size_local
+    if elsewhere:
         return (
-            f"it has {config.data_parallel_size} data-parallel engines, of which vLLM lets a plugin ask the first alone; "
-            "observe one that is started with --data-parallel-size 1"
+            f"{elsewhere} of its {config.data_parallel_size} data-parallel engines are on other hosts, and what they write is "
+            "fetched from one; observe a host that is started with --data-parallel-hybrid-lb or --data-parallel-external-lb"
         )
     if config.pipeline_parallel_size > 1:
         return (

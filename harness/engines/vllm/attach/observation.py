@@ -15,7 +15,8 @@ LEASE = 600.0
 
 @dataclass
 class Observation:
-    """What one client asked for: the requests by the names that they have here. What is written is below ``within``.
+    """What one client asked for: the requests by the names that they have here. What is written is below ``within``, a
+    directory of its own.
 
     Raises:
         ValueError: the ticket is none that an endpoint makes.

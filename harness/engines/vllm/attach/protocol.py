@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from packaging.version import InvalidVersion, Version
+
 from harness.captures.facts import EngineFacts, Held
 
-VERSION = 1
+VERSION = 2
 """Counts the changes by which a client of before would misunderstand a server, or the other way round."""
 ROOT = "/harness"
 BEGIN, COLLECT, FETCH, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "end"))
 MOST_REQUESTS = 64
 """Requests that are observed at a time."""
-START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL --enable-scale-out"
+GENERATE = "/inference/v1/generate"
+"""vLLM's route that takes token ids with images."""
+START = "HARNESS_ATTACH=TOKEN_FILE VLLM_PLUGINS=harness vllm serve MODEL"
 """What starts a server that can be observed."""
+OLDEST, FLAGGED = Version("0.26"), Version("0.30")
+"""The first release of vLLM that has endpoint plugins, and the first that has `GENERATE` only where it is asked for."""
 NAME = r"^[A-Za-z0-9_-]{16,128}$"
 """What names a request to be observed; long enough that nobody names another's by chance."""
 
@@ -30,8 +36,8 @@ MOST_LAYERS, MOST_POSITIONS = 1024, 1 << 16
 class ServerFacts:
     """What a server says of itself. ``model`` is the directory or id that it serves, called ``served_as`` in requests, and
     ``content`` a hash of its files (`harness.families.content`), empty where it is not known; ``step`` the most tokens of one
-    step, ``longest`` those of a request, ``ranks`` those of one engine. ``problem`` says why it cannot be
-    observed, if it cannot."""
+    step, ``longest`` those of a request, ``ranks`` those of one of its ``engines``. ``problem`` says why it cannot be observed,
+    if it cannot."""
 
     protocol: int
     problem: str
@@ -43,6 +49,7 @@ class ServerFacts:
     kv_dtype: str
     mode: str
     ranks: int
+    engines: int
     block_size: int
     prefix_caching: bool
     step: int
@@ -60,6 +67,17 @@ class Begun:
     ticket: str
 
 
+def start(release: str) -> str:
+    """How a server of this release of vLLM is started so that it can be observed."""
+    try:
+        version = Version(release)
+    except InvalidVersion:
+        version = FLAGGED
+    if version < OLDEST:
+        return f"vLLM {release} has no endpoint plugins; from {OLDEST} on this starts a server that can be observed: {START}"
+    return f"this starts one that can be observed: {START}{' --enable-scale-out' if version >= FLAGGED else ''}"
+
+
 def by_api(release: str, served_as: str, model: str, longest: int, *, scale_out: bool) -> ServerFacts:
     """What the API of a server tells that was started without the plugin. Of what it does not tell nothing is said: a setting has
     "auto" there, which is a word of the CUDA platform alone, and what it has where nothing is given."""
@@ -74,6 +92,7 @@ def by_api(release: str, served_as: str, model: str, longest: int, *, scale_out:
         kv_dtype="auto",
         mode="eager",
         ranks=1,
+        engines=1,
         block_size=32,
         prefix_caching=False,
         step=longest,

@@ -25,9 +25,9 @@ class Asked:
     way: str
     body: dict[str, Any]
 
-    def send(self, server: Server) -> dict[str, Any]:
-        """Have it served; raises as `Server` does."""
-        return getattr(server, self.way)(self.body)
+    def send(self, server: Server, engine: int | None = None) -> dict[str, Any]:
+        """Have it served, by one of several engines or by that which the server chooses; raises as `Server` does."""
+        return getattr(server, self.way)(self.body, engine)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Load:
         ticket = begun.json()["ticket"]
         try:
             cost = self.batch()
-            (rank,) = self.client.post(protocol.COLLECT, json={"ticket": ticket}).json()
+            ((rank,),) = self.client.post(protocol.COLLECT, json={"ticket": ticket}).json()
             assert bool(rank["prompts"]) == (name == OBSERVED) and not rank["failure"], rank
             return cost
         finally:

@@ -42,18 +42,27 @@ class Served:
     def listening(self) -> set[int]:
         """The TCP ports that its processes listen at."""
         listen = "0A"
-        tables = [Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
-        fields = [line.split() for table in tables for line in table]
-        ports = {f"socket:[{one[9]}]": int(one[1].rpartition(":")[2], 16) for one in fields if one[3] == listen}
-        return {ports[link] for link in self._open_files() if link in ports}
+        ports = {socket: here for state, here, _, socket in _connections() if state == listen}
+        return {ports[link] for _, link in self._open_files() if link in ports}
 
-    def _open_files(self) -> Iterator[str]:
+    def answering(self, answer: httpx.Response) -> set[int]:
+        """The process that an answer came from, while its connection is open."""
+        client = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+        sockets = {socket for _, _, there, socket in _connections() if there == client}
+        return {process for process, link in self._open_files() if link in sockets}
+
+    def _open_files(self) -> Iterator[tuple[int, str]]:
+        """Its processes, each with what it has open."""
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == self.session:
-                    yield from (os.readlink(file) for file in (process / "fd").iterdir())
+                    yield from ((int(process.name), os.readlink(file)) for file in (process / "fd").iterdir())
             except OSError:
                 continue
+
+    def client(self) -> httpx.Client:
+        """A client with a connection of its own, which has the token."""
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=120)
 
     def complete(self, prompt: list[int], **more: object) -> dict:
         body = {"model": str(self.checkpoint), "prompt": prompt, "max_tokens": 1, "temperature": 0.0, **more}
@@ -72,6 +81,14 @@ class How:
     switched_on: bool = True
     eager: bool = True
     more: tuple[str, ...] = ()
+
+
+def _connections() -> Iterator[tuple[str, int, int, str]]:
+    """Of the machine's TCP connections the state, the port here, the port there, and the socket as open files name it."""
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, here, there, state, *more = line.split()
+            yield state, *(int(end.rpartition(":")[2], 16) for end in (here, there)), f"socket:[{more[5]}]"
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def test_a_prompt_is_sent_as_often_as_is_asked_with_one_salt(tmp_path: Path, mon
     scores = log_probabilities(np.random.default_rng(3).normal(size=(9, SPEC.vocab)))
     sent: list[dict[str, Any]] = []
 
-    def complete(body: dict[str, Any]) -> dict[str, Any]:
+    def complete(body: dict[str, Any], engine: int | None) -> dict[str, Any]:
         sent.append(body)
         return answer("complete", prompt.token_ids, scores if len(sent) == 2 else scores - 1)
 

@@ -86,7 +86,7 @@ def test_logits_of_others_are_the_same_to_the_bit(server: Served, client: httpx.
     ticket = client.post(protocol.BEGIN, json={"requests": [f"cmpl-{NAME}-0"]}).json()["ticket"]
     beside = server.complete(PROMPT, **asked)["choices"]
     observed = server.complete(PROMPT, **asked, request_id=NAME)["choices"]
-    (rank,) = client.post(protocol.COLLECT, json={"ticket": ticket}).json()
+    ((rank,),) = client.post(protocol.COLLECT, json={"ticket": ticket}).json()
     assert rank["prompts"][f"cmpl-{NAME}-0"]["token_ids"] == PROMPT and not rank["failure"]
     client.post(protocol.END, json={"ticket": ticket})
     assert before == beside == observed == server.complete(PROMPT, **asked)["choices"]
@@ -120,11 +120,12 @@ def test_nothing_but_names_numbers_and_tickets_is_taken(client: httpx.Client) ->
     for body in bodies:
         assert client.post(protocol.BEGIN, json=body).status_code in (400, 422), body
     ticket = client.post(protocol.BEGIN, json={"requests": [NAME]}).json()["ticket"]
-    for place, rank in (("../token", 0), (-1, 0), (0, 0), (0, 7), (9, 0)):
-        answer = client.post(protocol.FETCH, json={"ticket": ticket, "place": place, "rank": rank})
-        assert answer.status_code in (400, 404, 422), (place, rank)
+    for place, engine, rank in (("../token", 0, 0), (-1, 0, 0), (0, 0, 0), (0, 0, 7), (0, 7, 0), (0, -1, 0), (9, 0, 0)):
+        answer = client.post(protocol.FETCH, json={"ticket": ticket, "place": place, "engine": engine, "rank": rank})
+        assert answer.status_code in (400, 404, 422), (place, engine, rank)
     for other, status in (("../..", 422), (protocol.TICKET, 422), ("a" * 32, 404)):
-        assert client.post(protocol.FETCH, json={"ticket": other, "place": 0, "rank": 0}).status_code == status
+        asked = {"ticket": other, "place": 0, "engine": 0, "rank": 0}
+        assert client.post(protocol.FETCH, json=asked).status_code == status
     client.post(protocol.END, json={"ticket": ticket})
 
 
@@ -141,12 +142,12 @@ def test_a_file_of_an_observation_is_its_server_s_alone(server: Served, client: 
     ticket = client.post(protocol.BEGIN, json={"requests": [f"cmpl-{NAME}-0"]}).json()["ticket"]
     server.complete(PROMPT, request_id=NAME)
     client.post(protocol.COLLECT, json={"ticket": ticket})
-    fetched = client.post(protocol.FETCH, json={"ticket": ticket, "place": 0, "rank": 0})
+    fetched = client.post(protocol.FETCH, json={"ticket": ticket, "place": 0, "engine": 0, "rank": 0})
     (written,) = Path(tempfile.gettempdir()).glob(f"harness-attach-*/{ticket}")
     assert written.parent.stat().st_mode & 0o777 == 0o700
     assert fetched.content == (written / "0" / "capture.safetensors").read_bytes()
     client.post(protocol.END, json={"ticket": ticket})
-    assert not written.exists()
+    assert not written.parent.exists()
 
 
 def test_one_observation_is_under_way_at_a_time(client: httpx.Client) -> None:
@@ -163,7 +164,7 @@ def test_what_cannot_be_observed_is_told_and_the_server_goes_on(server: Served, 
     begun = {"requests": [f"cmpl-{NAME}-0"], "positions": [1000]}
     ticket = client.post(protocol.BEGIN, json=begun).json()["ticket"]
     server.complete(PROMPT, request_id=NAME)
-    (rank,) = client.post(protocol.COLLECT, json={"ticket": ticket}).json()
+    ((rank,),) = client.post(protocol.COLLECT, json={"ticket": ticket}).json()
     assert "1000" in rank["failure"]
     client.post(protocol.END, json={"ticket": ticket})
     assert server.complete(PROMPT)["usage"]["completion_tokens"] == 1

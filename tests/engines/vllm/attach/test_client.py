@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
+from harness.engines.vllm.attach import protocol
 from harness.engines.vllm.attach.client import Address, Server
 from harness.errors import EnvironmentFailure
 
@@ -44,3 +45,18 @@ def test_a_key_of_the_api_that_is_not_the_right_one_is_named() -> None:
 def test_what_is_no_vllm_is_said_to_be_none(answers: dict[str, tuple[int, object]]) -> None:
     with pytest.raises(EnvironmentFailure, match="this is no `vllm serve`"):
         _ = server(answers).facts
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ("0.25.1", "vLLM 0.25.1 has no endpoint plugins; from 0.26 on"),
+        ("0.26.0", "vllm serve MODEL"),
+        ("0.29.0", "vllm serve MODEL"),
+        ("0.30.0", "vllm serve MODEL --enable-scale-out"),
+        ("dev", "vllm serve MODEL --enable-scale-out"),
+    ],
+)
+def test_the_line_that_starts_an_observed_server_is_one_that_its_release_takes(release: str, said: str) -> None:
+    line = protocol.start(release)
+    assert said in line and line.endswith("--enable-scale-out") == said.endswith("--enable-scale-out")

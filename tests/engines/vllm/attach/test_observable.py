@@ -8,17 +8,28 @@ import pytest
 
 from harness.engines.vllm.attach.observable import unobservable
 
-ALONE = {"data_parallel_size": 1, "pipeline_parallel_size": 1, "tensor_parallel_size": 4, "nnodes": 1}
+ALONE = {
+    "data_parallel_size": 4,
+    "data_parallel_size_local": 4,
+    "local_engines_only": False,
+    "pipeline_parallel_size": 1,
+    "tensor_parallel_size": 4,
+    "nnodes": 1,
+}
 
 
 def test_ranks_that_share_every_layer_are_observed_together() -> None:
     assert unobservable(SimpleNamespace(**ALONE)) == ""
 
 
+def test_a_host_that_speaks_to_its_own_engines_alone_is_observed_whatever_others_have() -> None:
+    assert unobservable(SimpleNamespace(**{**ALONE, "data_parallel_size": 8, "local_engines_only": True})) == ""
+
+
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("data_parallel_size", "2 data-parallel engines"),
+        ("data_parallel_size_local", "2 of its 4 data-parallel engines are on other hosts"),
         ("pipeline_parallel_size", "a pipeline of 2"),
         ("nnodes", "on 2 hosts"),
     ],

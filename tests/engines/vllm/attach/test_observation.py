@@ -1,4 +1,4 @@
-"""What a worker writes for a client, and removes with its observation, is below the worker's own directory."""
+"""What a worker writes for a client, and removes with its observation, is below a directory of its own."""
 
 from __future__ import annotations
 
