@@ -78,7 +78,10 @@ DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
 PIPELINED = [Case("pipeline", "the first layer on one rank and the last on another", "t3 i5 t4 i12 t3")]
 RANKS: dict[str, Any] = {"pipeline_parallel": 2, "decode": 2}
 
-CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *gpu.CASES]
+FAST = [Case("fast-prefill", "layers that share keys run the last row of each step alone", "t3 i3 t5", model="e4b-small")]
+FAST_PREFILL: dict[str, Any] = {"arguments": (("kv_sharing_fast_prefill", "true"),), "chunk": 9, "decode": 2}
+
+CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *FAST, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -173,6 +176,7 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     models = list(dict.fromkeys(case.model for case in ON_CPU))
     apart = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
     apart += [(case, V1.with_(**RANKS)) for case in PIPELINED]
+    apart += [(case, V2.with_(**FAST_PREFILL)) for case in FAST]
     return apart + [
         (case, setting.with_(**more))
         for model in models

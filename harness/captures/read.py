@@ -29,6 +29,10 @@ On disk each has the prompts of the stack as its first dimension.
                       its rows are 0 in all other tensors but logits
 ``told``              (P, V) uint8, serving only, where a server's API told the log-probabilities
                       of some tokens alone: 1 for those; the others are 0 in ``logits``
+``run.<layer>``       (N,) uint8, serving only, of a layer that computed some rows alone, as layers that
+                      share keys do with kv_sharing_fast_prefill: 1 for those; the other rows are 0
+``run.logits``        (N,) uint8, serving only, where layers may compute some rows alone: 1 for the
+                      positions that have logits, if they were asked for
 ``computed``          (N,) uint8, serving only, where it is not ``observed``: 0 where a position was
                       not computed
 ====================  ======================================================================
@@ -122,9 +126,20 @@ class Capture:
 
     @property
     def computed(self) -> np.ndarray:
-        """Which positions have logits, if they were asked for, boolean (N,): those that were computed, observed or not."""
+        """Which positions were computed, observed or not, boolean (N,)."""
         found = self.tensors.get("computed")
         return self.observed if found is None else found.astype(bool)
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Which positions have logits, if they were asked for, boolean (N,): those that every layer computed."""
+        found = self.tensors.get("run.logits")
+        return self.computed if found is None else self.computed & found.astype(bool)
+
+    def rows(self, layer: int) -> np.ndarray:
+        """Which positions a layer computed and was observed at, boolean (N,)."""
+        found = self.tensors.get(f"run.{layer}")
+        return self.observed if found is None else self.observed & found.astype(bool)
 
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""

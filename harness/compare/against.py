@@ -38,7 +38,7 @@ def against(reference: Capture, serving: Capture, *floor: str, ours: str = "") -
         truth,
         [told_of(form(theirs[name], np.float32)) for name in floor or FLOOR if name in theirs],
         told_of(judged),
-        serving.computed,
+        serving.answered,
         reference.facts.logits_at,
         told_of(form(theirs["routed.logits"], np.float64)) if "routed.logits" in theirs else None,
     )

@@ -136,10 +136,11 @@ class _Sides:
         """No mask of serving was observed."""
         return not self.serving.capture.observed.any()
 
-    @property
-    def rows(self) -> np.ndarray:
-        """Positions whose masks are compared, boolean (N,): those that were observed in serving, all where none was."""
-        return np.ones(self.serving.capture.tokens, dtype=bool) if self.blind else self.serving.capture.observed
+    def rows(self, layer: int) -> np.ndarray:
+        """Positions at which a layer's masks are compared, boolean (N,): those that were observed in serving, all where none
+        was."""
+        capture = self.serving.capture
+        return np.ones(capture.tokens, dtype=bool) if self.blind else capture.rows(layer)
 
     @property
     def observed(self) -> list[_Side]:
@@ -182,14 +183,14 @@ class _Sides:
 
     def _difference(self, one: _Side, other: _Side, index: int) -> Difference:
         """The masks of two sides, where serving computed them."""
-        rows = self.rows[:, None].astype(np.uint8)
+        rows = self.rows(index)[:, None].astype(np.uint8)
         theirs = self.reference.capture.masks(index)
         first, second = (of_one_rank(side.capture.masks(index), len(theirs)) * rows for side in (one, other))
         return Difference.of(first, second, self.reference.capture.unpack)
 
     def _policy(self, side: _Side, index: int, sliding: bool) -> str | None:
         mask = side.capture.unpack(side.capture.masks(index)[0])
-        rows = self.rows if side is self.serving else np.ones(len(mask), dtype=bool)
+        rows = self.rows(index) if side is self.serving else np.ones(len(mask), dtype=bool)
         backend = self.serving.capture.facts.engine.backend if side is self.serving else ""
         among = (mask, self.layout, self.spec.window, rows, backend)
         return next(diagnosis.explanations(*among, sliding=sliding), None)
@@ -199,7 +200,7 @@ class _Sides:
         if other is self.serving and self.blind:
             return against(side.capture, other.capture, "logits")
         if other is self.serving:
-            return _judged(side.capture, other.capture.tensors["logits"], [], self.rows)
+            return _judged(side.capture, other.capture.tensors["logits"], [], self.serving.capture.answered)
         return between(other.capture, side.capture)
 
     def agreement_of_masks(self, further: Sequence[_Side]) -> list[Agreement]:

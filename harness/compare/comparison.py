@@ -128,11 +128,12 @@ class _Both:
         if not self.blind and {layer.index for layer in theirs.layers} != {layer.index for layer in ours.layers}:
             raise ValueError(f"{len(theirs.layers)} layers in the reference, {len(ours.layers)} in serving")
 
-        if not self.serving.computed[list(theirs.logits_at)].any():
+        if not self.serving.answered[list(theirs.logits_at)].any():
             at = listed(theirs.logits_at, 5)
+            left_out = self.serving.computed[list(theirs.logits_at)].any()
+            why = "layers that share keys left them out" if left_out else "the prefix cache had them"
             raise ValueError(
-                f"serving computed logits at none of the positions that are compared, {at}: the prefix cache had them; "
-                "nothing is left to judge it by"
+                f"serving computed logits at none of the positions that are compared, {at}: {why}; nothing is left to judge it by"
             )
 
     @property
@@ -153,7 +154,8 @@ class _Both:
             why = "as asked for" if asked else "every step ran where hooks are not called, as in a full CUDA graph"
             why = API_ALONE if self.serving.facts.engine.by_api else why
             return f"serving's masks were not observed ({why})"
-        return "every layer's mask is equal" + (" where it was observed" if self.unobserved else "")
+        ran = "" if np.array_equal(self.serving.answered, self.serving.computed) else " where it was run"
+        return "every layer's mask is equal" + (" where it was observed" if self.unobserved else ran)
 
     @property
     def unobserved(self) -> bool:
@@ -171,8 +173,9 @@ class _Both:
         for facts in self.layers:
             theirs = self.reference.masks(facts.index)
             ours = of_one_rank(self.serving.masks(facts.index), len(theirs))
-            if not self.rows.all():
-                theirs = theirs * self.rows[:, None].astype(np.uint8)
+            rows = self.serving.rows(facts.index)
+            if not rows.all():
+                theirs = theirs * rows[:, None].astype(np.uint8)
             found.append(Difference.of(theirs, ours, self.reference.unpack))
         return found
 
@@ -198,7 +201,8 @@ class _Both:
         theirs, ours = difference.reference[difference.group], difference.serving[difference.group]
         missing, extra = difference.counts
         encoded = encode_mask(theirs)
-        policy = next(self._explanations(theirs, sliding), None)
+        rows = self.serving.rows(index)
+        policy = next(self._explanations(theirs, sliding, rows), None)
         return LayerResult(
             index=index,
             type=kind,
@@ -211,7 +215,7 @@ class _Both:
             reference_policy=policy,
             serving_policy=policy
             if difference.equal
-            else next(self._explanations(ours, sliding, _name(declared) if declared else None), None),
+            else next(self._explanations(ours, sliding, rows, _name(declared) if declared else None), None),
             first_difference=difference.first(self.layout),
             attention_max_abs_diff=_distance(f"attention.{index}", self.reference, self.serving),
             hidden_max_abs_diff=_distance(f"hidden.{index}", self.reference, self.serving),
@@ -227,9 +231,11 @@ class _Both:
     def steps(self) -> surplus.Steps:
         return surplus.Steps(self.serving.prompt.steps, self.serving.tokens)
 
-    def _explanations(self, mask: np.ndarray, sliding: bool, first: str | None = None) -> Iterator[str]:
+    def _explanations(
+        self, mask: np.ndarray, sliding: bool, rows: np.ndarray, first: str | None = None
+    ) -> Iterator[str]:
         backend = self.serving.facts.engine.backend
-        among = (mask, self.layout, self.spec.window, self.rows, backend)
+        among = (mask, self.layout, self.spec.window, rows, backend)
         whole = diagnosis.explanations(*among, sliding=sliding, first=first, family=family_of(self.spec))
         if not self.steps.split(self.layout):
             yield from whole
@@ -242,7 +248,8 @@ class _Both:
             )
             if name not in names
         ]
-        yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: name != first)
+        intended = self._intended("sliding" if sliding else "full")
+        yield from sorted([*map(surplus.cut, cut), *names], key=lambda name: (name != first, name != intended))
 
     def masks_are_equal(
         self,
@@ -349,8 +356,9 @@ class _Both:
         that their step could see are meant, and their rows may count keys beyond it."""
         visible = self.steps.visible if declared.split else np.True_
         return all(
-            np.array_equal((wanted & visible)[self.rows], group[self.rows])
+            np.array_equal((wanted & visible)[rows], group[rows])
             for layer, difference in compared
+            for rows in [self.serving.rows(layer.index)]
             for wanted in [expected(declared, self.layout, self.spec.window, sliding=layer.window is not None)]
             for group in getattr(difference, side)
         ) and (
@@ -373,9 +381,10 @@ class _Both:
         found = self._likely_at_fault()
         for layer, difference in compared:
             meant = self._intended("sliding" if layer.window is not None else "full")
-            wanted = masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[self.rows]
+            rows = self.serving.rows(layer.index)
+            wanted = masked_by(meant, self.layout, self.spec.window, sliding=layer.window is not None)[rows]
             for side in ("reference", "serving") if layer.differs else ():
-                if not all(np.array_equal(wanted, group[self.rows]) for group in getattr(difference, side)):
+                if not all(np.array_equal(wanted, group[rows]) for group in getattr(difference, side)):
                     found.add(side)
             if layer.surplus:
                 found.add("serving")
@@ -414,8 +423,10 @@ class _Both:
             kind, sliding = ("sliding", True) if layer.window is not None else ("full", False)
             indices = [member.index for member, _ in members]
             if not difference.equal:
-                served = list(self._explanations(difference.serving[difference.group], sliding, layer.serving_policy))
-                referred = list(self._explanations(difference.reference[difference.group], sliding))
+                ours, theirs = (getattr(difference, side)[difference.group] for side in ("serving", "reference"))
+                rows = self.serving.rows(layer.index)
+                served = list(self._explanations(ours, sliding, rows, layer.serving_policy))
+                referred = list(self._explanations(theirs, sliding, rows))
                 meant = self._intended(kind)
                 if meant not in referred:
                     made_by = adapter.made_by(self.reference.facts.versions)
@@ -459,7 +470,7 @@ def of_one_rank(masks: np.ndarray, kv_heads: int) -> np.ndarray:
 def _distance(name: str, reference: Capture, serving: Capture) -> float | None:
     """Of the rows that were observed on both sides: the others are empty."""
     ours, theirs = serving.tensors.get(name), reference.tensors.get(name)
-    both = reference.observed & serving.observed
+    both = reference.observed & serving.rows(int(name.rpartition(".")[2]))
     return None if ours is None or theirs is None or not both.any() else float(np.abs(ours - theirs)[both].max())
 
 
@@ -482,11 +493,25 @@ def _again(steps: list[list[int]]) -> tuple[int, int] | None:
     return (min(places), max(places)) if places else None
 
 
+def _left_out(serving: Capture) -> list[str]:
+    """What was not run, by the engine's own option."""
+    some = [layer.index for layer in serving.facts.layers if f"run.{layer.index}" in serving.tensors]
+    answered, computed = int(serving.answered.sum()), int(serving.computed.sum())
+    if not some and answered == computed:
+        return []
+    layers = f"layers {listed(some, 20)}, which share keys," if some else "layers that share keys"
+    sampled = (
+        f"computed {answered} of {computed} positions, those that tokens are sampled from (kv_sharing_fast_prefill)"
+    )
+    return [f"{layers} {sampled}: the others were not run there, and have neither masks nor logits"]
+
+
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = [*reference.facts.notes]
     if len(reference.facts.logits_at) < reference.tokens:
-        compared = int(serving.computed[list(reference.facts.logits_at)].sum())
+        compared = int(serving.answered[list(reference.facts.logits_at)].sum())
         notes.append(f"logits were compared at {compared} of {reference.tokens} positions")
+    notes += _left_out(serving)
     for layer in reference.facts.layers:
         declared = reference.declared(layer.index)
         if declared is not None and (declared != reference.masks(layer.index)).any():

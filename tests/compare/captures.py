@@ -64,13 +64,15 @@ def write(
     suppressed: tuple[int, ...] = (),
     at: tuple[int, ...] = (),
     cached_masks: list[np.ndarray] | None = None,
+    ran: tuple[int, ...] | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
     layer count ``surplus`` (KV heads, N) keys beside those that they attend. ``decoded`` are the steps of a reference's cached
     decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
     side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens.
-    There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache."""
+    There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache. Serving's last
+    layer ``ran`` at these positions alone, or at all."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -99,6 +101,11 @@ def write(
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
         tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32) * seen[:, None]
+    if ran is not None:
+        some = np.isin(np.arange(len(layout)), ran)
+        tensors |= {f"run.{len(masks) - 1}": some.astype(np.uint8), "run.logits": some.astype(np.uint8)}
+        for name in (f"mask.{len(masks) - 1}", f"hidden.{len(masks) - 1}", "logits"):
+            tensors[name] = tensors[name] * some.astype(tensors[name].dtype)[:, None]
     facts = Facts(
         layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types) if unseen < len(layout)),
         logits_at=at or tuple(range(len(layout))),

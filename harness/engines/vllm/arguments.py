@@ -61,7 +61,9 @@ SCHEDULED = (
     "num_gpu_blocks_override",
     ASYNCHRONOUS,
 )
+FAST_PREFILL = "kv_sharing_fast_prefill"
 EXECUTED = (
+    FAST_PREFILL,
     "attention_config",
     "disable_cascade_attn",
     "disable_custom_all_reduce",
@@ -84,11 +86,6 @@ IMPLEMENTATION = "model_impl"
 OBSERVED = ("auto", "vllm")
 """Implementations of a model whose layers and weights have the names by which the harness finds them."""
 MODALITIES = ("image", "video", "audio")
-UNSERVED = {
-    "kv_sharing_fast_prefill": "with it layers that share keys compute only the rows that are sampled, and the logits of "
-    "a prompt's other tokens, which are compared, are none (vLLM #49622)",
-}
-"""Arguments by which a prompt could not be observed or judged, and why."""
 ADAPTERS = "lora"
 """What the names of arguments have in them that serve adapters, of which the reference has none."""
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)

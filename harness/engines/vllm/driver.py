@@ -216,7 +216,7 @@ class Engine:
         self.llm.collective_rpc("harness_begin", args=asked)
         releases.empty_prefix_cache(self.llm)
         batches = [*past, {**before, **ready, **after}]
-        self.scored = frozenset() if masks or self._caches else frozenset(ready)
+        self.scored = frozenset(ready) if self._scores and not masks else frozenset()
         served = sum(map(self._served_in_poison if request.poison else self._served, batches))
         return self._collected(request.out, ids, rows, served, masks=masks)
 
@@ -294,6 +294,12 @@ class Engine:
     def _caches(self) -> bool:
         """The prefix cache is on: what asks for the scores of its prompt does not read it."""
         return self.llm.llm_engine.vllm_config.cache_config.enable_prefix_caching
+
+    @property
+    def _scores(self) -> bool:
+        """The sampler can be asked for the scores of a prompt: all of it is computed, by all layers."""
+        config = self.llm.llm_engine.vllm_config.cache_config
+        return not self._caches and not getattr(config, "kv_sharing_fast_prefill", False)
 
     def _add(self, name: str, entry, tokens: int, *, scores: bool) -> None:
         """Add a request that ends after as many ``tokens``: the last of those that it is given is computed when another one is

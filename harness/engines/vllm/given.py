@@ -20,7 +20,6 @@ from harness.engines.vllm.arguments import (
     MODALITIES,
     MOST_SEATS,
     OBSERVED,
-    UNSERVED,
     check_generation,
     value,
 )
@@ -51,8 +50,6 @@ def check(asked: Asked, release: Release, version: str) -> None:
             near = get_close_matches(name, [each for each in MAY_BE_GIVEN if each in release.arguments], 1, 0.7)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(FIELD, given, f"vLLM {version} has no such argument{hint}")
-        if name in UNSERVED:
-            raise UsageError(FIELD, given, UNSERVED[name])
         if ADAPTERS in name:
             raise UsageError(FIELD, given, "an adapter changes what is to be computed, and the reference has none")
         if name not in MAY_BE_GIVEN:

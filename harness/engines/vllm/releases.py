@@ -178,6 +178,18 @@ def layer_metadata(name: str):
     return found.get(name) if isinstance(found, dict) else found
 
 
+def prefills_fast(runner) -> bool:
+    """Whether layers that share keys compute only those rows of a prompt that tokens are sampled from."""
+    return bool(getattr(runner.vllm_config.cache_config, "kv_sharing_fast_prefill", False))
+
+
+def rows_of_layer(attn_metadata) -> tuple | None:
+    """Which rows of the step a layer computes, in the order in which it has them, and how many of them count: those behind are a
+    graph's padding. None where it computes every row (`KVSharingFastPrefillMetadata`)."""
+    rows, count = (getattr(attn_metadata, name, None) for name in ("logits_indices_padded", "num_logits_indices"))
+    return None if rows is None or count is None else (rows.long(), count)
+
+
 def slot_mapping(name: str, attn_metadata):
     """Where the step's tokens go in the cache: in the forward context since 0.15, in the metadata before."""
     from vllm.forward_context import get_forward_context

@@ -111,8 +111,17 @@ class Guest(Observer):
         return False
 
     def _observe(self, index: int, call: Call) -> None:
+        if self._claims(call):
+            super()._observe(index, call)
+
+    def _write(self, call: Call) -> None:
+        if self._claims(call):
+            super()._write(call)
+
+    def _claims(self, call: Call) -> bool:
+        """Have a place for the codes of a call; whether anything of it is observed."""
         batch = self._batch()
         if len(batch):
             slots = releases.slot_mapping(call.layer_name, call.metadata)
             self.sparse.claim(call, [rows.place for rows in batch.requests], slots)
-            super()._observe(index, call)
+        return len(batch) > 0

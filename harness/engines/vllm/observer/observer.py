@@ -19,7 +19,7 @@ from harness.drivers.stopwatch import Stopwatch
 from harness.engines.vllm import releases
 from harness.engines.vllm.head import Head
 from harness.engines.vllm.observer import hooks
-from harness.engines.vllm.observer.probing import Call, Probed, Prober
+from harness.engines.vllm.observer.probing import Call, Probed, Prober, target
 from harness.engines.vllm.observer.rows import Batch
 from harness.engines.vllm.observer.sampling import Continuation, accepted, around_drafts, around_sampler, force
 from harness.engines.vllm.observer.stacks import SAMPLED, SCORES, Pieces
@@ -42,6 +42,7 @@ class Observer:
         self.saving: dict[int, list[Future]] = {}
         self.behind = ThreadPoolExecutor(1)
         self.layers = hooks.attention_layers(self.runner)
+        self.by_index = {hooks.index_of(name): name for name in self.layers}
         self.next: dict[str, int] = {}
         """By request id the position of the token that this step samples."""
         self.begin({}, 0, [], {}, {}, masks=True)
@@ -55,7 +56,7 @@ class Observer:
             around_drafts(self.runner, self.hook(self._drafted))
         hooks.around_model(self.model, self.hook(self._before), self.hook(self._after))
         hooks.after_decoder_layers(
-            self.model, self._observes, self.hook(lambda index, hidden: self._keep(f"hidden.{index}", hidden))
+            self.model, self._observes, self.hook(lambda index, hidden: self._keep(index, "hidden", hidden))
         )
 
     def beside(self) -> Prober:
@@ -87,6 +88,9 @@ class Observer:
         self.given = {name: Continuation(*one) for name, one in given.items()}
         self.longest = longest
         self.chosen = layers
+        observed = [self.layers[name] for index, name in self.by_index.items() if index in layers]
+        self.lends = {hooks.index_of(name) for name in map(target, observed) if name}
+        """Layers that others, which are observed, have their keys of."""
         self.logits_at: dict[str, torch.Tensor] = {}
         self.probed = Probed()
         self.pieces = Pieces()
@@ -98,6 +102,7 @@ class Observer:
         for name, tokens in requests.items():
             self.admit(name, tokens, logits_at[name])
         self.step: Batch | None = None
+        self.part: Batch | None = None
         self.prober.forget()
         self.head.begin()
         self.probing = Stopwatch(self.runner.device)
@@ -128,7 +133,11 @@ class Observer:
             tokens = self.requests[names[0]]
             computed = torch.stack([_within(self.steps[name], tokens) for name in names])
             seen = f"mask.{chosen[0]}" if chosen else None
-            tensors, missing = self.pieces.stacked(names, computed, self.logits_at[names[0]], seen, masks=masks)
+            sampled = torch.stack([_within([[last, last] for _, last in self.steps[name]], tokens) for name in names])
+            sampled = sampled if releases.prefills_fast(self.runner) else None
+            tensors, missing = self.pieces.stacked(
+                names, computed, self.logits_at[names[0]], seen, masks=masks, sampled=sampled
+            )
             tensors = write.to_host(tensors)()
             for key in filter(lambda key: key.startswith("mask."), tensors):
                 try:
@@ -223,13 +232,17 @@ class Observer:
     def _before(self, positions: torch.Tensor) -> None:
         if self.hooked:
             self.positions = positions.detach().clone()
-            self.step = None
+            self.step = self.part = None
             self.order = releases.batch_order(self.runner) or self.order
 
     def _after(self, hidden: torch.Tensor) -> None:
         if not self.hooked:
             return
         kept = self._batch().at(self.logits_at)
+        last = self._of_layer(releases.layer_metadata(self.by_index[max(self.by_index)]))
+        if last is self.part:
+            none = torch.empty(0, dtype=torch.long)
+            kept = kept.at(dict.fromkeys(self.requests, none) | dict(last.owners))
         logits = self.head.logits(hidden[kept.index.to(hidden.device)]) if len(kept) else None
         if logits is not None:
             self.pieces.keep("logits", kept.owners, logits)
@@ -238,18 +251,27 @@ class Observer:
         if self._observes(index):
             with self.probing.on():
                 self._observe(index, call)
+        elif self.hooked and index in self.lends:
+            with self.probing.on():
+                self._write(call)
+
+    def _write(self, call: Call) -> None:
+        """Write the codes of a layer that is not observed, for those that are and have its keys."""
+        self.prober.write(call, self._positions(call.metadata), self.longest)
 
     def _observe(self, index: int, call: Call) -> None:
-        batch = self._batch()
+        batch = self._of_layer(call.metadata)
+        positions = self._positions(call.metadata)
         if not len(batch):
             if self.caching:
-                self.prober.write(call, self.positions, self.longest)
+                self.prober.write(call, positions, self.longest)
             return
-        self._keep(f"attention.{index}", call.output.view(len(call.output), -1), ATTENTION_VALUES)
+        self._keep(index, "attention", call.output.view(len(call.output), -1), ATTENTION_VALUES)
         whole = not self.caching and not self.prober.shared(call, self.layers) and batch.whole(self.requests)
-        recovered = self.prober.probe(call, self.positions, batch.index, self.longest, whole=whole)
+        recovered = self.prober.probe(call, positions, batch.index, self.longest, whole=whole)
         self.probed.add(index, batch.owners, recovered)
-        self.pieces.keep(f"mask.{index}", batch.owners, recovered.mask.transpose(0, 1))
+        mask = recovered.mask.transpose(0, 1)
+        self.pieces.keep(f"mask.{index}", batch.owners, mask, in_part=batch is self.part)
         for rows in batch.requests:
             self.ranges[rows.name][str(index)] = releases.declared_ranges(call.metadata, rows.place)
 
@@ -266,12 +288,29 @@ class Observer:
         names = [releases.request_name(req_id, self.requests) for req_id in self.order]
         return Batch.of(names, metadata.query_start_loc.tolist(), self.positions, self.requests)
 
-    def _keep(self, key: str, values: torch.Tensor, most: float = float("inf")) -> None:
-        """Remember the rows of ``values`` (tokens, channels), of prompts that have at most ``most`` values."""
+    def _positions(self, metadata: Any) -> torch.Tensor:
+        """Of the tokens that a layer computes."""
+        rows = releases.rows_of_layer(metadata)
+        return self.positions if rows is None else self.positions[rows[0]]
+
+    def _of_layer(self, metadata: Any) -> Batch:
+        """The rows of a layer that belong to observed prompts: those of the step, or the ``part`` of them that it computes."""
+        if releases.rows_of_layer(metadata) is None:
+            return self._batch()
+        if self.part is None:
+            names = [releases.request_name(req_id, self.requests) for req_id in self.order]
+            bounds = metadata.query_start_loc.tolist()
+            self.part = Batch.of(names, bounds, self._positions(metadata), self.requests)
+        return self.part
+
+    def _keep(self, index: int, kind: str, values: torch.Tensor, most: float = float("inf")) -> None:
+        """Remember the rows of a layer's ``values`` (tokens, channels), of prompts that have at most ``most`` values."""
         small = {name for name, tokens in self.requests.items() if tokens * values.shape[-1] <= most}
-        batch = self._batch().only(small)
+        every = self._of_layer(releases.layer_metadata(self.by_index[index]))
+        batch = every.only(small)
         if len(batch):
-            self.pieces.keep(key, batch.owners, values[batch.index])
+            kept = values[batch.index]
+            self.pieces.keep(f"{kind}.{index}", batch.owners, kept, in_part=every is self.part)
 
 
 def _within(steps: list[list[int]], tokens: int) -> torch.Tensor:

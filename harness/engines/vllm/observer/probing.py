@@ -90,7 +90,7 @@ class Prober:
     def shared(self, call: Call, layers: Mapping[str, Any]) -> bool:
         """Whether others of ``layers``, which are all by name, attend to the keys and values of the one that is called, or it to
         theirs: then the codes of every pass, which one of them writes, have to be there when the others are called."""
-        return _target(call.layer) is not None or any(_target(layer) == call.layer_name for layer in layers.values())
+        return target(call.layer) is not None or any(target(layer) == call.layer_name for layer in layers.values())
 
     def write(self, call: Call, positions: torch.Tensor, longest: int) -> None:
         """Write the codes of a step that nobody observes: others may find its keys in the prefix cache."""
@@ -106,7 +106,7 @@ class Prober:
         shape = (len(call.query), impl.num_kv_heads, kv_cache_channels(layer))
         values = probe.codes(positions[: len(call.query)], shape[-1], number, call.query.dtype)[:, None]
         values = values.expand(shape).contiguous()
-        if hasattr(impl, "do_kv_cache_update") and not _target(layer):
+        if hasattr(impl, "do_kv_cache_update") and not target(layer):
             beside = self.shadow(call, shadow)
             with beside.scaling(impl):
                 impl.do_kv_cache_update(layer, torch.zeros_like(values), values, beside.cache, self.slots(call))
@@ -141,7 +141,7 @@ class Prober:
         return call.metadata
 
 
-def _target(layer: Any) -> str | None:
+def target(layer: Any) -> str | None:
     """The name of the layer whose keys and values this one attends to, where it has none of its own."""
     return getattr(layer, "kv_sharing_target_layer_name", None)
 

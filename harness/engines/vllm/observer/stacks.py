@@ -30,19 +30,31 @@ class Pieces:
 
     def __init__(self) -> None:
         self._by_key: dict[str, list[Piece]] = {}
+        self._in_part: set[str] = set()
 
-    def keep(self, key: str, owners: Owners, values: torch.Tensor) -> None:
-        """Remember ``values`` (rows, ...), whose rows are those of ``owners``."""
+    def keep(self, key: str, owners: Owners, values: torch.Tensor, *, in_part: bool = False) -> None:
+        """Remember ``values`` (rows, ...), whose rows are those of ``owners``; ``in_part`` where a layer left out others of the
+        step."""
         self._by_key.setdefault(key, []).append(Piece(owners, values))
+        if in_part:
+            self._in_part.add(key)
 
     def stacked(
-        self, names: list[str], computed: torch.Tensor, logits_at: torch.Tensor, seen: str | None, *, masks: bool = True
+        self,
+        names: list[str],
+        computed: torch.Tensor,
+        logits_at: torch.Tensor,
+        seen: str | None,
+        *,
+        masks: bool = True,
+        sampled: torch.Tensor | None = None,
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
         """The tensors of the requests ``names`` stacked, and the keys of those that some step did not see. ``computed``
         (requests, tokens) says which positions some step computed; those that hooks were called for are read from the key
         ``seen``, None where no layer is observed here and other ranks of a pipeline say it. Where they were not, the logits that
         were sampled from are enough, and the scores of a prompt; logits are wanted of the positions ``logits_at``. Without
-        ``masks`` none has to be there."""
+        ``masks`` none has to be there. Where layers may leave out all rows but those that are ``sampled`` (requests, tokens),
+        these are enough of what was kept in part, and of logits."""
         tokens = computed.shape[1]
         known: dict[tuple, torch.Tensor] = {}
 
@@ -52,7 +64,8 @@ class Pieces:
                 known[key] = _places(pieces, names, tokens)
             return known[key]
 
-        observed = computed if seen is None else places(self._by_key.get(seen, [])) >= 0
+        in_part = set() if sampled is None else self._in_part
+        observed = computed if seen is None or seen in in_part else places(self._by_key.get(seen, [])) >= 0
         tensors = {} if seen is None else {"observed": observed.to(torch.uint8)}
         missing = [] if observed.any(dim=1).all() or not masks else ["every layer's mask"]
         if not torch.equal(observed, computed):
@@ -63,16 +76,25 @@ class Pieces:
             found = places(pieces)
             if not (found >= 0).any():
                 continue
-            if not torch.equal(found >= 0, observed):
+            if key in in_part:
+                enough = not (observed & sampled & (found < 0)).any()
+                if key.startswith("mask."):
+                    tensors[key.replace("mask", "run")] = (found >= 0).to(torch.uint8)
+            else:
+                enough = torch.equal(found >= 0, observed)
+            if not enough:
                 missing.append(key)
                 continue
             stack = _taken(pieces, found)
             tensors[key] = stack.transpose(1, 2) if key.startswith(BY_GROUP) else stack
         logits = self._by_key.get("logits", [])
-        if not (places(logits)[:, logits_at] >= 0)[computed[:, logits_at]].all():
+        wanted = (computed if sampled is None else computed & sampled)[:, logits_at]
+        if not (places(logits)[:, logits_at] >= 0)[wanted].all():
             logits = [*self._by_key.get(SCORES, []), *self._by_key.get(SAMPLED, []), *logits]
+        if sampled is not None:
+            tensors["run.logits"] = (places(logits) >= 0).to(torch.uint8)
         found = places(logits)[:, logits_at]
-        if not torch.equal(found >= 0, computed[:, logits_at]):
+        if not (torch.equal(found >= 0, wanted) if sampled is None else (found >= 0)[wanted].all()):
             missing.append("logits")
         elif (found >= 0).any():
             tensors["logits"] = _taken(logits, found)

@@ -80,3 +80,17 @@ def test_without_masks_a_prompt_has_the_scores_of_the_sampler() -> None:
     assert not missing and tensors["logits"][0, :, 0].tolist() == [1, 2, 9] and "mask.0" not in tensors
     assert tensors["observed"].tolist() == [[0, 0, 0]] and tensors["computed"].tolist() == [[1, 1, 1]]
     assert pieces.stacked(["a"], computed(1), ALL, "mask.0")[1] == ["every layer's mask"]
+
+
+def test_layers_may_leave_out_what_is_not_sampled_from_and_nothing_else() -> None:
+    pieces, last = Pieces(), computed(1, since=2)
+    pieces.keep("mask.0", [("a", ALL)], torch.ones(3, 1, 1, dtype=torch.uint8))
+    pieces.keep("mask.1", [("a", at(2))], torch.ones(1, 1, 1, dtype=torch.uint8), in_part=True)
+    pieces.keep("logits", [("a", at(2))], values(3), in_part=True)
+    tensors, missing = pieces.stacked(["a"], computed(1), ALL, "mask.0", sampled=last)
+    assert not missing and tensors["observed"].all()
+    assert tensors["run.1"].tolist() == tensors["run.logits"].tolist() == [[0, 0, 1]] and "run.0" not in tensors
+    assert tensors["logits"][0, :, 0].tolist() == [0, 0, 3]
+    assert pieces.stacked(["a"], computed(1), ALL, "mask.1", sampled=last)[0]["observed"].all()
+    assert pieces.stacked(["a"], computed(1), ALL, "mask.0")[1] == ["mask.1", "logits"]
+    assert pieces.stacked(["a"], computed(1), ALL, "mask.0", sampled=computed(1, since=1))[1] == ["mask.1", "logits"]
