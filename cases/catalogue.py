@@ -78,7 +78,9 @@ DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
 PIPELINED = [Case("pipeline", "the first layer on one rank and the last on another", "t3 i5 t4 i12 t3")]
 RANKS: dict[str, Any] = {"pipeline_parallel": 2, "decode": 2}
 
-FAST = [Case("fast-prefill", "layers that share keys run the last row of each step alone", "t3 i3 t5", model="e4b-small")]
+FAST = [
+    Case("fast-prefill", "layers that share keys run the last row of each step alone", "t3 i3 t5", model="e4b-small")
+]
 FAST_PREFILL: dict[str, Any] = {"arguments": (("kv_sharing_fast_prefill", "true"),), "chunk": 9, "decode": 2}
 
 CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *FAST, *gpu.CASES]
