@@ -52,6 +52,13 @@ def report(
     ] = None,
     serving_python: options.ServingPython = options.THIS_PYTHON,
     references: options.ReferencePythons = None,
+    official: Annotated[
+        bool,
+        typer.Option(
+            "--official",
+            help="ask the official reference too, where its environment is there: a third column, as `make report` has it",
+        ),
+    ] = False,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
@@ -68,6 +75,8 @@ def report(
     timeouts = Timeouts(timeout, start_timeout)
     catalogue = load(cases)
     heeded = list(dict.fromkeys([*declared(known or [], cases), *catalogue.declared]))
+    if official:
+        references = _with_official(references)
     serving_python, reference_python, further = options.several(serving_python, references)
     platform = platform_of(serving_python)
     engine_of(serving_python).check_overlays(setting.overlays, inspect(serving_python))
@@ -130,6 +139,29 @@ def report(
         with finishing(say, write):
             run_all(session, chosen, heeded, recorder, results, spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _with_official(references: list[str] | None) -> list[str]:
+    """``references``, or transformers, and beside them the official one where its environment is there; it is said which.
+
+    Raises:
+        UsageError: the official one is among them already.
+    """
+    from harness.references.adapter import OFFICIAL, TRANSFORMERS
+    from harness.verification import environments
+
+    given = references or [TRANSFORMERS.name]
+    if any(text.split("==")[0] == OFFICIAL.name for text in given):
+        raise UsageError("official", "on", f"without --reference {OFFICIAL.name}, which it would name again")
+    release = f"{OFFICIAL.name}=={OFFICIAL.newest}"
+    say = Console(stderr=True).print
+    if not environments.is_made(release):
+        say(
+            f"no third column: `harness environments make {OFFICIAL.name}` makes the environment of the official reference"
+        )
+        return given
+    say(f"a third column: {release}")
+    return [*given, release]
 
 
 def _report_left(path: Path, out: Path, format: options.Format) -> int:

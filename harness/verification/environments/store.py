@@ -20,7 +20,7 @@ from rich.text import Text
 from harness.console import Console
 from harness.errors import EnvironmentFailure, UsageError
 from harness.verification.environments import uv
-from harness.verification.environments.recipes import bases, recipe
+from harness.verification.environments.recipes import Recipe, bases, recipe
 from harness.verification.environments.release import Release, side
 from harness.verification.environments.source import Source, links
 
@@ -100,6 +100,16 @@ def _order(environment: Environment) -> tuple:
     return (0, release.name, release.number) if release else (1, environment.release, Version("0"))
 
 
+def is_made(text: str) -> bool:
+    """Whether the environment of a release, NAME==VERSION, is in the cache, so that `interpreter` makes nothing."""
+    release = Release.parse(text)
+    return release is not None and _marked(_folder(release, recipe(release))) is not None
+
+
+def _folder(release: Release, wanted: Recipe) -> Path:
+    return root() / f"{release.name}-{release.version}-{wanted.key}"
+
+
 def make(release: Release, say: Callable[[str], None] | None = None) -> Environment:
     """The environment of a release, made now unless it is in the cache. It stays in use while this process lives.
 
@@ -108,7 +118,7 @@ def make(release: Release, say: Callable[[str], None] | None = None) -> Environm
         EnvironmentFailure: it cannot be made here.
     """
     wanted = recipe(release)
-    folder = root() / f"{release.name}-{release.version}-{wanted.key}"
+    folder = _folder(release, wanted)
     with _held(folder) as absent:
         if absent:
             with _telling(release, say) as told:
