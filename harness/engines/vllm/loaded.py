@@ -31,8 +31,9 @@ class Piece:
     starts: tuple[int, ...] = ()
 
 
-def note_before_processing() -> None:
-    """Let each model that vLLM loads in this process have `harness_weights`: `held`, as they were when its loader was done."""
+def note_before_processing(forgiven: type[Exception] = AttributeError) -> None:
+    """Let each model that vLLM loads in this process have `harness_weights`: `held`, as they were when its loader was done. The
+    model has none, and serves, where what it holds could not be noted by an error that is ``forgiven``."""
     from vllm.model_executor.model_loader import base_loader
 
     process = base_loader.process_weights_after_loading
@@ -40,7 +41,7 @@ def note_before_processing() -> None:
     def noted(model, model_config, *args, **kwargs):
         try:
             model.harness_weights = held(model, model_config.dtype)
-        except AttributeError:
+        except forgiven:
             # A release whose layers say in another way what they hold serves all the same; that nothing was compared is a note.
             traceback.print_exc()
         return process(model, model_config, *args, **kwargs)

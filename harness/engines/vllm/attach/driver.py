@@ -10,7 +10,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -23,9 +23,9 @@ from harness.drivers import channel
 from harness.drivers.messages import Captured, Done, LayOverlays, LoadEngine, Request, RunEngine, Stored
 from harness.engines.vllm import collected
 from harness.engines.vllm.attach import api
-from harness.engines.vllm.attach.client import Address, Server
+from harness.engines.vllm.attach.client import Address, Refused, Server
 from harness.engines.vllm.attach.requests import Requests
-from harness.errors import UsageError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.families.content import content
 from harness.families.registry import of_type
 from harness.files import typed
@@ -119,8 +119,11 @@ class AttachedEngine:
         ticket = self.server.begin([*names], longest, [*request.layers], [*request.positions], masks=request.masks)
         try:
             yield ticket
-        finally:
-            self.server.end(ticket)
+        except BaseException:
+            with suppress(EnvironmentFailure, Refused):  # of a server that is gone, what went before is the reason
+                self.server.end(ticket)
+            raise
+        self.server.end(ticket)
 
     def _fetch(self, ticket: str, place: int, engine: int, ranks: int, out: Path) -> None:
         for rank in range(ranks):

@@ -103,9 +103,9 @@ class Workers:
         model, cache, parallel = config.model_config, config.cache_config, config.parallel_config
         engines = [] if self.problem else await self.ask("facts")
         ranks = [*chain.from_iterable(engines)]
-        unknown = {"versions": {"vllm": releases.version()}, "implementations": [], "runner": "auto"}
+        unknown = {"versions": {"vllm": releases.version()}, "runner": "auto"}
         first: dict[str, Any] = ranks[0] if ranks else unknown
-        known = serving_with(first["implementations"])
+        known = serving_with(sorted({name for rank in ranks for name in rank["implementations"]}))
         platform = "cpu" if current_platform.is_cpu() else "cuda"
         backend = (known.name if platform == "cpu" else known.vllm_name) if known else "auto"
         return ServerFacts(
@@ -118,7 +118,8 @@ class Workers:
             dtype=str(model.dtype).removeprefix("torch."),
             kv_dtype=str(cache.cache_dtype),
             mode="eager" if model.enforce_eager else "compiled",
-            ranks=parallel.world_size,
+            tensor_parallel=parallel.tensor_parallel_size,
+            pipeline_parallel=parallel.pipeline_parallel_size,
             engines=len(engines),
             block_size=cache.block_size,
             prefix_caching=bool(cache.enable_prefix_caching),

@@ -18,7 +18,7 @@ from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import hooks
 
 backends.register()
-loaded.note_before_processing()
+loaded.note_before_processing(forgiven=Exception)
 
 METHODS = ("facts", "begin", "collect", "saved", "path", "end")
 

@@ -13,11 +13,6 @@ def unobservable(config: Any) -> str:
             f"{elsewhere} of its {config.data_parallel_size} data-parallel engines are on other hosts, and what they write is "
             "fetched from one; observe a host that is started with --data-parallel-hybrid-lb or --data-parallel-external-lb"
         )
-    if config.pipeline_parallel_size > 1:
-        return (
-            f"it has a pipeline of {config.pipeline_parallel_size}, whose ranks have some layers each; "
-            "observe one with --tensor-parallel-size instead, or an engine of the harness's own with --pipeline-parallel"
-        )
     if config.nnodes > 1:
         return f"its workers are on {config.nnodes} hosts, and what they write is fetched from one"
     return ""

@@ -36,8 +36,8 @@ MOST_LAYERS, MOST_POSITIONS = 1024, 1 << 16
 class ServerFacts:
     """What a server says of itself. ``model`` is the directory or id that it serves, called ``served_as`` in requests, and
     ``content`` a hash of its files (`harness.families.content`), empty where it is not known; ``step`` the most tokens of one
-    step, ``longest`` those of a request, ``ranks`` those of one of its ``engines``. ``problem`` says why it cannot be observed,
-    if it cannot."""
+    step, ``longest`` those of a request; each of its ``engines`` has ranks that are parallel in two ways. ``problem`` says why it
+    cannot be observed, if it cannot."""
 
     protocol: int
     problem: str
@@ -48,7 +48,8 @@ class ServerFacts:
     dtype: str
     kv_dtype: str
     mode: str
-    ranks: int
+    tensor_parallel: int
+    pipeline_parallel: int
     engines: int
     block_size: int
     prefix_caching: bool
@@ -91,7 +92,8 @@ def by_api(release: str, served_as: str, model: str, longest: int, *, scale_out:
         dtype="",
         kv_dtype="auto",
         mode="eager",
-        ranks=1,
+        tensor_parallel=1,
+        pipeline_parallel=1,
         engines=1,
         block_size=32,
         prefix_caching=False,
