@@ -120,7 +120,7 @@ def attach(
     console = Console(stderr=True)
 
     def say(why: str) -> None:
-        _say(results, Extent(len(results), len(cases), ended=why), format)
+        _say(results, Extent(len(results), len(cases), ended=why), format, panels=out is None)
 
     def write(why: str) -> None:
         if out and results:
@@ -211,7 +211,8 @@ def _of_catalogue(
     return taken, spec, catalogues.declared(known)
 
 
-def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> None:
+def _say(results: list[CaseResult], extent: Extent, format: options.Format, *, panels: bool) -> None:
+    """Print what was found; with ``panels`` also why each result is not as expected, where no report says it."""
     if len(results) == extent.planned == 1:
         show(results[0], format)
     elif format is options.Format.json:
@@ -221,3 +222,6 @@ def _say(results: list[CaseResult], extent: Extent, format: options.Format) -> N
         from harness.report.terminal import summary_table
 
         Console().print(summary_table(results, extent.sentence))
+        for result in results if panels else ():
+            if result.verdict.exit_code:
+                show(result, format)
