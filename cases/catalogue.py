@@ -83,7 +83,10 @@ FAST = [
 ]
 FAST_PREFILL: dict[str, Any] = {"arguments": (("kv_sharing_fast_prefill", "true"),), "chunk": 9, "decode": 2}
 
-CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *FAST, *gpu.CASES]
+ADAPTED = [Case("adapter", "a request with a LoRA adapter, beside one without", "t3 i5 t4")]
+ADAPTER: dict[str, Any] = {"adapter": "request", "mates": ("t5",)}
+
+CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *FAST, *ADAPTED, *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -179,6 +182,7 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     apart = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
     apart += [(case, V1.with_(**RANKS)) for case in PIPELINED]
     apart += [(case, V2.with_(**FAST_PREFILL)) for case in FAST]
+    apart += [(case, V1.with_(**ADAPTER)) for case in ADAPTED]
     return apart + [
         (case, setting.with_(**more))
         for model in models

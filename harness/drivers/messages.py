@@ -16,8 +16,9 @@ from harness.captures.facts import AfterModel, PictureFacts
 from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.prompts.scenario import NOBODY
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
 
 A = TypeVar("A")
@@ -96,16 +97,19 @@ class Build(Request[Built]):
 @dataclass(frozen=True)
 class ReferenceModel:
     """A checkpoint, the attention implementation that it runs with, its dtype, and in what keys and values are kept, as vLLM's
-    `kv_cache_dtype` names it (auto: in its dtype). Where it is ``offload`` it is loaded layer by layer, whenever it is run."""
+    `kv_cache_dtype` names it (auto: in its dtype). Where it is ``offload`` it is loaded layer by layer, whenever it is run. It
+    is ``adapted`` where the LoRA adapter that is drawn for it is applied."""
 
     checkpoint: str
     attention: str
     dtype: str
     kv_dtype: str = "auto"
     offload: bool = False
+    adapted: bool = False
 
     def __str__(self) -> str:
         kept = "" if self.kv_dtype == "auto" else f" with keys and values in {self.kv_dtype}"
+        kept += " with an adapter" if self.adapted else ""
         return f"{self.checkpoint} {self.attention} {self.dtype}{kept}{' layer by layer' if self.offload else ''}"
 
 
@@ -272,7 +276,8 @@ class RunEngine(Request[Captured]):
     below ``out``, as `RunReference` says. The engine's prefix cache is emptied first; then each prompt of ``history`` is served to
     the end, and the batch ``times`` times, of which the last one is captured. With ``poison`` what is free of the KV cache is
     NaN before each step. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
-    that is given. Without ``masks`` nothing is observed but the logits of the engine's own sampler, as where hooks are not
+    that is given. ``adapter`` says who of the batch is served with the adapter of the checkpoint (`harness.prompts.scenario`).
+    Without ``masks`` nothing is observed but the logits of the engine's own sampler, as where hooks are not
     called."""
 
     prompts: tuple[Prompt, ...]
@@ -286,6 +291,7 @@ class RunEngine(Request[Captured]):
     times: int = 1
     poison: bool = False
     masks: bool = True
+    adapter: str = NOBODY
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.options import option
+from harness.options import check_choices, option
 
 MOST_TIMES = 1000
 MOST_DRAFTED = 16
+NOBODY, REQUEST, MATES = "nobody", "request", "mates"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Scenario:
     are served to the end one after another before the batch, in the same engine, and ``times`` is how often the batch is served:
     the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN before each step. ``speculate``
     is the number of tokens that serving drafts at a time from what it has seen before (n-grams); the tokens that both sides are
-    given then repeat themselves, and now and then do not, so that some drafts are accepted and others are not.
+    given then repeat themselves, and now and then do not, so that some drafts are accepted and others are not. ``adapter`` says who
+    of the batch is served with a LoRA adapter (`harness.families.adapter`).
 
     Raises:
         UsageError: a chunk of less than one token, less than no token to continue with, less than one time, or drafts where
@@ -65,7 +67,15 @@ class Scenario:
         "repeat themselves in part", label="drafts of {}".format,
     )  # fmt: skip
 
+    adapter: str = option(
+        NOBODY, "--adapter", "who of a batch is served with a LoRA adapter, which is drawn: nobody, request (its mates are "
+        "not), or mates (the request is not)", choices=(NOBODY, REQUEST, MATES), label="adapter of {}".format,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
+        check_choices(self)
+        if self.adapter == MATES and not (self.mates or self.mates_after):
+            raise UsageError("adapter", self.adapter, "with --mate or --mate-after: nobody else is served")
         if not 1 <= self.times <= MOST_TIMES:
             raise UsageError("times", self.times, f"the batch is served 1 to {MOST_TIMES} times")
         if self.decode < 0:

@@ -40,8 +40,22 @@ class Reference:
     caches: bool = False
     """It can be run with a cache of its own (`harness.drivers.messages.Caching`)."""
 
-    def check(self, attention: str, dtype: str, kv_dtype: str, spec: ModelSpec, cache: str = NO_CACHE) -> None:
+    adapts: bool = False
+    """A LoRA adapter can be applied to it (`harness.families.adapter`)."""
+
+    def check(
+        self,
+        attention: str,
+        dtype: str,
+        kv_dtype: str,
+        spec: ModelSpec,
+        cache: str = NO_CACHE,
+        *,
+        adapted: bool = False,
+    ) -> None:
         """Raise UsageError for what this reference does not have."""
+        if adapted and not self.adapts:
+            raise UsageError("adapter", "request", f"nobody or mates with the reference {self.name}, which takes none")
         if self.families and spec.family not in self.families:
             raise UsageError("model", spec.name, f"one of {' or '.join(self.families)} with the reference {self.name}")
         if attention not in self.attention:
@@ -66,6 +80,7 @@ TRANSFORMERS = Reference(
     versions={"transformers": "transformers", "reference torch": "torch"},
     prepares=True,
     forces=True,
+    adapts=True,
     offloads=True,
     caches=True,
 )

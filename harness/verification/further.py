@@ -65,7 +65,7 @@ class FurtherSide:
         known = attention if attention in reference.attention else reference.attention[0]
         model = replace(reference_model(checkpoint, setting), attention=known)
         try:
-            reference.check(model.attention, model.dtype, model.kv_dtype, spec)
+            reference.check(model.attention, model.dtype, model.kv_dtype, spec, adapted=model.adapted)
         except UsageError as error:
             failure = Failure("reference", FailureKind.UNSUPPORTED, str(error))
             return [Answered(self.called, failure)] * len(prompts)

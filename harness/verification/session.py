@@ -302,6 +302,7 @@ class Session:
             times=setting.scenario.times,
             poison=setting.scenario.poison,
             masks=setting.selection.observe == MASKS,
+            adapter=setting.scenario.adapter,
         )
 
     def finish(self, flight: InFlight) -> list[Pair]:

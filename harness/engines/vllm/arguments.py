@@ -26,7 +26,9 @@ OPTIONS = {
     "tensor_parallel_size": "--tensor-parallel",
     "pipeline_parallel_size": "--pipeline-parallel",
     "attention_backend": "--backend",
-    "speculative_config": "--speculate, which drafts from n-grams: what a draft model foretells is not compared",
+    "enable_lora": "--adapter, which draws one",
+    "speculative_config": "--speculate, which drafts from n-grams: Gemma 4's drafter (gemma4_mtp) is an assistant checkpoint of its "
+    "own, which the harness does not build",
 }
 """Arguments that the harness sets from an option of its own."""
 OWN = (
@@ -87,7 +89,7 @@ OBSERVED = ("auto", "vllm")
 """Implementations of a model whose layers and weights have the names by which the harness finds them."""
 MODALITIES = ("image", "video", "audio")
 ADAPTERS = "lora"
-"""What the names of arguments have in them that serve adapters, of which the reference has none."""
+"""What the names of arguments have in them that serve adapters of one's own, of which the reference is not told."""
 MAY_BE_GIVEN = (*SCHEDULED, *EXECUTED, *COMPILED, GENERATION)
 MOST_SEATS = 1024
 """Sequences for which vLLM keeps buffers; the harness serves at most 64 requests at a time."""

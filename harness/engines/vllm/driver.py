@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -43,12 +44,14 @@ from harness.drivers.messages import (
 from harness.engines.vllm import ahead, blocks, collected, items, loaded, releases
 from harness.engines.vllm.cpu import backends
 from harness.errors import OverlayRefused
+from harness.families import adapter
 from harness.families.base import ServingSide
 from harness.families.content import Unchanged, content
 from harness.families.decoded import read
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
+from harness.prompts.scenario import MATES, NOBODY, REQUEST
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ class Engine:
     def __init__(self) -> None:
         self.llm: Any = None
         self.count = 0
+        self.adapter: Any = None
+        """What a request is served with that has the adapter of the checkpoint, where the engine takes one."""
+        self.adapted: frozenset[str] = frozenset()
+        """The requests that have it."""
         self.ranks = 1
         self.pictures: dict[str, PictureFacts] = {}
         """What the processor made of each picture that it has seen, by vLLM's hash of it: what its cache has it leaves out."""
@@ -118,6 +125,8 @@ class Engine:
         self.config = self.llm.llm_engine.model_config.hf_config
         self.family = _family(self.config)
         self.observe = request.observe
+        if request.arguments.get("enable_lora"):
+            self.adapter = self._adapter(request.checkpoint)
         self.dtype = getattr(torch, request.arguments["dtype"])
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
@@ -215,6 +224,8 @@ class Engine:
         )
         self.llm.collective_rpc("harness_begin", args=asked)
         releases.empty_prefix_cache(self.llm)
+        who = {NOBODY: {}, REQUEST: ready, MATES: {**before, **after}}
+        self.adapted = frozenset(who[request.adapter])
         batches = [*past, {**before, **ready, **after}]
         self.scored = frozenset(ready) if self._scores and not masks else frozenset()
         served = sum(map(self._served_in_poison if request.poison else self._served, batches))
@@ -308,7 +319,15 @@ class Engine:
 
         asked = {"prompt_logprobs": self.llm.llm_engine.model_config.get_vocab_size()} if scores else {}
         sampling = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True, **asked)
-        self.llm.llm_engine.add_request(name, entry, sampling)
+        with_it = {"lora_request": self.adapter} if name in self.adapted else {}
+        self.llm.llm_engine.add_request(name, entry, sampling, **with_it)
+
+    def _adapter(self, checkpoint: str) -> Any:
+        """Draw the adapter of a checkpoint, into a directory that goes with this process."""
+        from vllm.lora.request import LoRARequest
+
+        self.drawn = TemporaryDirectory()
+        return LoRARequest("drawn", 1, str(adapter.write(Path(self.drawn.name), adapter.shapes(checkpoint))))
 
     def _input(self, prompt: Prompt):
         if prompt.text is not None:

@@ -51,7 +51,9 @@ def check(asked: Asked, release: Release, version: str) -> None:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(FIELD, given, f"vLLM {version} has no such argument{hint}")
         if ADAPTERS in name:
-            raise UsageError(FIELD, given, "an adapter changes what is to be computed, and the reference has none")
+            raise UsageError(
+                FIELD, given, "an adapter changes what is to be computed; --adapter draws one, for both sides"
+            )
         if name not in MAY_BE_GIVEN:
             known = ", ".join(each for each in MAY_BE_GIVEN if each in release.arguments)
             why = f"the reference is not told of {name}, so a difference that it makes would be blamed on vLLM"

@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.families.registry import family_of
 from harness.options import check_choices, option
 from harness.prompts.model_spec import ModelSpec
-from harness.prompts.scenario import Scenario
+from harness.prompts.scenario import NOBODY, Scenario
 
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -184,6 +184,8 @@ class EngineOptions:
                 "prompt_lookup_min": 1,
                 "prompt_lookup_max": 2,
             }
+        if scenario.adapter != NOBODY:
+            own |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": 8}
         if platform == "cuda":
             own["kv_cache_memory_bytes"] = KV_CACHE_BYTES
             own["gpu_memory_utilization"] = FREE_MEMORY

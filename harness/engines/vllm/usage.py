@@ -16,7 +16,7 @@ from harness.engines.vllm.release import Release, release_of
 from harness.errors import OverlayRefused, UsageError
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
-from harness.prompts.scenario import Scenario
+from harness.prompts.scenario import NOBODY, Scenario
 
 HAVE_NAN = ("auto", "float16", "bfloat16")
 """KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
@@ -44,6 +44,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
     _check_drafts(options, scenario)
+    _check_adapter(scenario, spec)
     given.check(asked, release, version)
     _check_schedule(options, platform)
     given.check_step(options, scenario, spec, release, platform)
@@ -155,6 +156,15 @@ def _check_poison(options: EngineOptions, scenario: Scenario) -> None:
     if scenario.poison and options.kv_dtype not in HAVE_NAN:
         kept = options.kv_dtype
         raise UsageError("poison", kept, f"a KV cache that is filled with NaN is {', '.join(HAVE_NAN)}")
+
+
+def _check_adapter(scenario: Scenario, spec: ModelSpec) -> None:
+    """An adapter has pairs of all seven projections of a layer, which other layers do not have."""
+    others = {"experts": spec.moe, "keys that are values": spec.k_eq_v, "layers that share keys": spec.kv_shared_layers}
+    has = [name for name, one in others.items() if one]
+    if scenario.adapter != NOBODY and (has or spec.family != "gemma4"):
+        what = f"{spec.name} has {has[0]}" if has else f"{spec.name} is of another family"
+        raise UsageError("adapter", scenario.adapter, f"a Gemma 4 with layers of seven projections each: {what}")
 
 
 def _check_drafts(options: EngineOptions, scenario: Scenario) -> None:

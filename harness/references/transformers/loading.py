@@ -15,6 +15,7 @@ from harness.captures.facts import AfterModel, Facts, HeadFacts, Held
 from harness.drivers import checksum
 from harness.drivers.messages import ReferenceModel
 from harness.errors import CheckpointError
+from harness.families import adapter
 from harness.families.base import ReferenceSide
 from harness.families.content import Unchanged, content
 from harness.families.registry import of_type
@@ -77,6 +78,8 @@ def load(of: ReferenceModel, device: str, told: Callable[[str], None] = lambda t
                 rounded != weights.get(name) and name not in not_finite
             ):  # a signalling NaN is another one after rounding
                 raise CheckpointError(f"{checkpoint}: transformers loaded {name} twice and got two different tensors")
+    for each in (model, truth) if of.adapted else ():
+        adapter.adapt(each)
     text = model.config.get_text_config()
     of_all = Facts(
         layers=(),

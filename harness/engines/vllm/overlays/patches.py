@@ -73,6 +73,23 @@ def _per_layer_inputs_of_the_rank_before(worker, changes: Changes) -> None:
     changes.set(Gemma4Model, "forward", forward)
 
 
+def _no_adapter_is_none(worker, changes: Changes) -> None:
+    """Rows of requests without an adapter, whose index is -1, take nothing of the last one (`lora/ops/torch_ops/lora_ops.py`)."""
+    from vllm.lora.ops.torch_ops import lora_ops
+    from vllm.lora.punica_wrapper import punica_cpu
+
+    if worker.model_runner.lora_config is None or worker.device.type != "cpu":
+        raise OverlayRefused("this engine has no adapters that are applied by torch")
+    original = lora_ops.bgmv_shrink
+
+    def shrink(inputs, weights, output, indices, scaling=1.0):
+        original(inputs, weights, output, indices, scaling)
+        output[: len(indices)][indices == -1] = 0
+
+    for module in (lora_ops, punica_cpu):
+        changes.set(module, "bgmv_shrink", shrink)
+
+
 def _clamp(layer, changes: Changes) -> None:
     changes.set(layer, "mm_prefix_clamp_sliding_window", bool(layer.sliding_window))
 
@@ -118,6 +135,14 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
+    ),
+    Overlay(
+        "pr-48421",
+        "patch",
+        "on a CPU requests without an adapter get nothing of the adapter that others of the batch have",
+        ("lora.ops.torch_ops.lora_ops.bgmv_shrink",),
+        _no_adapter_is_none,
+        source="vllm PR #48421",
     ),
     Overlay(
         "pipeline-per-layer-inputs",
