@@ -136,7 +136,7 @@ def test_a_small_kv_cache_holds_a_request_of_the_longest_length() -> None:
         check("max_model_len=120", "num_gpu_blocks_override=10")
 
 
-@pytest.mark.parametrize("name", ["enable_lora", "max_lora_rank", "default_mm_loras"])
+@pytest.mark.parametrize("name", ["lora_dtype", "max_lora_rank", "default_mm_loras"])
 def test_an_adapter_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UsageError, match="an adapter changes what is to be computed"):
         check(f"{name}=1")
