@@ -82,5 +82,7 @@ def spec_of(name: str, data: dict, source: str) -> ModelSpec:
     return shortened(spec) if source else spec
 
 
-def _config(name: str, data: dict) -> Config:
-    return checked(name, "config.json", data, UnifiedConfig if data.get("model_type") == UNIFIED else Config)
+def _config(name: str, data: dict) -> Config | UnifiedConfig:
+    if data.get("model_type") == UNIFIED:
+        return checked(name, "config.json", data, UnifiedConfig)
+    return checked(name, "config.json", data, Config)

@@ -105,9 +105,10 @@ class Vision(Part):
     use_clipped_linears: bool = False
 
 
-class Config(Part):
+class Whole(Part):
+    """What every member's config has."""
+
     text_config: Text
-    vision_config: Vision | None = None
     audio_config: dict[str, Any] | None = None
     image_token_id: Token | None = None
     boi_token_id: Token | None = None
@@ -117,6 +118,10 @@ class Config(Part):
     eoa_token_id: Token | None = None
     eoa_token_index: Token | None = None
     audio_token_id: Token | None = None
+
+
+class Config(Whole):
+    vision_config: Vision | None = None
 
 
 class UnifiedVision(Part):
@@ -139,7 +144,7 @@ class UnifiedVision(Part):
         return self.mm_posemb_size
 
 
-class UnifiedConfig(Config):
+class UnifiedConfig(Whole):
     vision_config: UnifiedVision | None = None
 
 

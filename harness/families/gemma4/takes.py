@@ -40,7 +40,10 @@ def of(spec: ModelSpec) -> Takes:
     Raises:
         UsageError: its config.json is damaged, or has ids that are not in its vocabulary.
     """
-    config = read(spec.name, file_of(spec.source, "config.json"), UnifiedConfig if spec.unified else Config)
+    path = file_of(spec.source, "config.json")
+    config: Config | UnifiedConfig = (
+        read(spec.name, path, UnifiedConfig) if spec.unified else read(spec.name, path, Config)
+    )
     eoa = config.eoa_token_id if config.eoa_token_id is not None else config.eoa_token_index
     named = {kind: getattr(config, f"{kind}_token_id") for kind in PUBLISHED if kind != "eoa"} | {"eoa": eoa}
     ids = {kind: PUBLISHED[kind] if number is None else number for kind, number in named.items()}
