@@ -48,8 +48,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,11 +96,9 @@ class Capture:
 
     @cached_property
     def _written(self) -> tuple[Facts, PromptFacts]:
-        found = json.loads((self.directory / "capture.json").read_text())
-        schema, prompts = found.pop("schema"), found.pop("prompts")
-        if schema != SCHEMA:
-            raise ValueError(f"{self.directory}: schema {schema}, this harness reads {SCHEMA}")
-        return typed.read(Facts, found), typed.read(PromptFacts, prompts[self.place])
+        path = self.directory / "capture.json"
+        facts, prompts = _stack_facts(path, path.stat().st_mtime_ns)
+        return facts, typed.read(PromptFacts, prompts[self.place])
 
     @property
     def tokens(self) -> int:
@@ -144,3 +143,14 @@ class Capture:
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""
         return self.tensors.get(f"declared.{layer}")
+
+
+@lru_cache(maxsize=4)
+def _stack_facts(path: Path, written_at: int) -> tuple[Facts, list[dict[str, Any]]]:
+    """What a file that was written then has of its stack and of each prompt: the prompts of a stack are compared one after
+    another, and their file is parsed once."""
+    found = json.loads(path.read_text())
+    schema, prompts = found.pop("schema"), found.pop("prompts")
+    if schema != SCHEMA:
+        raise ValueError(f"{path.parent}: schema {schema}, this harness reads {SCHEMA}")
+    return typed.read(Facts, found), prompts

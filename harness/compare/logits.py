@@ -41,30 +41,30 @@ def compare(
     infinite. Neither is ``within``."""
     at = np.asarray(positions)
     sides = {"reference": [truth, references[0], *([] if routed is None else [routed])], "serving": [serving]}
-    lost = {
-        side: observed[at] & ~np.all([np.isfinite(one).all(axis=-1) for one in every], axis=0)
-        for side, every in sides.items()
-    }
+    lost = {side: observed[at] & ~np.all([_finite(one) for one in every], axis=0) for side, every in sides.items()}
     not_finite = {
         "both": lost["reference"] & lost["serving"],
         "reference": lost["reference"] & ~lost["serving"],
         "serving": lost["serving"] & ~lost["reference"],
     }
     number = ~(lost["reference"] | lost["serving"])[:, None]
-    truth, serving = (np.where(number, one, 0.0) for one in (truth, serving))
-    references = [np.where(number, one, 0.0) for one in references]
+    if not number.all():
+        truth, serving = (np.where(number, one, 0.0) for one in (truth, serving))
+        references = [np.where(number, one, 0.0) for one in references]
+        routed = None if routed is None else np.where(number, routed, 0.0)
     counts = observed[at] & ~lost["reference"]
     error = np.where(not_finite["serving"], np.inf, np.abs(serving - truth).max(axis=-1) * counts)
     samples = [np.abs(reference - truth).max(axis=-1) * counts for reference in references]
     rounding = [sample for sample in samples[1:] if sample.max() <= FACTOR**2 * samples[0].max()]
-    ties = [] if routed is None else [np.abs(np.where(number, routed, 0.0) - truth).max(axis=-1) * counts]
+    ties = [] if routed is None else [np.abs(routed - truth).max(axis=-1) * counts]
     floor = np.max([samples[0], *rounding, *ties], axis=0)
     kl = _kl(truth, serving) * counts
     judged = counts & number[:, 0]
     base = np.maximum(floor, _median(floor[judged])) * counts
     ratio = np.divide(error, base, out=np.where(error == 0, 0.0, np.inf), where=base > 0)
     worst = int(ratio.argmax())
-    spread = np.abs(truth - truth.mean(axis=-1, keepdims=True)).max(axis=-1)
+    middle = truth.mean(axis=-1)
+    spread = np.maximum(truth.max(axis=-1) - middle, middle - truth.min(axis=-1))
 
     def by_position(values: np.ndarray) -> list[float]:
         every = np.zeros(len(observed))
@@ -92,6 +92,11 @@ def compare(
         floor_share=_median(samples[0][judged] / spread[judged]) if judged.any() and spread[judged].all() else 0.0,
         not_finite={side: at[places].tolist() for side, places in not_finite.items() if places.any()},
     )
+
+
+def _finite(logits: np.ndarray) -> np.ndarray:
+    """Which rows of logits (P, V) have numbers alone; extremes tell it without a copy of all that is looked at."""
+    return np.isfinite(logits.max(axis=-1)) & np.isfinite(logits.min(axis=-1))
 
 
 def _median(values: np.ndarray) -> float:
