@@ -90,14 +90,17 @@ def search_space(
             beginning = st.builds("i{} t{}".format, soft, st.integers(block, block + spec.window))
             cached = v1.with_(prefix_caching=True)
             return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))
-        case Needs.EVICTED:  # each takes 5 of 10 blocks: the last one takes one that is kept of the first, and no more
+        case Needs.EVICTED:
+            # A layer of each type makes two groups of blocks, and each request takes 5 of 10: the last one takes one that is kept of
+            # the first, and no more.
             block = 2 * base.engine.block_size
             long = st.integers(block + 1, block + base.engine.block_size - 1).map(
                 lambda tokens: [Layout.parse(f"t{tokens}")]
             )
             small = (("num_gpu_blocks_override", "11"), ("max_model_len", str(2 * block)))
             kept = v1.with_(prefix_caching=True, arguments=(*v1.engine.arguments, *small))
-            return SearchSpace(kept, long, spec, known, (SAME, f"t{block + 6} seed=7", f"t{block + 6} seed=8"))
+            two_groups = spec.with_(layers="sf", kv_shared_layers=0)
+            return SearchSpace(kept, long, two_groups, known, (SAME, f"t{block + 6} seed=7", f"t{block + 6} seed=8"))
         case Needs.OTHER_PICTURES:
             return SearchSpace(v1, one, spec, known, (OTHER_PICTURES,))
         case Needs.LONG:
