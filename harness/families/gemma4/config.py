@@ -62,6 +62,13 @@ class Text(Part):
             )
         if (self.num_kv_shared_layers or 0) >= len(self.layer_types):
             raise ValueError(f"num_kv_shared_layers is {self.num_kv_shared_layers} of {len(self.layer_types)} layers")
+        own = len(self.layer_types) - (self.num_kv_shared_layers or 0)
+        for kind in dict.fromkeys(self.layer_types[own:]):
+            if kind not in self.layer_types[:own]:
+                raise ValueError(
+                    f"num_kv_shared_layers is {self.num_kv_shared_layers}, and no layer before these has {kind}, "
+                    "whose keys one of them would take"
+                )
         if self.enable_moe_block and (
             not self.num_experts or not self.top_k_experts or self.top_k_experts > self.num_experts
         ):

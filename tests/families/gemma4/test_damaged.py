@@ -84,6 +84,7 @@ def test_a_number_that_is_missing_is_named(checkpoint: Path, name: str) -> None:
         ({"num_hidden_layers": 7}, "num_hidden_layers is 7, and layer_types has 2"),
         ({"num_attention_heads": 3}, "no multiple of num_key_value_heads"),
         ({"num_kv_shared_layers": 2}, "num_kv_shared_layers is 2 of 2 layers"),
+        ({"num_kv_shared_layers": 1}, "no layer before these has full_attention"),
         ({"use_bidirectional_attention": "audio"}, "use_bidirectional_attention"),
         ({"final_logit_softcapping": 0}, "final_logit_softcapping"),
         ({"rms_norm_eps": "1e-6"}, "rms_norm_eps"),
