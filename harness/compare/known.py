@@ -38,7 +38,7 @@ class Declared:
     where that is not the harness's own.
 
     Raises:
-        ValueError: not exactly one of the three is given, or of a reference another one than a policy.
+        ValueError: not exactly one of the three is given, of a reference another one than a policy, or a member of none.
     """
 
     policy: str = ""
@@ -69,6 +69,8 @@ class Declared:
             raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
         if self.reference and not self.policy:
             raise ValueError("of a reference a policy is declared")
+        if self.member and not self.reference:
+            raise ValueError("a member is named where a reference is")
 
     def holds(self, setting: Setting, release: str, family: str = "gemma4") -> bool:
         """Whether it is of this setting, release of vLLM and model family; ``setting`` has the back end and runner that the

@@ -26,6 +26,7 @@ from harness.compare.setting import PARTS, Setting
 from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.errors import UsageError
+from harness.families.registry import FAMILIES
 from harness.masks.policies import POLICIES
 from harness.options import Option, declared
 from harness.references.adapter import REFERENCES
@@ -39,8 +40,13 @@ FORM = "a file of TOML with a [[known]] for each divergence"
 PATCHES = [name for name, overlay in OVERLAYS.items() if overlay.kind == "patch"]
 OF_CACHE = ("reference_cache", "prefill_chunk_size")
 """Options of a reference's run with a cache of its own, which is declared by them."""
-NEEDS = {"prefill_chunk_size": {"reference_cache": "dynamic"}}
+NEEDS: dict[str, dict[str, Any]] = {
+    "prefill_chunk_size": {"reference_cache": "dynamic"},
+    "speculate": {"decode": 1},
+    "adapter": {"mates": ("t1",)},
+}
 """Options that mean nothing without others."""
+MEMBERS = [kind for family in FAMILIES.values() for kind in family.model_types]
 CHOSEN = ("backend", "runner")
 """Options for which a declaration names what the engine chose."""
 
@@ -142,6 +148,7 @@ class _Entry(BaseModel):
     split: Annotated[bool, Field(description="true or false")] = False
     unobserved: Annotated[bool, Field(description="true or false")] = False
     reference: Annotated[str, _one_of(REFERENCES), Field(description=_names(REFERENCES))] = ""
+    member: Annotated[str, _one_of(MEMBERS), Field(description=_names(MEMBERS))] = ""
     precision: Annotated[str, _one_of(PRECISIONS), Field(description=_names(PRECISIONS))] = ""
     failure: Annotated[
         str, AfterValidator(_said), AfterValidator(_telling), Field(description="what serving's message has, as text")
@@ -166,10 +173,12 @@ class _Entry(BaseModel):
             for name in names:
                 if name in self.model_fields_set and kinds != [of]:
                     raise ValueError(f"{name} goes with {of}, not with {kinds[0]}")
+        if self.member and not self.reference:
+            raise ValueError("member goes with reference: it says which models of it are meant")
         others = [name for name, _ in self.settings if name not in OF_CACHE]
         if self.reference and (others or self.split or self.unobserved or self.mended_by):
             raise ValueError(
-                "reference goes with policy, full_policy, releases, and of settings its cache alone: it is what follows"
+                "reference goes with policy, full_policy, releases, member, and of settings its cache alone: it is what follows"
             )
         return self
 

@@ -90,6 +90,18 @@ def test_it_may_be_there_only_where_nothing_could_be_observed_or_with_a_cache_of
     assert not cached.holds_of("transformers", "0.30", "gemma4")
 
 
+def test_of_a_reference_one_member_of_a_family_may_be_meant(tmp_path: Path) -> None:
+    (one,) = read(write(tmp_path / "known.toml", entry(reference='"transformers"', member='"gemma4_unified"')))
+    assert one.holds_of("transformers", "0.30", "gemma4", member="gemma4_unified")
+    assert not one.holds_of("transformers", "0.30", "gemma4", member="gemma4")
+
+
+def test_an_option_that_needs_another_one_can_be_a_condition_alone(tmp_path: Path) -> None:
+    text = entry(settings="{ speculate = 2 }"), entry(settings='{ adapter = ["mates", "request"] }')
+    drafts, adapted = read(write(tmp_path / "known.toml", *text))
+    assert drafts.settings == (("speculate", (2,)),) and adapted.settings == (("adapter", ("mates", "request")),)
+
+
 def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_condition() -> None:
     fields = {field for field, *_ in CONDITIONS.values()}
     selected = {field.name for field, _ in declared(PARTS["selection"])}
@@ -103,6 +115,8 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"policy": "3"}, "policy: 3 is not allowed; one of clamp, drop, "),
         ({"precision": '"tf32"'}, "exactly one of policy, precision and failure, and not policy and precision"),
         ({"policy": None}, "exactly one of policy, precision and failure, and not none"),
+        ({"member": '"gemma4_unified"'}, "member goes with reference"),
+        ({"reference": '"official"', "member": '"12b"'}, "member: '12b' is not allowed; one of gemma4, gemma4_unified"),
         (
             {"policy": None, "failure": '"e"'},
             "failure: 'e' is not allowed; what tells this failure from every other one",
@@ -126,9 +140,9 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"split": "1"}, "split: 1 is not allowed; true or false"),
         (
             {"reference": '"official"', "settings": "{ runner = 'v1' }"},
-            "reference goes with policy, full_policy, releases, and",
+            "reference goes with policy, full_policy, releases, member, and",
         ),
-        ({"reference": '"official"', "unobserved": "true"}, "reference goes with policy, full_policy, releases, and"),
+        ({"reference": '"official"', "unobserved": "true"}, "reference goes with policy, full_policy, releases, member, and"),
         ({"mended_by": '["range-end-exclusive"]'}, "mended_by: 'range-end-exclusive' is not allowed; one of pr-40534"),
         ({"settings": "3"}, "settings: 3 is not allowed; a table of backend, runner, "),
         ({"settings": "{ runners = 'v2' }"}, "settings: runners: 'v2' is not allowed; a setting is one of backend, "),
