@@ -142,7 +142,10 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
             {"reference": '"official"', "settings": "{ runner = 'v1' }"},
             "reference goes with policy, full_policy, releases, member, and",
         ),
-        ({"reference": '"official"', "unobserved": "true"}, "reference goes with policy, full_policy, releases, member, and"),
+        (
+            {"reference": '"official"', "unobserved": "true"},
+            "reference goes with policy, full_policy, releases, member, and",
+        ),
         ({"mended_by": '["range-end-exclusive"]'}, "mended_by: 'range-end-exclusive' is not allowed; one of pr-40534"),
         ({"settings": "3"}, "settings: 3 is not allowed; a table of backend, runner, "),
         ({"settings": "{ runners = 'v2' }"}, "settings: runners: 'v2' is not allowed; a setting is one of backend, "),
