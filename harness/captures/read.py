@@ -32,7 +32,7 @@ On disk each has the prompts of the stack as its first dimension.
 ``run.<layer>``       (N,) uint8, serving only, of a layer that computed some rows alone, as layers that
                       share keys do with kv_sharing_fast_prefill: 1 for those; the other rows are 0
 ``run.logits``        (N,) uint8, serving only, where layers may compute some rows alone: 1 for the
-                      positions that have logits, if they were asked for
+                      positions `logits_at` that have logits
 ``computed``          (N,) uint8, serving only, where it is not ``observed``: 0 where a position was
                       not computed
 ====================  ======================================================================
@@ -131,7 +131,7 @@ class Capture:
 
     @property
     def answered(self) -> np.ndarray:
-        """Which positions have logits, if they were asked for, boolean (N,): those that every layer computed."""
+        """Which of the positions `logits_at` have logits, boolean (N,): those that every layer computed."""
         found = self.tensors.get("run.logits")
         return self.computed if found is None else self.computed & found.astype(bool)
 

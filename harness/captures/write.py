@@ -59,7 +59,8 @@ def save_part(path: Path, tensors: Tensors) -> None:
 
 def join(directory: Path, ranks: int) -> None:
     """Make one stack of the parts of all ranks: each layer's tensors are of the ranks that have it, masks side by side by KV head
-    group, attention outputs by channel; the rest is the same in every rank that has it."""
+    group, attention outputs by channel; logits were run where they were in some rank, since those of a pipeline before the last have
+    none; the rest is the same in every rank that has it."""
     paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
     parts = [load_file(path) for path in paths]
     along = {"mask": 1, "surplus": 1, "attention": -1}
@@ -72,6 +73,8 @@ def join(directory: Path, ranks: int) -> None:
     for name in {name: None for part in parts for name in part}:
         dim, having = along.get(name.split(".")[0]), [part[name] for part in parts if name in part]
         whole[name] = having[0] if dim is None else torch.cat(having, dim=dim)
+    if "run.logits" in whole:
+        whole["run.logits"] = torch.stack([part["run.logits"] for part in parts if "run.logits" in part]).amax(dim=0)
     save(directory / "capture.safetensors", whole)
     for path in paths:
         path.unlink()

@@ -154,7 +154,7 @@ class _Both:
             why = "as asked for" if asked else "every step ran where hooks are not called, as in a full CUDA graph"
             why = API_ALONE if self.serving.facts.engine.by_api else why
             return f"serving's masks were not observed ({why})"
-        ran = "" if np.array_equal(self.serving.answered, self.serving.computed) else " where it was run"
+        ran = " where it was run" if _left_out(self.serving) else ""
         return "every layer's mask is equal" + (" where it was observed" if self.unobserved else ran)
 
     @property
@@ -496,12 +496,15 @@ def _again(steps: list[list[int]]) -> tuple[int, int] | None:
 def _left_out(serving: Capture) -> list[str]:
     """What was not run, by the engine's own option."""
     some = [layer.index for layer in serving.facts.layers if f"run.{layer.index}" in serving.tensors]
-    answered, computed = int(serving.answered.sum()), int(serving.computed.sum())
-    if not some and answered == computed:
+    at = list(serving.facts.logits_at)
+    ran, computed = (serving.rows(some[0]), serving.observed) if some else (serving.answered[at], serving.computed[at])
+    if ran.sum() == computed.sum():
         return []
     layers = f"layers {listed(some, 20)}, which share keys," if some else "layers that share keys"
+    compared = "" if some or len(at) == serving.tokens else " that are compared"
     sampled = (
-        f"computed {answered} of {computed} positions, those that tokens are sampled from (kv_sharing_fast_prefill)"
+        f"computed {ran.sum()} of {computed.sum()} positions{compared}, those that tokens are sampled from "
+        "(kv_sharing_fast_prefill)"
     )
     return [f"{layers} {sampled}: the others were not run there, and have neither masks nor logits"]
 

@@ -204,6 +204,7 @@ def test_ranks_have_the_kv_heads_of_a_layer_side_by_side_or_layers_of_their_own(
         part = {f"mask.{layer}": mask, f"attention.{layer}": attention + rank}
         part |= {"logits": one["logits"]} if rank == 2 else {}
         part |= {"surplus.1": surplus} if rank == 3 else {}
+        part["run.logits"] = (torch.arange(TOKENS) >= (0 if rank == 2 else TOKENS)).to(torch.uint8)[None]
         writing.save_part(tmp_path / f"rank{rank}.safetensors", part)
     writing.join(tmp_path, 4)
     stack.write_facts(tmp_path, FACTS, [OWN])
@@ -212,4 +213,5 @@ def test_ranks_have_the_kv_heads_of_a_layer_side_by_side_or_layers_of_their_own(
     np.testing.assert_array_equal(read.surplus(1), np.repeat([[0], [1]], 2, axis=0).repeat(TOKENS, axis=1))
     np.testing.assert_array_equal(read.tensors["attention.1"], torch.cat([attention + 2, attention + 3], dim=-1)[0])
     np.testing.assert_array_equal(read.tensors["logits"], one["logits"][0])
+    assert read.answered.all()
     assert not list(tmp_path.glob("rank*"))

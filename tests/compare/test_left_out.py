@@ -18,14 +18,23 @@ RUN = (5, LAST)
 """The last rows of two steps."""
 
 
-def compared(tmp_path: Path, *, wrong_at: int | None = None, error: float = 1e-5) -> CaseResult:
-    """The verdict where the last layer, a full one, ran at `RUN` alone, and attends one key less at a position."""
+def compared(
+    tmp_path: Path,
+    *,
+    wrong_at: int | None = None,
+    error: float = 1e-5,
+    at: tuple[int, ...] = (),
+    ran: tuple[int, ...] = RUN,
+) -> CaseResult:
+    """The verdict where the last layer, a full one, ``ran`` at these rows alone, and attends one key less at a position. Logits
+    are asked for ``at`` some positions, or all."""
     masks = masks_of("clamp", LAYOUT)
-    reference = write(tmp_path / "r", LAYOUT, masks, side="reference")
+    reference = write(tmp_path / "r", LAYOUT, masks, side="reference", at=at)
     ours = [mask.copy() for mask in masks]
     if wrong_at is not None:
         ours[-1][:, wrong_at, 0] = False
-    serving = write(tmp_path / "s", LAYOUT, ours, side="serving", ran=RUN, error=error, steps=[[0, 5], [6, LAST]])
+    steps = [[0, 5], [6, LAST]]
+    serving = write(tmp_path / "s", LAYOUT, ours, side="serving", ran=ran, error=error, steps=steps, at=at)
     return judged(reference, serving, LAYOUT)
 
 
@@ -37,6 +46,18 @@ def test_the_rows_that_were_run_are_compared_and_the_others_are_said_not_to_be(t
     assert [layer.serving_policy for layer in found.layers] == ["clamp", "clamp", "causal"]
     assert found.layers[2].reference_pairs == found.layers[2].serving_pairs == 6 + len(LAYOUT)
     assert [error > 0 for error in found.logits.by_position["max_abs_diff"]] == [at in RUN for at in range(LAST + 1)]
+
+
+def test_as_many_rows_are_said_to_be_run_wherever_logits_are_asked_for(tmp_path: Path) -> None:
+    found = compared(tmp_path, at=(LAST,))
+    assert found.verdict is Verdict.PASS, found.diagnosis
+    assert f"layers 2, which share keys, computed 2 of {len(LAYOUT)} positions" in found.diagnosis
+
+
+def test_nothing_is_said_to_be_left_out_where_every_row_was_run(tmp_path: Path) -> None:
+    found = compared(tmp_path, at=(LAST,), ran=tuple(range(len(LAYOUT))))
+    assert found.verdict is Verdict.PASS and "share keys" not in found.diagnosis
+    assert "where it was run" not in found.diagnosis
 
 
 @pytest.mark.parametrize("position", RUN)
