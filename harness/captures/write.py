@@ -59,8 +59,8 @@ def save_part(path: Path, tensors: Tensors) -> None:
 
 def join(directory: Path, ranks: int) -> None:
     """Make one stack of the parts of all ranks: each layer's tensors are of the ranks that have it, masks side by side by KV head
-    group, attention outputs by channel; logits were run where they were in some rank, since those of a pipeline before the last have
-    none; the rest is the same in every rank that has it."""
+    group, attention outputs by channel; logits were run where they were in some rank, since only the last of a pipeline has any;
+    the rest is the same in every rank that has it."""
     paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
     parts = [load_file(path) for path in paths]
     along = {"mask": 1, "surplus": 1, "attention": -1}

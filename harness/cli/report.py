@@ -92,7 +92,7 @@ def report(
         dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
         check_memory(spec, dtype, offload=setting.reference.offload)
     for name, why in refused.items():
-        Console(stderr=True).print(f"left out: {why}" if name in why else f"left out: {name}: {why}")
+        Console(stderr=True).print(f"left out: {why if why.startswith(f'{name}:') else f'{name}: {why}'}")
     for field, values, there in (
         ("only", only, [case.name for case, _ in whole]),
         ("backend", backend, [entry.engine.backend for _, entry in whole]),
