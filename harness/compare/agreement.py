@@ -80,7 +80,9 @@ def with_further(
     verdict, words, meant = result.verdict, [one.sentence for one in found if one.sentence], None
     for side, declared in comparable:
         verdict, said, of_this = three.verdict(verdict, side, declared, found)
-        words += [*said, *side.capture.facts.notes]
+        words += said
+        before = "; ".join([result.diagnosis, *words])
+        words += [note for note in side.capture.facts.notes if note not in before]
         meant = meant or of_this
     for one in further:
         if one.error:

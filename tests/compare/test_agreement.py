@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_sides_are_together_where_their_masks_are_equal_and_only_there(
             assert together == np.array_equal(masks[one], masks[other])
     again = CaseResult.from_dict(result.to_dict())
     assert (again.further, again.agreement) == (result.further, result.agreement)
+
+
+def test_what_two_references_have_to_say_alike_is_said_once(tmp_path: Path) -> None:
+    theirs, ours = (
+        write(tmp_path / side, SHORT, masks_of("clamp", SHORT), side=side) for side in ("reference", "serving")
+    )
+    third = write(tmp_path / "third", SHORT, masks_of("clamp", SHORT), side="reference", transformers="5.24.0")
+    for capture, notes in ((theirs, ["masks are given"]), (third, ["masks are given", "another"])):
+        file = capture.directory / "capture.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "notes": notes}))
+    result = with_further(judged(theirs, ours, SHORT), SHORT, SPEC, theirs, ours, [Answer("transformers", third)])
+    assert result.verdict is Verdict.PASS, result.diagnosis
+    assert (result.diagnosis.count("masks are given"), result.diagnosis.count("another")) == (1, 1)
