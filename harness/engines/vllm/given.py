@@ -12,6 +12,7 @@ from harness.engines.adapter import Asked
 from harness.engines.vllm.arguments import (
     ADAPTERS,
     COMPILED,
+    FAST_PREFILL,
     FIELD,
     GENERATION,
     IMPLEMENTATION,
@@ -74,6 +75,10 @@ def check(asked: Asked, release: Release, version: str) -> None:
         if name == IMPLEMENTATION and values[name] not in OBSERVED:
             why = "in that of transformers layers and weights have other names than the harness observes them by"
             raise UsageError(FIELD, given, f"{' or '.join(OBSERVED)}: {why} (docs/findings/vllm-model-impl.md)")
+        if name == FAST_PREFILL and values[name] and not asked.spec.kv_shared_layers:
+            raise UsageError(
+                FIELD, given, f"a model with layers that share keys, which {asked.spec.name} does not have"
+            )
         if name == GENERATION:
             check_generation(values[name])
     _check_items(values.get("limit_mm_per_prompt") or {}, asked.items)
