@@ -8,6 +8,7 @@ far it is, ``{"progress": "in words"}``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
@@ -16,7 +17,7 @@ from harness.captures.facts import AfterModel, PictureFacts
 from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
-from harness.prompts.scenario import NOBODY
+from harness.prompts.scenario import MATES, NOBODY, REQUEST
 
 PROTOCOL = 4
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
@@ -292,6 +293,11 @@ class RunEngine(Request[Captured]):
     poison: bool = False
     masks: bool = True
     adapter: str = NOBODY
+
+    def adapted(self, names: Sequence[str]) -> list[str]:
+        """Those of a batch that are served with the adapter: mates, prompts and those after them have these ``names``, in order."""
+        own = [*names[len(self.mates) : len(self.mates) + len(self.prompts)]]
+        return {NOBODY: [], REQUEST: own, MATES: [name for name in names if name not in own]}[self.adapter]
 
 
 @dataclass(frozen=True)

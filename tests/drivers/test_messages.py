@@ -66,3 +66,10 @@ def test_a_long_prompt_is_written_about_as_fast_as_its_numbers_alone() -> None:
         return min(times)
 
     assert fastest(lambda: typed.dumps(request)) < 4 * fastest(lambda: json.dumps(numbers))
+
+
+@pytest.mark.parametrize(("adapter", "adapted"), [("nobody", ""), ("request", "cd"), ("mates", "abe")])
+def test_whenever_a_batch_is_served_the_same_of_it_have_the_adapter(adapter: str, adapted: str) -> None:
+    one = Prompt((), (), ())
+    asked = RunEngine((one,) * 2, Path("out"), (one,) * 2, after=(one,), adapter=adapter)
+    assert asked.adapted([*"abcde"]) == [*adapted]

@@ -51,7 +51,6 @@ from harness.families.decoded import read
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
-from harness.prompts.scenario import MATES, NOBODY, REQUEST
 
 
 @dataclass(frozen=True)
@@ -200,8 +199,8 @@ class Engine:
         """
         batch = (*request.mates, *request.prompts, *request.after)
         self.together = (*batch, *request.history) if releases.stacks_images() else ()
-        past = [self._named("past", [prompt]) for prompt in request.history]
-        past += [self._named("past", batch) for _ in range(request.times - 1)]
+        again = [self._named("past", batch) for _ in range(request.times - 1)]
+        past = [*(self._named("past", [prompt]) for prompt in request.history), *again]
         ready = self._named("case", request.prompts)
         before, after = self._named("before", request.mates), self._named("after", request.after)
         given = self._given({name: one for some in (*past, ready, before, after) for name, one in some.items()})
@@ -224,9 +223,9 @@ class Engine:
         )
         self.llm.collective_rpc("harness_begin", args=asked)
         releases.empty_prefix_cache(self.llm)
-        who = {NOBODY: {}, REQUEST: ready, MATES: {**before, **after}}
-        self.adapted = frozenset(who[request.adapter])
-        batches = [*past, {**before, **ready, **after}]
+        last = {**before, **ready, **after}
+        self.adapted = frozenset(name for one in (*again, last) for name in request.adapted([*one]))
+        batches = [*past, last]
         self.scored = frozenset(ready) if self._scores and not masks else frozenset()
         served = sum(map(self._served_in_poison if request.poison else self._served, batches))
         return self._collected(request.out, ids, rows, served, masks=masks)
