@@ -34,7 +34,11 @@ def pair(module: str, outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Te
 
 
 def shapes(checkpoint: str) -> dict[str, tuple[int, int]]:
-    """(outputs, inputs) of each module of a checkpoint that is adapted, by its name."""
+    """(outputs, inputs) of each module of a checkpoint that is adapted, by its name.
+
+    Raises:
+        RuntimeError: it has none.
+    """
     from safetensors import safe_open
 
     found = {}
@@ -44,6 +48,8 @@ def shapes(checkpoint: str) -> dict[str, tuple[int, int]]:
                 module = name.removesuffix(".weight")
                 if module != name and is_target(module):
                     found[module] = tuple(file.get_slice(name).get_shape())
+    if not found:
+        raise RuntimeError(f"{checkpoint}: an adapter fits none of its tensors")
     return found
 
 

@@ -51,6 +51,9 @@ def test_a_module_adds_what_its_pair_makes_of_the_input() -> None:
     torch.testing.assert_close(linear(x), before + x @ a.T @ b.T)
 
 
-def test_a_model_without_such_modules_takes_none() -> None:
+def test_a_model_without_such_modules_takes_none_on_either_side(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="fits no module"):
         adapter.adapt(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    save_file({NAME.replace("language_model.", "") + ".weight": torch.zeros(5, 6)}, tmp_path / "x.safetensors")
+    with pytest.raises(RuntimeError, match="fits none of its tensors"):
+        adapter.shapes(str(tmp_path))
