@@ -36,6 +36,8 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     if platform == "cpu" and options.backend == "flex" and not release.registers(FLEX_WRITER):
         why = f"triton or cpu: vLLM {version} lacks the operator that flex writes its cache with ({FLEX_WRITER})"
         raise UsageError("backend", "flex", why)
+    if platform == "cpu" and options.runner == "v2" and options.backend != "triton":
+        raise UsageError("runner", "v2", f"v1 or auto with the back end {options.backend} on a CPU: V2 requires Triton")
     _check_ranks(options, spec)
     _check_pipeline(options, spec)
     _check_block(options, spec, release, platform)

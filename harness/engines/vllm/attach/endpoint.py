@@ -175,9 +175,13 @@ class HarnessEndpoint:
         if asked.longest is not None and asked.longest > workers.longest:
             raise HTTPException(422, f"longest: at most {workers.longest}, which is the server's --max-model-len")
         ticket = secrets.token_urlsafe(24)
-        answers = await workers.ask(
-            "begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions, asked.masks
-        )
+        try:
+            answers = await workers.ask(
+                "begin", ticket, asked.requests, asked.longest, asked.layers, asked.positions, asked.masks
+            )
+        except Exception:  # other engines may have begun, and would refuse the next observation
+            await workers.ask("end", ticket)
+            raise
         refused = next(filter(None, chain.from_iterable(answers)), "")
         if refused:  # by some engines, where another API server asked the others first
             await workers.ask("end", ticket)

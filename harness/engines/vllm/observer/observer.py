@@ -134,7 +134,7 @@ class Observer:
             computed = torch.stack([_within(self.steps[name], tokens) for name in names])
             seen = f"mask.{chosen[0]}" if chosen else None
             sampled = torch.stack([_within([[last, last] for _, last in self.steps[name]], tokens) for name in names])
-            sampled = sampled if releases.prefills_fast(self.runner) else None
+            sampled = sampled if self._prefills_fast else None
             tensors, missing = self.pieces.stacked(
                 names, computed, self.logits_at[names[0]], seen, masks=masks, sampled=sampled
             )
@@ -160,6 +160,11 @@ class Observer:
         }
         self.begin({}, 0, [], {}, {}, masks=True)
         return answer
+
+    @property
+    def _prefills_fast(self) -> bool:
+        """Whether there are layers that compute some rows alone."""
+        return releases.prefills_fast(self.runner) and any(map(target, self.layers.values()))
 
     def is_saved(self, collected: int) -> bool:
         """Whether `saved` would not wait."""
