@@ -91,8 +91,8 @@ def search_space(
             cached = v1.with_(prefix_caching=True)
             return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))
         case Needs.EVICTED:
-            # A layer of each type makes two groups of blocks, and each request takes 5 of 10: the last one takes one that is kept of
-            # the first, and no more.
+            # A layer of each type makes two groups of blocks, and each request takes 5 of 10: the last one takes one that is
+            # kept of the first, and no more.
             block = 2 * base.engine.block_size
             long = st.integers(block + 1, block + base.engine.block_size - 1).map(
                 lambda tokens: [Layout.parse(f"t{tokens}")]
