@@ -110,6 +110,15 @@ DECLARED = [
     Declared(
         family="gemma4",
         policy="causal",
+        link="https://github.com/vllm-project/vllm/pull/40534",
+        reason="the V1 runner makes no image ranges for Gemma 4 yet",
+        backends=("triton",),
+        runners=("v1",),
+        releases=">=0.19,<0.20",
+    ),
+    Declared(
+        family="gemma4",
+        policy="causal",
         link="https://github.com/vllm-project/vllm/pull/50539",
         reason="the V2 runner makes no image ranges yet (docs/releases.md)",
         backends=("triton",),

@@ -12,6 +12,7 @@ from tests.drivers.processes import printed
 @pytest.mark.parametrize(
     ("release", "mends"),
     [
+        ("0.19.1", ["_contiguous_inputs", "_received_in_buffers"]),
         ("0.20.2", ["_contiguous_inputs", "_unbound_threads", "_received_in_buffers"]),
         ("0.21.0", ["_contiguous_inputs", "_unpinned_memory", "_received_in_buffers"]),
         ("0.22.1", ["_contiguous_inputs", "_unpinned_memory", "_free_memory", "_received_in_buffers"]),

@@ -116,7 +116,7 @@ MENDS = (
         _contiguous_inputs,
     ),
     Mend(
-        "<0.21",
+        ">=0.20,<0.21",
         "VLLM_CPU_OMP_THREADS_BIND=nobind is an IndexError in the log message that says which core each rank has",
         _unbound_threads,
     ),
