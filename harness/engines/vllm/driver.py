@@ -308,8 +308,7 @@ class Engine:
     @property
     def _scores(self) -> bool:
         """The sampler can be asked for the scores of a prompt: all of it is computed, by all layers."""
-        config = self.llm.llm_engine.vllm_config.cache_config
-        return not self._caches and not getattr(config, "kv_sharing_fast_prefill", False)
+        return not self._caches and not releases.prefills_fast(self.llm.llm_engine.vllm_config)
 
     def _add(self, name: str, entry, tokens: int, *, scores: bool) -> None:
         """Add a request that ends after as many ``tokens``: the last of those that it is given is computed when another one is

@@ -178,9 +178,9 @@ def layer_metadata(name: str):
     return found.get(name) if isinstance(found, dict) else found
 
 
-def prefills_fast(runner) -> bool:
-    """Whether layers that share keys compute only those rows of a prompt that tokens are sampled from."""
-    return bool(getattr(runner.vllm_config.cache_config, "kv_sharing_fast_prefill", False))
+def prefills_fast(config) -> bool:
+    """Whether layers that share keys compute only those rows of a prompt that tokens are sampled from, by a `VllmConfig`."""
+    return bool(getattr(config.cache_config, "kv_sharing_fast_prefill", False))
 
 
 def rows_of_layer(attn_metadata) -> tuple | None:

@@ -119,9 +119,7 @@ class Observer:
         ``masks`` none of them has to have any."""
         self.collected += 1
         saving = self.saving[self.collected] = []
-        chosen = [
-            index for index in sorted(map(hooks.index_of, self.layers)) if not self.chosen or index in self.chosen
-        ]
+        chosen = [index for index in sorted(self.by_index) if not self.chosen or index in self.chosen]
         answer: dict = {
             "rank": self.rank,
             "samples": releases.samples(),
@@ -133,8 +131,7 @@ class Observer:
             tokens = self.requests[names[0]]
             computed = torch.stack([_within(self.steps[name], tokens) for name in names])
             seen = f"mask.{chosen[0]}" if chosen else None
-            sampled = torch.stack([_within([[last, last] for _, last in self.steps[name]], tokens) for name in names])
-            sampled = sampled if self._prefills_fast else None
+            sampled = self._sampled_rows(names, tokens) if self._prefills_fast else None
             tensors, missing = self.pieces.stacked(
                 names, computed, self.logits_at[names[0]], seen, masks=masks, sampled=sampled
             )
@@ -149,8 +146,8 @@ class Observer:
             saving.append(self.behind.submit(save, Path(directory) / f"{name}.safetensors", tensors))
             scored = not masks and "computed" in tensors
             answer["stacks"][directory] = {"missing": missing, "observed": seen in tensors, "scored": scored}
-        types = {hooks.index_of(name): layer for name, layer in self.layers.items()}
-        answer["layers"] = [{"index": index, "type": _type(types[index])} for index in chosen]
+        layers = {index: self.layers[self.by_index[index]] for index in chosen}
+        answer["layers"] = [{"index": index, "type": _type(layer)} for index, layer in layers.items()]
         answer |= {
             "ranges": self.ranges,
             "steps": self.steps,
@@ -164,7 +161,11 @@ class Observer:
     @property
     def _prefills_fast(self) -> bool:
         """Whether there are layers that compute some rows alone."""
-        return releases.prefills_fast(self.runner) and any(map(target, self.layers.values()))
+        return releases.prefills_fast(self.runner.vllm_config) and any(map(target, self.layers.values()))
+
+    def _sampled_rows(self, names: Sequence[str], tokens: int) -> torch.Tensor:
+        """Which positions of requests tokens are sampled from, boolean (requests, tokens): the last of each step."""
+        return torch.stack([_within([[last, last] for _, last in self.steps[name]], tokens) for name in names])
 
     def is_saved(self, collected: int) -> bool:
         """Whether `saved` would not wait."""
@@ -290,8 +291,12 @@ class Observer:
         metadata = next((m for m in map(releases.layer_metadata, self.layers) if m is not None), None)
         if metadata is None:
             return Batch.of([], [0], self.positions, self.requests)
+        return self._rows(metadata, self.positions)
+
+    def _rows(self, metadata: Any, positions: torch.Tensor) -> Batch:
+        """The rows that belong to observed prompts, of those at these ``positions``."""
         names = [releases.request_name(req_id, self.requests) for req_id in self.order]
-        return Batch.of(names, metadata.query_start_loc.tolist(), self.positions, self.requests)
+        return Batch.of(names, metadata.query_start_loc.tolist(), positions, self.requests)
 
     def _positions(self, metadata: Any) -> torch.Tensor:
         """Of the tokens that a layer computes."""
@@ -303,9 +308,7 @@ class Observer:
         if releases.rows_of_layer(metadata) is None:
             return self._batch()
         if self.part is None:
-            names = [releases.request_name(req_id, self.requests) for req_id in self.order]
-            bounds = metadata.query_start_loc.tolist()
-            self.part = Batch.of(names, bounds, self._positions(metadata), self.requests)
+            self.part = self._rows(metadata, self._positions(metadata))
         return self.part
 
     def _keep(self, index: int, kind: str, values: torch.Tensor, most: float = float("inf")) -> None:
