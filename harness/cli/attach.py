@@ -203,8 +203,8 @@ def _of_catalogue(
             check_layout(facts, Layout.parse(case.layout))
         except UsageError as error:
             refused[case.name] = str(error)
-    for name, why in refused.items():
-        Console(stderr=True).print(f"left out: {why if why.startswith(f'{name}:') else f'{name}: {why}'}")
+    for line in catalogues.left_out(refused):
+        Console(stderr=True).print(line)
     taken = [case for case in cases if case.name not in refused]
     if not taken:
         raise UsageError("catalogue", model, "a model and a server that take one of its layouts")

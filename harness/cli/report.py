@@ -24,7 +24,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
-from harness.verification.catalogue import OWN, declared, load
+from harness.verification.catalogue import OWN, declared, left_out, load
 
 
 @with_setting("overlays", "offload")
@@ -91,8 +91,8 @@ def report(
     if spec and platform == "cpu":
         dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
         check_memory(spec, dtype, offload=setting.reference.offload)
-    for name, why in refused.items():
-        Console(stderr=True).print(f"left out: {why if why.startswith(f'{name}:') else f'{name}: {why}'}")
+    for line in left_out(refused):
+        Console(stderr=True).print(line)
     for field, values, there in (
         ("only", only, [case.name for case, _ in whole]),
         ("backend", backend, [entry.engine.backend for _, entry in whole]),

@@ -72,6 +72,11 @@ class Scenario:
         "not), or mates (the request is not)", choices=(NOBODY, REQUEST, MATES), label="adapter of {}".format,
     )  # fmt: skip
 
+    @property
+    def adapted(self) -> bool:
+        """Whether the prompt that is compared has the adapter, and so the reference."""
+        return self.adapter == REQUEST
+
     def __post_init__(self) -> None:
         check_choices(self)
         if self.adapter == MATES and not (self.mates or self.mates_after):

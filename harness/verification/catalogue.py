@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,3 +114,8 @@ def _placed(one: Declared, where: str) -> Declared:
     if where == OWN:
         return one
     return replace(one, catalogue=str(Path(where).absolute()) if os.path.isdir(where) else where)
+
+
+def left_out(refused: Mapping[str, str]) -> list[str]:
+    """A line for each case that is left out, which says why and names the case once."""
+    return [f"left out: {why if why.startswith(f'{name}:') else f'{name}: {why}'}" for name, why in refused.items()]

@@ -12,7 +12,6 @@ from harness.drivers.running import RunningDriver, Told, ignored
 from harness.drivers.timeouts import Timeouts
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
-from harness.prompts.scenario import REQUEST
 from harness.references.options import NO_CACHE
 from harness.verification.capture_store import CaptureStore
 from harness.verification.interpreters import Sides
@@ -109,8 +108,9 @@ def reference_model(checkpoint: str, setting: Setting) -> ReferenceModel:
     """What must be loaded for a setting."""
     engine = setting.engine
     asked = setting.reference
-    adapted = setting.scenario.adapter == REQUEST
-    return ReferenceModel(checkpoint, asked.reference, engine.dtype, engine.kv_dtype, asked.offload, adapted)
+    return ReferenceModel(
+        checkpoint, asked.reference, engine.dtype, engine.kv_dtype, asked.offload, setting.scenario.adapted
+    )
 
 
 def caching_of(setting: Setting) -> Caching | None:

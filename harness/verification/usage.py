@@ -11,7 +11,6 @@ from harness.engines.adapter import Asked
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
 from harness.prompts.model_spec import ModelSpec
-from harness.prompts.scenario import REQUEST
 from harness.references.options import NO_CACHE
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
 
@@ -34,9 +33,9 @@ def check(
     """
     options = setting.engine
     of = setting.reference
-    adapted = setting.scenario.adapter == REQUEST
-    has = reference_of(reference_python).check
-    has(of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache, adapted=adapted)
+    reference_of(reference_python).check(
+        of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache, adapted=setting.scenario.adapted
+    )
     engine, platform = engine_of(python), platform_of(python)
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
