@@ -98,6 +98,27 @@ def _portable(spec: ModelSpec, path: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def text_fields(spec: ModelSpec) -> dict[str, Any]:
+    """What the text configurations of all members have, by its names there."""
+    return {
+        "vocab_size": spec.vocab,
+        "hidden_size": spec.hidden,
+        "intermediate_size": spec.intermediate,
+        "num_hidden_layers": len(spec.layers),
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.kv_heads,
+        "head_dim": spec.head_dim,
+        "global_head_dim": spec.global_head_dim,
+        "num_global_key_value_heads": spec.global_kv_heads if spec.k_eq_v else None,
+        "layer_types": spec.layer_types,
+        "sliding_window": spec.window,
+        "use_bidirectional_attention": spec.bidirectional,
+        "attention_k_eq_v": spec.k_eq_v,
+        "final_logit_softcapping": spec.softcap,
+        "max_position_embeddings": spec.max_length,
+    }
+
+
 def _config(spec: ModelSpec):
     from transformers import Gemma4AudioConfig, Gemma4Config, Gemma4TextConfig, Gemma4VisionConfig
 
@@ -105,25 +126,11 @@ def _config(spec: ModelSpec):
     if spec.moe:
         moe["moe_intermediate_size"] = spec.expert or spec.intermediate // 2
     text = Gemma4TextConfig(
-        vocab_size=spec.vocab,
+        **text_fields(spec),
         vocab_size_per_layer_input=spec.vocab,
-        hidden_size=spec.hidden,
-        intermediate_size=spec.intermediate,
-        num_hidden_layers=len(spec.layers),
-        num_attention_heads=spec.heads,
-        num_key_value_heads=spec.kv_heads,
-        head_dim=spec.head_dim,
-        global_head_dim=spec.global_head_dim,
-        num_global_key_value_heads=spec.global_kv_heads if spec.k_eq_v else None,
-        layer_types=spec.layer_types,
-        sliding_window=spec.window,
-        use_bidirectional_attention=spec.bidirectional,
-        attention_k_eq_v=spec.k_eq_v,
         num_kv_shared_layers=spec.kv_shared_layers,
         use_double_wide_mlp=spec.double_wide,
         hidden_size_per_layer_input=spec.per_layer_input,
-        final_logit_softcapping=spec.softcap,
-        max_position_embeddings=spec.max_length,
         **moe,
     )
     vision = Gemma4VisionConfig(

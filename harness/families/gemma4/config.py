@@ -97,6 +97,8 @@ class Vision(Part):
     patch_size: Annotated[int, Field(ge=1, le=1024)] = 16
     pooling_kernel_size: Annotated[int, Field(ge=1, le=64)] = 3
     position_embedding_size: Size = 10240
+    standardize: bool = False
+    use_clipped_linears: bool = False
 
     @property
     def cut(self) -> tuple[int, int]:
@@ -107,9 +109,6 @@ class Vision(Part):
     def places(self) -> int:
         """Of the longest row of soft tokens."""
         return self.position_embedding_size // self.pooling_kernel_size
-
-    standardize: bool = False
-    use_clipped_linears: bool = False
 
 
 class Whole(Part):

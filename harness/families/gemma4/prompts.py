@@ -19,11 +19,11 @@ from harness.prompts.prompt import Item, Prompt
 PATCH = 4
 POOL = 2
 """The sides of a patch in pixels and of a pool in patches, of presets."""
+MERGED = (PATCH * POOL, 1)
+"""The two sides where a pool of patches is one patch, which becomes one soft token."""
 UNIFIED = "gemma4_unified"
 """The `model_type` of 12B, which has no towers: patches go through one projection."""
 MEL_BINS = 128
-MERGED = (PATCH * POOL, 1)
-"""The same where a pool of patches is one patch, which becomes one soft token."""
 FRAME_SOFT_TOKENS = 70
 """The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
 

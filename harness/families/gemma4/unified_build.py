@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.families.base import renamed
 from harness.families.cache import built
-from harness.families.gemma4.build import tokenizer, write
+from harness.families.gemma4.build import text_fields, tokenizer, write
 from harness.families.gemma4.prompts import PATCH, POOL
 from harness.families.gemma4.tokens import ID_OF_KIND
 from harness.prompts.model_spec import ModelSpec
@@ -68,23 +68,6 @@ def _processor(spec: ModelSpec, directory: Path) -> None:
 def _config(spec: ModelSpec):
     from transformers import Gemma4UnifiedConfig, Gemma4UnifiedTextConfig, Gemma4UnifiedVisionConfig
 
-    text = Gemma4UnifiedTextConfig(
-        vocab_size=spec.vocab,
-        hidden_size=spec.hidden,
-        intermediate_size=spec.intermediate,
-        num_hidden_layers=len(spec.layers),
-        num_attention_heads=spec.heads,
-        num_key_value_heads=spec.kv_heads,
-        head_dim=spec.head_dim,
-        global_head_dim=spec.global_head_dim,
-        num_global_key_value_heads=spec.global_kv_heads if spec.k_eq_v else None,
-        layer_types=spec.layer_types,
-        sliding_window=spec.window,
-        use_bidirectional_attention=spec.bidirectional,
-        attention_k_eq_v=spec.k_eq_v,
-        final_logit_softcapping=spec.softcap,
-        max_position_embeddings=spec.max_length,
-    )
     vision = Gemma4UnifiedVisionConfig(
         patch_size=PATCH,
         pooling_kernel_size=POOL,
@@ -95,5 +78,9 @@ def _config(spec: ModelSpec):
     )
     ids = {f"{kind}_token_id": number for kind, number in ID_OF_KIND.items() if kind != "eoa"}
     return Gemma4UnifiedConfig(
-        text_config=text, vision_config=vision, audio_config=None, eoa_token_index=ID_OF_KIND["eoa"], **ids
+        text_config=Gemma4UnifiedTextConfig(**text_fields(spec)),
+        vision_config=vision,
+        audio_config=None,
+        eoa_token_index=ID_OF_KIND["eoa"],
+        **ids,
     )
