@@ -15,21 +15,14 @@ import pytest
 from PIL import Image
 
 from harness.engines.vllm.attach import protocol
-from harness.families.registry import preset
-from harness.verification.session import Session
 from tests.engines.vllm.attach.commands import attach
-from tests.engines.vllm.attach.served import Served, serving
+from tests.engines.vllm.attach.served import How, Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 NAME = "harness-test-0123456789"
 PROMPT = [2, *range(20, 60)]
-
-
-@pytest.fixture(scope="module")
-def server(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(session.checkpoint(preset("tiny")), tmp_path_factory.mktemp("served")) as served:
-        yield served
+HOW = How()
 
 
 @pytest.fixture

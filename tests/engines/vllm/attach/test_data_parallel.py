@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.engines.vllm.attach import protocol
-from harness.families.registry import preset
-from harness.verification.session import Session
 from tests.engines.vllm.attach.commands import attach
-from tests.engines.vllm.attach.served import How, Served, serving
+from tests.engines.vllm.attach.served import How, Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 ENGINES = 2
 HOW = How("cpu", more=("--data-parallel-size", str(ENGINES), "--max-model-len", "128"))
 ASKED = {"requests": ["harness-test-0123456789"]}
-
-
-@pytest.fixture(scope="module")
-def server(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(session.checkpoint(preset("tiny")), tmp_path_factory.mktemp("served"), HOW) as served:
-        yield served
 
 
 def test_engines_serve_the_catalogue_in_turn(server: Served) -> None:

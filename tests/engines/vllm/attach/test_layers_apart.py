@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.captures.read import Capture
-from harness.families.registry import preset
-from harness.verification.session import Session
 from tests.engines.vllm.attach.commands import attach
-from tests.engines.vllm.attach.served import How, Served, serving
+from tests.engines.vllm.attach.served import How, Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -20,12 +17,6 @@ HOW = How(
     "cpu",
     more=("--pipeline-parallel-size", "2", "--max-model-len", "128", "--max-num-batched-tokens", str(CHUNK)),
 )
-
-
-@pytest.fixture(scope="module")
-def server(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(session.checkpoint(preset("tiny")), tmp_path_factory.mktemp("served"), HOW) as served:
-        yield served
 
 
 def test_the_layers_of_all_ranks_are_observed(server: Served) -> None:
