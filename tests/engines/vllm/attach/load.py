@@ -1,4 +1,5 @@
 """How much slower a server is for others: ``python -m tests.engines.vllm.attach.load CHECKPOINT`` prints a line for each state.
+On a GPU: ``python -m tests.engines.vllm.attach.load CHECKPOINT TRITON_ATTN OPTION...``, with the back end and the server's options.
 
 Two servers stand side by side, one with the plugin switched off and one with it switched on. Requests of text are sent to them in
 small batches, in turn, so that what else the machine has to do meets both; each batch is compared with that of its round to the
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import httpx
@@ -122,14 +123,15 @@ def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -
         print(f"{state}:", ", ".join(f"{name} {percent:+.1f} %" for name, percent in zip(names, more, strict=True)))
 
 
-def main(checkpoint: str) -> None:
+def main(checkpoint: str, backend: str = "", *more: str) -> None:
+    how = How(backend, gpu=True, eager=False, more=more) if backend else How("cpu")
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / name for name in ("off", "on")]
         for place in places:
             place.mkdir()
         with (
-            serving(checkpoint, places[0], How("cpu", switched_on=False)) as off,
-            serving(checkpoint, places[1], How("cpu")) as on,
+            serving(checkpoint, places[0], replace(how, switched_on=False)) as off,
+            serving(checkpoint, places[1], how) as on,
         ):
             without, with_it = Load(off), Load(on)
             for load in (without, with_it) * 3:
@@ -148,4 +150,4 @@ def main(checkpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
