@@ -6,7 +6,10 @@ It knows nothing of Ray but the place that it is asked for, so that a node needs
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -15,6 +18,9 @@ from typing import Any
 from harness.verification.machines import carried
 from harness.verification.made_with import source
 from harness.verification.workers import sendable
+
+WATCH = 0.2
+"""Seconds between two looks at the raylet."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Actor:
         self._entered: tuple[Any] | None = None
         self._opened = ExitStack()
         self._items: Iterator = iter(())
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="raylet", daemon=True).start()
 
     def place(self) -> Place:
         import ray
@@ -66,3 +73,14 @@ class Actor:
         """End all that was entered."""
         self._opened.close()
         carried.forget()
+
+
+def _end_with(raylet: int) -> None:
+    """End this process, and so the engines that it has started, when the node's ``raylet``, which started it, has ended.
+
+    Ray itself looks whether there is such a process. One that has ended is there until somebody asks for its exit code, which
+    in many containers nobody does: an actor would then stay as long as the machine, with its engines.
+    """
+    while os.getppid() == raylet:
+        time.sleep(WATCH)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -39,7 +39,8 @@ PATIENCE = 600.0
 ASKING = 10.0
 """Seconds that actors have to leave when the head is lost; one that is at work hears of it after its next item."""
 SETTLING = 5.0
-"""Seconds within which the cluster knows that a node has left in order, after the actors on it have."""
+"""Seconds within which the cluster knows that a node has left in order, after the actors on it have, and a node which of its actors
+have died."""
 HEAD = -1
 """In the place of an actor's number: the head is lost."""
 VARIABLES = "HARNESS_"
@@ -116,7 +117,7 @@ class _Run:
         self._source = source()
         self._numbers = count()
         self._hired: dict[int, _Hired] = {}
-        self._leaving: dict[int, tuple[Any, Any]] = {}
+        self._leaving: dict[int, tuple[Any, Any | None]] = {}
         self._losses: Counter[int] = Counter()
         """How many nodes each cell has lost, by its identity: what it is given may have no hash."""
         self._unborn = 0
@@ -212,9 +213,12 @@ class _Run:
             self._dismiss(number)
 
     def _dismiss(self, number: int) -> None:
-        """Have an actor end what it entered, and make room for others."""
+        """Have an actor end what it entered, and make room for others; one that has no node yet has entered nothing."""
         one = self._hired.pop(number)
         self._dealers[one.needs].gone(number)
+        if one.node is None:
+            self._leaving[number] = one.handle, None
+            return
         leave = one.handle.leave.remote()
         self._leaving[number] = one.handle, leave
         leave.future().add_done_callback(lambda future: self._came.put((number, future)))
@@ -224,13 +228,14 @@ class _Run:
 
         one = self._hired.pop(number)
         self._dealers[one.needs].gone(number)
-        _killed(one.handle)
         self._unborn += one.node is None
         if one.node is None and (self._unborn >= TRIES or not isinstance(error, ray.exceptions.RayActorError)):
             raise EnvironmentFailure(f"--ray: a worker cannot be started: {one_line(error)}")
         if one.cell is None:
+            _killed(one.handle)
             return
-        gone = isinstance(error, ray.exceptions.ActorUnavailableError) or self._is_gone(one.node)
+        gone = _unreachable(one.handle, error) or self._is_gone(one.node)
+        _killed(one.handle)
         self._losses[id(one.cell)] += gone
         if gone and self._losses[id(one.cell)] < TRIES:
             self._dealers[one.needs].back(one.cell)
@@ -259,13 +264,30 @@ class _Run:
 
         for number in list(self._hired):
             self._dismiss(number)
-        left = [left for _, left in self._leaving.values()]
+        left = [left for _, left in self._leaving.values() if left is not None]
         if left and (self.watch.gone or not now):
             ray.wait(left, num_returns=len(left), timeout=ASKING if now else LEAVING)
         if self.watch.gone:
             return  # the head is who would end them; their nodes end them when they have missed it for a minute
         for handle, _ in self._leaving.values():
             _killed(handle)
+
+
+def _unreachable(handle: Any, error: BaseException) -> bool:
+    """Whether nobody can say what became of an actor whose connection broke: a node that lives says that one of its own has died,
+    if not always at once."""
+    import ray
+
+    end = time.monotonic() + SETTLING
+    while isinstance(error, ray.exceptions.ActorUnavailableError) and time.monotonic() < end:
+        try:
+            ray.get(handle.place.remote(), timeout=1)
+        except ray.exceptions.RayActorError as known:
+            error = known
+        except ray.exceptions.GetTimeoutError:
+            continue
+        time.sleep(0.2)
+    return isinstance(error, ray.exceptions.ActorUnavailableError)
 
 
 def _killed(handle: Any) -> None:

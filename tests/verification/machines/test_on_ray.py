@@ -122,9 +122,15 @@ def test_a_node_that_is_killed_costs_its_running_cells_which_run_again(cluster: 
     def on(name: str) -> list[dict]:
         return [line for line in jsonl.read(path) if line.get("node", "").startswith(name)]
 
-    assert within(90, lambda: len(on("one")) > 3 and len(on("two")) > 3)
+    def amid() -> bool:
+        """Both work, and node two has at least half of its block before it, which takes seconds."""
+        return len(on("one")) > 3 and len(on("two")) > 3 and on("two")[-1]["index"] < 50
+
+    assert within(90, amid)
     before = len(on("two"))
+    assert len(cluster.at_work("two")) >= 2
     cluster.kill("two")
+    assert within(30, lambda: not cluster.at_work("two"))
     assert within(90, lambda: command.poll() is not None)
     answers = {(line["setting"], line["block"], line["index"]): line for line in jsonl.read(path) if "index" in line}
     assert command.returncode == 0 and len(answers) == 400

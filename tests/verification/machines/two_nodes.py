@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from tests.drivers.processes import lives, marked
 
-MARK = "TWO_NODES_OF_A_TEST"
+MARK, NODE = "TWO_NODES_OF_A_TEST", "NODE_OF_A_TEST"
 SECONDS = "0.05"
 """That each answer of `tests.cli.driven` takes, for workers that inherit it from their node."""
 MEMORY = 80 << 20
@@ -35,19 +35,20 @@ class TwoNodes:
         return self.cluster.address
 
     def add(self, name: str) -> None:
+        os.environ[NODE] = f"{name} {self.mark}"
         self.nodes[name] = self.cluster.add_node(
             num_cpus=1, node_name=name, object_store_memory=MEMORY, include_dashboard=False
         )
 
     def kill(self, name: str) -> None:
-        """Kill the raylet of a node, as a machine dies: without a word."""
+        """Kill the raylet of a node, without a word. It stays a zombie, as in a container whose first process asks for no exit
+        codes, so that Ray's own workers do not see that it is gone."""
         os.kill(self.nodes[name].all_processes["raylet"][0].process.pid, signal.SIGKILL)
 
-    def at_work(self) -> list[int]:
-        """Actors, and drivers that they have started."""
-        return [
-            pid for pid in marked(MARK, self.mark) if any(word in said_by(pid) for word in ("ray::Actor", "drivers"))
-        ]
+    def at_work(self, name: str = "") -> list[int]:
+        """Actors, and drivers that they have started: of all nodes, or of the one of this ``name``."""
+        there = marked(NODE, f"{name} {self.mark}") if name else marked(MARK, self.mark)
+        return [pid for pid in there if any(word in said_by(pid) for word in ("ray::Actor", "drivers"))]
 
 
 def said_by(pid: int) -> str:
@@ -74,6 +75,7 @@ def two_nodes() -> Iterator[TwoNodes]:
         ray.shutdown()
         cluster.shutdown()
         os.environ.pop(MARK)
+        os.environ.pop(NODE)
         for pid in marked(MARK, mark):
             if lives(pid):
                 with suppress(ProcessLookupError):
