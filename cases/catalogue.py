@@ -85,8 +85,25 @@ FAST_PREFILL: dict[str, Any] = {"arguments": (("kv_sharing_fast_prefill", "true"
 
 ADAPTED = [Case("adapter", "a request with a LoRA adapter, beside one without", "t3 i5 t4")]
 ADAPTER: dict[str, Any] = {"adapter": "request", "mates": ("t5",)}
+BESIDE_ADAPTED = [Case("adapter-of-others", "a request without an adapter, beside one that has it", "t1")]
+OF_OTHERS: dict[str, Any] = {"adapter": "mates", "mates": ("t1",)}
 
-CASES = [*ON_CPU, *DECODED, *CACHED.values(), *DRAFTED, *PIPELINED, *FAST, *ADAPTED, *gpu.CASES]
+PIPELINED_INPUTS = [
+    Case("pipeline-per-layer-inputs", "a model with per-layer inputs on two ranks", "t1", model="e4b-shape")
+]
+TWO_RANKS: dict[str, Any] = {"pipeline_parallel": 2}
+
+APART = [
+    (DRAFTED, DRAFTS, "v1"),
+    (PIPELINED, RANKS, "v1"),
+    (FAST, FAST_PREFILL, "v2"),
+    (ADAPTED, ADAPTER, "v1"),
+    (BESIDE_ADAPTED, OF_OTHERS, "v1"),
+    (PIPELINED_INPUTS, TWO_RANKS, "v1"),
+]
+"""Cases that have a scenario of their own, what that is, and the runner that serves them."""
+
+CASES = [*ON_CPU, *DECODED, *CACHED.values(), *(case for cases, *_ in APART for case in cases), *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")
@@ -175,6 +192,29 @@ DECLARED = [
         releases=">=5.13,<5.25",
         settings=(("reference_cache", ("dynamic",)),),
     ),
+    Declared(
+        family="gemma4",
+        logits=True,
+        certain=True,
+        link="https://github.com/vllm-project/vllm/pull/40786",
+        reason="no rank of a pipeline but the first has the per-layer inputs (docs/findings/vllm-pipeline-per-layer-inputs.md)",
+        releases=">=0.25.1,<0.33",
+        settings=(("pipeline_parallel", (2,)),),
+        model_has=("per_layer_input",),
+        mended_by=("pipeline-per-layer-inputs",),
+    ),
+    Declared(
+        family="gemma4",
+        logits=True,
+        certain=True,
+        link="https://github.com/vllm-project/vllm/pull/48421",
+        reason="on a CPU a request without an adapter gets that of whoever is served beside it "
+        "(docs/findings/vllm-cpu-adapter-of-others.md)",
+        backends=("triton", "cpu"),
+        releases=">=0.25.1,<0.33",
+        settings=(("adapter", ("mates",)),),
+        mended_by=("pr-48421",),
+    ),
     *gpu.DECLARED,
     *gemma3.DECLARED,
 ]
@@ -188,10 +228,7 @@ def entries(platform: str = "cpu", python: str = sys.executable) -> list[tuple[C
     every += [(case, {"decode": STEPS}) for case in DECODED]
     every += [(case, {"reference_cache": cache}) for cache, case in CACHED.items()]
     models = list(dict.fromkeys(case.model for case in ON_CPU))
-    apart = [(case, V1.with_(**DRAFTS)) for case in DRAFTED]
-    apart += [(case, V1.with_(**RANKS)) for case in PIPELINED]
-    apart += [(case, V2.with_(**FAST_PREFILL)) for case in FAST]
-    apart += [(case, V1.with_(**ADAPTER)) for case in ADAPTED]
+    apart = [(case, V1.with_(runner=runner, **more)) for cases, more, runner in APART for case in cases]
     return apart + [
         (case, setting.with_(**more))
         for model in models

@@ -17,8 +17,9 @@ class Option:
 
     ``flag`` is the option of the command line. ``label`` makes the words of a label from a value that is not the default;
     without it a label does not show the option. ``always`` says that a label and a command show the default too.
-    ``new_engine`` says that an engine must be started anew for another value. ``read`` and ``write`` turn one value of the
-    command line into one of the field and back; ``check`` raises UsageError for what is not taken from a command line.
+    ``new_engine`` says that an engine must be started anew for another value, or what of a value decides it. ``read`` and ``write``
+    turn one value of the command line into one of the field and back; ``check`` raises UsageError for what is not taken from a
+    command line.
     """
 
     flag: str
@@ -26,7 +27,7 @@ class Option:
     choices: tuple[str, ...] = ()
     label: Callable[[Any], str] | None = None
     always: bool = False
-    new_engine: bool = True
+    new_engine: bool | Callable[[Any], Any] = True
     read: Callable[[str], Any] | None = None
     write: Callable[[Any], str] = str
     check: Callable[[Any], None] | None = None
@@ -80,7 +81,12 @@ def words(owner: Any, names: Collection[str] | None = None) -> list[str]:
 
 def engine_key(owner: Any) -> tuple:
     """The values for which an engine must be started anew, as something that can be a key."""
-    return tuple((one.name, getattr(owner, one.name)) for one, option in declared(owner) if option.new_engine)
+    return tuple(
+        (one.name, option.new_engine(value) if callable(option.new_engine) else value)
+        for one, option in declared(owner)
+        if option.new_engine
+        for value in [getattr(owner, one.name)]
+    )
 
 
 def _values(owner: Any) -> Iterator[tuple[str, Option, Any, Any]]:

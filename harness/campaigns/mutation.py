@@ -23,6 +23,7 @@ from harness.families.registry import causal, family_of
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.prompts.scenario import REQUEST
 from harness.verification import mates
 from harness.verification.reproduce import known_words, quoted
 from harness.verification.session import Session
@@ -34,6 +35,9 @@ STEPS = 3
 SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 """Where images are never split, vLLM takes no chunk that is smaller than the largest image (`encoder_cache_manager.py`,
 `compute_mm_encoder_budget`): the soft tokens that the presets' processors give one. A video may have 2,496."""
+DRAFTS = {"decode": 14, "speculate": 2}
+"""Tokens that a prompt is continued with, and drafts at a time: some of them are accepted."""
+MATE = "t2 seed=9"
 SAME, OTHER_PICTURES = "{layout}", "{other_pictures}"
 """A request that is served before a layout: with all that it has, or with the same words alone."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
@@ -110,6 +114,16 @@ def search_space(
             return SearchSpace(v1, strategies.batches(near, 3), spec, known)
         case Needs.ROUNDED_KV:
             return SearchSpace(v1.with_(kv_dtype="int8_per_token_head"), one, spec, known)
+        case Needs.ADAPTER:
+            return SearchSpace(v1.with_(adapter=REQUEST, mates=(MATE,), decode=STEPS), one, spec, known)
+        case Needs.PIPELINE:
+            return SearchSpace(v1.with_(pipeline_parallel=2), one, spec, known)
+        case Needs.DRAFTS:
+            return SearchSpace(v1.with_(**DRAFTS), one, spec, known)
+        case Needs.FAST_PREFILL:
+            shares = spec.with_(layers="sfsf", kv_shared_layers=2, per_layer_input=16)
+            fast = v1.with_(arguments=(*v1.engine.arguments, ("kv_sharing_fast_prefill", "true")))
+            return SearchSpace(fast, one, shares, known)
         case Needs.NO_FLAG:
             return SearchSpace(v1, one, causal(spec), known)
         case Needs.NOTHING:

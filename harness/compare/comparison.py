@@ -54,10 +54,11 @@ def judge(
     aside: Declared | None = None,
     laid: Sequence[Laid] | None = None,
     of_cache: Declared | None = None,
+    off: Declared | None = None,
 ) -> CaseResult:
-    """Compare the captures layer by layer and say what it means. ``declared`` is of serving's masks, ``imprecise`` of its logits,
-    ``aside`` of the reference's masks, ``of_cache`` of those that it has with a cache of its own. Where masks of serving were not
-    observed, ``laid`` are those that were laid over the reference.
+    """Compare the captures layer by layer and say what it means. ``declared`` is of serving's masks, ``imprecise`` of the precision
+    of its logits and ``off`` of logits that are wrong, ``aside`` of the reference's masks, ``of_cache`` of those that it has with a
+    cache of its own. Where masks of serving were not observed, ``laid`` are those that were laid over the reference.
 
     Raises:
         ValueError: the captures are not of the same prompt, checkpoint or model.
@@ -71,7 +72,7 @@ def judge(
     if first is not None:
         verdict, words, meant = both.masks_differ(compared, declared, aside)
     else:
-        verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise, aside)
+        verdict, words, meant = both.masks_are_equal(compared, found, declared, imprecise, aside, off)
         first = None if found.within else _first_hidden(layers, reference)
     weights, head = Weights.of(reference, serving), Head(reference, serving)
     if beyond := [*weights.sentences, *both.widths, *head.sentences]:
@@ -258,6 +259,7 @@ class _Both:
         declared: Declared | None,
         imprecise: Declared | None,
         aside: Declared | None = None,
+        wrong: Declared | None = None,
     ) -> Meaning:
         """What it means that all masks are equal, with these logits."""
         if nothing := self._no_answer(found):
@@ -271,6 +273,8 @@ class _Both:
             return Verdict.FIXED, [aside.gone], aside
         if found.within and imprecise and self._shows(imprecise):
             return Verdict.FIXED, [imprecise.gone], imprecise
+        if found.within and wrong and wrong.certain:
+            return Verdict.FIXED, [wrong.gone], wrong
         if found.within:
             return Verdict.PASS, [f"{self.masks_said} and the logits are within the noise floor"], declared
         if alone := found.not_finite.get("serving"):
@@ -292,12 +296,29 @@ class _Both:
             other = [_not(declared)] if declared and shows is False else []
             return Verdict.DIVERGED, [off, why, *other], imprecise or declared
         if not explained:
-            why = "what is attended to is right, what is computed from it is not"
-            return Verdict.DIVERGED, [f"{off}: {why}"], imprecise or declared
+            off += ": what is attended to is right, what is computed from it is not"
+            other = self._not_there(wrong, compared)
+            if wrong and not other:
+                return Verdict.KNOWN, [off, wrong.met], wrong
+            return Verdict.DIVERGED, [off, *other], imprecise or declared
         off += f", {coarse[explained].ratio:.3g} times that of the reference with products in {PRECISIONS[explained]}"
         if imprecise and imprecise.precision == explained:
             return Verdict.KNOWN, [off, imprecise.met], imprecise
         return Verdict.DIVERGED, [f"{off}: serving multiplies in {PRECISIONS[explained]}"], imprecise or declared
+
+    def _not_there(self, wrong: Declared | None, compared: Compared) -> list[str]:
+        """A sentence where the layer that is off first is another one than is declared of logits that are wrong."""
+        if wrong is None or wrong.first_layer is None:
+            return []
+        first = _first_hidden([layer for layer, _ in compared], self.reference)
+        if first == wrong.first_layer:
+            return []
+        seen = (
+            "no layer's hidden states are seen to be off"
+            if first is None
+            else f"hidden states are off from layer {first} on"
+        )
+        return [f"not the declared divergence from layer {wrong.first_layer} on: {seen} ({wrong.link})"]
 
     def _no_answer(self, found: LogitsResult) -> str:
         """Why these logits are nothing to judge serving by, if they are not and what can be judged is within the bound."""

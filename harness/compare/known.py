@@ -9,21 +9,38 @@ from packaging.specifiers import SpecifierSet
 
 from harness.compare.setting import Setting
 from harness.engines.vllm.arguments import value as parsed
+from harness.prompts.model_spec import ModelSpec
 from harness.text import quoted
 
 PRECISIONS = {"tf32": "TF32"}
 """Precisions of matrix products that the reference can be run in beside its own, on a GPU in float32."""
+PARTS_OF_MODELS = (
+    "per_layer_input",
+    "kv_shared_layers",
+    "moe",
+    "k_eq_v",
+    "softcap",
+    "audio",
+    "clipped",
+    "standardize",
+    "unified",
+)
+"""Fields of `ModelSpec` that some models have and others do not."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A divergence that is known. One of three says what is seen:
+    """A divergence that is known. One of four says what is seen:
 
     - ``policy``: sliding layers follow it instead of the reference's (full layers ``full_policy``); with ``split`` an image
       that is split over steps sees itself up to the end of each step only, and may count later soft tokens of its own;
     - ``precision``: every mask is equal, and the logits are within the bound whose floor is the error of the reference with
       products in this precision, one of `PRECISIONS`, measured in the same run;
-    - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all.
+    - ``failure``: the serving side fails with this in its message, for some prompts or, where it is ``certain``, for all;
+    - ``logits``: every mask was observed and is equal, and the logits are off; the first layer whose hidden states are off is
+      ``first_layer``, if one is named, and with one of the patches ``mended_by`` laid over the engine that served the verdict is
+      PASS, if any are (`harness.verification.mended`). It is of models that have all ``model_has``, names of `PARTS_OF_MODELS`,
+      for some prompts or, where it is ``certain``, for all.
 
     With a ``reference`` (its name) it is the reference that follows ``policy``, instead of what is intended, and ``releases``
     are its own; nothing else of what follows is meant then but ``settings``, which name the cache of its own that it has to be run
@@ -38,7 +55,8 @@ class Declared:
     where that is not the harness's own.
 
     Raises:
-        ValueError: not exactly one of the three is given, of a reference another one than a policy, or a member of none.
+        ValueError: not exactly one of the four is given, of a reference another one than a policy, a member of none, or logits are
+            declared without what tells this fault from others: a layer or a patch, and releases or a setting.
     """
 
     policy: str = ""
@@ -61,10 +79,20 @@ class Declared:
     reference: str = ""
     member: str = ""
     unobserved: bool = False
+    logits: bool = False
+    first_layer: int | None = None
+    model_has: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.policy, self.precision, self.failure))) != 1:
-            raise ValueError("a declaration has exactly one of policy, precision and failure")
+        if sum(map(bool, (self.policy, self.precision, self.failure, self.logits))) != 1:
+            raise ValueError("a declaration has exactly one of policy, precision, failure and logits")
+        if self.logits and self.first_layer is None and not self.mended_by:
+            raise ValueError("logits goes with first_layer or mended_by: what tells this fault from others")
+        if self.logits and not (self.releases or self.settings or self.backends or self.runners):
+            raise ValueError("logits goes with releases or settings: where it is seen")
+        for name in self.model_has:
+            if name not in PARTS_OF_MODELS:
+                raise ValueError(f"model_has {name!r}: one of {', '.join(PARTS_OF_MODELS)}")
         if self.precision and self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r}: one of {', '.join(PRECISIONS)}")
         if self.reference and not self.policy:
@@ -85,6 +113,10 @@ class Declared:
             and not set(self.mended_by) & set(setting.overlays)
             and self._covers(release)
         )
+
+    def of_model(self, spec: ModelSpec) -> bool:
+        """Whether a model has all that it is declared of."""
+        return all(getattr(spec, name) for name in self.model_has)
 
     def holds_of(
         self, reference: str, release: str, family: str, setting: Setting | None = None, member: str = ""
@@ -129,6 +161,8 @@ class Declared:
             if self.policy
             else "imprecision of the logits"
             if self.precision
+            else "divergence of the logits"
+            if self.logits
             else f"failure {quoted(self.failure)}"
         )
         place = f" from {self.file}" if self.file else ""

@@ -21,7 +21,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.compare.known import PRECISIONS, Declared
+from harness.compare.known import PARTS_OF_MODELS, PRECISIONS, Declared
 from harness.compare.setting import PARTS, Setting
 from harness.engines.vllm.attention_backends import backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
@@ -46,6 +46,13 @@ NEEDS: dict[str, dict[str, Any]] = {
     "adapter": {"mates": ("t1",)},
 }
 """Options that mean nothing without others."""
+KINDS = ("policy", "precision", "failure", "logits")
+GOES_WITH = {
+    **dict.fromkeys(("full_policy", "split", "unobserved", "reference"), ("policy",)),
+    **dict.fromkeys(("first_layer", "model_has"), ("logits",)),
+    "sometimes": ("failure", "logits"),
+}
+"""Fields that only some kinds of a declaration have."""
 MEMBERS = [kind for family in FAMILIES.values() for kind in family.model_types]
 CHOSEN = ("backend", "runner")
 """Options for which a declaration names what the engine chose."""
@@ -153,6 +160,11 @@ class _Entry(BaseModel):
     failure: Annotated[
         str, AfterValidator(_said), AfterValidator(_telling), Field(description="what serving's message has, as text")
     ] = ""
+    logits: Annotated[bool, Field(description="true or false")] = False
+    first_layer: Annotated[int | None, Field(ge=0, description="the number of a layer, from 0 on")] = None
+    model_has: Annotated[
+        list[Annotated[str, _one_of(PARTS_OF_MODELS)]], Field(description=f"a list, each {_names(PARTS_OF_MODELS)}")
+    ] = []
     sometimes: Annotated[bool, Field(description="true or false")] = False
     link: Annotated[
         str, AfterValidator(_linked), Field(description="the address of the issue or pull request, https://...")
@@ -166,13 +178,18 @@ class _Entry(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> _Entry:
-        kinds = [name for name in ("policy", "precision", "failure") if getattr(self, name)]
+        kinds = [name for name in KINDS if getattr(self, name)]
         if len(kinds) != 1:
-            raise ValueError(f"exactly one of policy, precision and failure, and not {' and '.join(kinds) or 'none'}")
-        for of, names in (("policy", ("full_policy", "split", "unobserved", "reference")), ("failure", ("sometimes",))):
-            for name in names:
-                if name in self.model_fields_set and kinds != [of]:
-                    raise ValueError(f"{name} goes with {of}, not with {kinds[0]}")
+            raise ValueError(
+                f"exactly one of policy, precision, failure and logits, and not {' and '.join(kinds) or 'none'}"
+            )
+        for name, of in GOES_WITH.items():
+            if name in self.model_fields_set and kinds[0] not in of:
+                raise ValueError(f"{name} goes with {' or '.join(of)}, not with {kinds[0]}")
+        if self.logits and self.first_layer is None and not self.mended_by:
+            raise ValueError("logits goes with first_layer or mended_by: what tells this fault from others")
+        if self.logits and not (self.releases or self.settings):
+            raise ValueError("logits goes with releases or settings: where it is seen")
         if self.member and not self.reference:
             raise ValueError("member goes with reference: it says which models of it are meant")
         others = [name for name, _ in self.settings if name not in OF_CACHE]
@@ -190,7 +207,8 @@ class _File(BaseModel):
 
 
 def read(path: str | Path) -> list[Declared]:
-    """The divergences that a file declares, in its order. A ``failure`` is certain unless it comes only ``sometimes``.
+    """The divergences that a file declares, in its order. A ``failure``, and ``logits`` that are off, are certain unless they come
+    only ``sometimes``.
 
     Raises:
         UsageError: it cannot be read, is no TOML, or a field is not what it must be; the line names file, field, value and what
@@ -205,9 +223,10 @@ def read(path: str | Path) -> list[Declared]:
 
 
 def _declared(entry: _Entry, where: str) -> Declared:
-    values = entry.model_dump(exclude={"sometimes", "mended_by"})
-    certain = bool(entry.failure) and not entry.sometimes
-    return Declared(**values, mended_by=tuple(entry.mended_by), certain=certain, file=where)
+    lists: dict[str, Any] = {name: tuple(getattr(entry, name)) for name in ("mended_by", "model_has")}
+    values = entry.model_dump(exclude={"sometimes"})
+    certain = bool(entry.failure or entry.logits) and not entry.sometimes
+    return Declared(**{**values, **lists}, certain=certain, file=where)
 
 
 def _toml(path: Path) -> dict:

@@ -200,6 +200,12 @@ class CaseResult:
         """Whether it is KNOWN since its masks differ as declared."""
         return self.verdict is Verdict.KNOWN and self.masks_differ
 
+    @property
+    def known_by_logits(self) -> bool:
+        """Whether it is KNOWN since its logits are off as declared."""
+        off = self.logits is not None and not self.logits.within
+        return self.verdict is Verdict.KNOWN and not self.masks_differ and off
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

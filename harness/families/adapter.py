@@ -1,23 +1,27 @@
 """A synthetic LoRA adapter: its values are drawn by the name and the shape of the matrix that each pair belongs to, so that both
-sides have the same without being given it."""
+sides have the same without being given it. They are bytes of a hash, times powers of two: no release of torch, no processor and no
+dtype has others."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 RANK = 4
+SCALE = 2
+"""What PEFT calls alpha / r: other than 1, so that a side that leaves it out is seen."""
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Of each decoder layer of the language model."""
 _NAME = re.compile(rf"language_model\.layers\.\d+\.\w+\.({'|'.join(PROJECTIONS)})\Z")
-STRENGTH = 0.3
-"""The standard deviation of B's values, that of the weights of the synthetic checkpoints: one pair moves logits by far more than
-the noise floor."""
+STRENGTH = 0.25
+"""The largest magnitude of B's values, about that of the weights of the synthetic checkpoints: one pair moves logits by far more
+than the noise floor."""
 
 
 def is_target(module: str) -> bool:
@@ -26,11 +30,17 @@ def is_target(module: str) -> bool:
 
 
 def pair(module: str, outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A (RANK, inputs) and B (outputs, RANK) of a module, float32 with values that bfloat16 and float16 have too."""
-    generator = torch.Generator().manual_seed(zlib.crc32(module.encode()))
-    a = torch.randn(RANK, inputs, generator=generator) * inputs**-0.5
-    b = torch.randn(outputs, RANK, generator=generator) * STRENGTH
-    return tuple(each.to(torch.bfloat16).to(torch.float16).float() for each in (a, b))
+    """A (RANK, inputs) and B (outputs, RANK) of a module, float32 with values that bfloat16 and float16 have too: odd multiples of
+    a power of two, with at most eight bits."""
+    near = 2.0 ** -round(math.log2(inputs) / 2)
+    return _drawn(f"{module} A", RANK, inputs, near), _drawn(f"{module} B", outputs, RANK, STRENGTH)
+
+
+def _drawn(name: str, rows: int, columns: int, largest: float) -> torch.Tensor:
+    """Values (rows, columns) between plus and minus ``largest``, a power of two; none of them is 0."""
+    drawn = hashlib.shake_256(name.encode()).digest(rows * columns)
+    values = torch.tensor(list(drawn), dtype=torch.float32)
+    return ((2 * values - 255) * (largest / 256)).reshape(rows, columns)
 
 
 def shapes(checkpoint: str) -> dict[str, tuple[int, int]]:
@@ -54,7 +64,7 @@ def shapes(checkpoint: str) -> dict[str, tuple[int, int]]:
 
 
 def write(directory: Path, shapes: Mapping[str, tuple[int, int]]) -> Path:
-    """Write the adapter of modules with these ``shapes`` (outputs, inputs) as PEFT has it, with a scale of 1."""
+    """Write the adapter of modules with these ``shapes`` (outputs, inputs) as PEFT has it."""
     from safetensors.torch import save_file
 
     tensors = {}
@@ -64,7 +74,8 @@ def write(directory: Path, shapes: Mapping[str, tuple[int, int]]) -> Path:
         tensors[f"base_model.model.{module}.lora_B.weight"] = b
     directory.mkdir(parents=True, exist_ok=True)
     save_file(tensors, directory / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": list(PROJECTIONS), "bias": "none"}
+    alpha = SCALE * RANK
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": alpha, "target_modules": list(PROJECTIONS), "bias": "none"}
     (directory / "adapter_config.json").write_text(json.dumps(config))
     return directory
 
@@ -87,6 +98,6 @@ def _adding(a: torch.Tensor, b: torch.Tensor):
     def added(module: torch.nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         (inputs,) = args
         here = {"device": inputs.device, "dtype": inputs.dtype}
-        return output + (inputs @ a.to(**here).T) @ b.to(**here).T
+        return output + SCALE * ((inputs @ a.to(**here).T) @ b.to(**here).T)
 
     return added

@@ -70,6 +70,7 @@ class Scenario:
     adapter: str = option(
         NOBODY, "--adapter", "who of a batch is served with a LoRA adapter, which is drawn: nobody, request (its mates are "
         "not), or mates (the request is not)", choices=(NOBODY, REQUEST, MATES), label="adapter of {}".format,
+        new_engine=lambda who: who != NOBODY,
     )  # fmt: skip
 
     @property

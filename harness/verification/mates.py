@@ -98,6 +98,16 @@ def history(setting: Setting, spec: ModelSpec, seed: int) -> list[Prompt]:
     return [parsed(text, "before").prompt(spec, seed, "before") for text in setting.scenario.before]
 
 
+def seeded(setting: Setting, seed: int) -> Setting:
+    """The setting whose mates all have seeds of their own: those that follow ``seed`` where they have none."""
+    scenario = setting.scenario
+    every = [
+        with_seed(text, seed + place) for place, text in enumerate((*scenario.mates, *scenario.mates_after), start=1)
+    ]
+    before = len(scenario.mates)
+    return setting.with_(mates=tuple(every[:before]), mates_after=tuple(every[before:]))
+
+
 def with_seed(text: str, seed: int) -> str:
     """A request as it is written, with this seed where it has none of its own."""
     found = parsed(text, "before")

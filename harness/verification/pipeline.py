@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from harness.compare.known import Declared
@@ -110,8 +110,9 @@ class _Stream:
 
     def _take_off(self, batch: Batch) -> None:
         try:
+            asked = (batch.prompts, batch.mates, batch.after)
             flight = self.session.begin(
-                self.spec, self.setting, batch.prompts, history=batch.history, remember=False, about=batch.about
+                self.spec, self.setting, *asked, history=batch.history, remember=False, about=batch.about
             )
         except DriverFailure as error:
             self.asked.append(_Asked(batch, error))
@@ -140,25 +141,36 @@ class _Stream:
     def _next(self) -> list[CaseResult]:
         """The results of the batch that landed first."""
         landed = self.landed.popleft()
-        found = landed.failed or self._results(landed.batch, landed.comparing)
-        if landed.flight is None:
+        flight, found = landed.flight, landed.failed or self._results(landed.batch, landed.comparing)
+        if flight is None:
             return found
         if any(map(_open, found)):
-            again = self._sampled_again(landed.batch, landed.flight, landed.pairs)
+            pairs, again = self._sampled_again(landed.batch, flight, landed.pairs)
+            landed = replace(landed, pairs=pairs)
             found = [other if _open(one) else one for one, other in zip(found, again, strict=True)]
         if any(result.known_by_masks for result in found):
             found = self._explained(landed, found)
-        self.session.discard(landed.flight)
+        if any(result.known_by_logits for result in found):
+            found = self._mended(landed, found)
+        self.session.discard(flight)
         return found
 
-    def _sampled_again(self, batch: Batch, flight: InFlight, pairs: list[Pair]) -> list[CaseResult]:
-        """The results with both samples of the noise floor."""
+    def _sampled_again(self, batch: Batch, flight: InFlight, pairs: list[Pair]) -> tuple[list[Pair], list[CaseResult]]:
+        """The pairs and the results with both samples of the noise floor."""
         while self.asked:
             self._land()
         try:
-            return self._results(batch, self._compare(batch, self.session.sampled_again(flight, pairs)))
+            again = self.session.sampled_again(flight, pairs)
+            return again, self._results(batch, self._compare(batch, again))
         except DriverFailure as error:
-            return self._failed(batch, error)
+            return pairs, self._failed(batch, error)
+
+    def _mended(self, landed: _Landed, found: list[CaseResult]) -> list[CaseResult]:
+        """The results, where logits are off as declared with whether a patch mends that."""
+        while self.asked:
+            self._land()
+        proof = landed.batch.mended(self.session, self.spec, self.setting, self.declared)
+        return proof.shown(found, landed.pairs)
 
     def _explained(self, landed: _Landed, found: list[CaseResult]) -> list[CaseResult]:
         """The results, where masks are as declared with whether those explain the logits."""

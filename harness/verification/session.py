@@ -343,12 +343,29 @@ class Session:
 
     def serve(self, spec: ModelSpec, setting: Setting, prompts: Sequence[Prompt], *, about: str = "") -> list[Capture]:
         """What serving alone makes of ``prompts``, one after another; raises as `observe` does."""
+        return [one for prompt in prompts for one in self.serve_together(spec, setting, (prompt,), about=about)]
+
+    def serve_together(
+        self,
+        spec: ModelSpec,
+        setting: Setting,
+        prompts: Sequence[Prompt],
+        mates: Sequence[Prompt] = (),
+        after: Sequence[Prompt] = (),
+        *,
+        history: Sequence[Prompt] = (),
+        about: str = "",
+    ) -> list[Capture]:
+        """What serving alone makes of ``prompts`` in one batch, with the others that `observe` names; raises as it does. Where the
+        reference is offloaded it gives way, and the engine ends."""
+        if setting.reference.offload:
+            self.references.close()
         engine = self.engine(spec, setting)
-        found: list[Capture] = []
-        for prompt in prompts:
-            asked = self.to_serve(spec, setting, (prompt,))
-            with self.engines.dropping(engine):
-                found += map(read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)
+        asked = self.to_serve(spec, setting, prompts, mates, after, history)
+        with self.engines.dropping(engine):
+            found = [*map(read, engine.ask(asked, timeout=self.timeouts.case, about=about).captures)]
+        if setting.reference.offload:
+            self.engines.close()
         return found
 
     def sampled_again(self, flight: InFlight, pairs: Sequence[Pair]) -> list[Pair]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from harness.captures.read import Capture
 from harness.compare import processed
@@ -25,6 +26,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references import adapter
 from harness.verification import mates, one_side, unobserved
+from harness.verification.mended import Mended
 from harness.verification.one_side import Turn
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
@@ -51,7 +53,10 @@ def _verified(
     for case, (layout, turn), reproduce, found in zip(cases, every, commands, answers, strict=True):
         if isinstance(found, Pair):
             result = compared(case, layout, spec, setting, found, declared, reproduce)
-            yield explained(session, case, layout, spec, setting, turn.prompt, found, declared, result)
+            result = explained(session, case, layout, spec, setting, turn.prompt, found, declared, result)
+            company = {"mates": turn.mates, "after": turn.after, "history": turn.history, "about": turn.about}
+            proof = _mended(session, spec, setting, declared, [case], [layout], [reproduce], [turn.prompt], **company)
+            yield from proof.shown([result], [found])
         else:
             known = declared_failure(found, setting, session, declared, spec)
             yield failed(case, layout, spec, setting, reproduce, Failure.of(found), session.versions, known)
@@ -111,6 +116,31 @@ def explained(
     return found
 
 
+def _mended(
+    session: Session,
+    spec: ModelSpec,
+    setting: Setting,
+    declared: Sequence[Declared],
+    cases: Sequence[Case],
+    layouts: Sequence[Layout | None],
+    commands: Sequence[str],
+    prompts: Sequence[Prompt],
+    **company: Any,
+) -> Mended:
+    """How what was served together is served again, and judged."""
+
+    def serve(under: Setting) -> list[Capture]:
+        return session.serve_together(spec, under, prompts, **company)
+
+    def judged(place: int, under: Setting, pair: Pair) -> CaseResult:
+        return compared(cases[place], layouts[place], spec, under, pair, declared, commands[place])
+
+    def discard(captures: Sequence[Capture]) -> None:
+        session.captures.discard(*(one.directory for one in captures))
+
+    return Mended(setting, declared, serve, judged, discard)
+
+
 def compared(
     case: Case,
     layout: Layout | None,
@@ -150,6 +180,7 @@ def compared(
             reproduce=reproduce,
             laid=pair.laid,
             of_cache=_declared_of(pair.reference, declared, spec, setting),
+            off=next((d for d in holds if d.logits and d.of_model(spec)), None),
         )
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
@@ -183,7 +214,7 @@ def _served(setting: Setting, pair: Pair) -> Setting:
 
 def _still_failing(result: CaseResult, holds: Iterable[Declared]) -> CaseResult:
     """``result`` of sides that answered, or FIXED where serving was declared to fail for certain."""
-    gone = next((d for d in holds if d.certain), None)
+    gone = next((d for d in holds if d.failure and d.certain), None)
     if gone is None or not result.verdict.as_expected:
         return result
     words = f"{gone.gone}; {result.diagnosis}"
@@ -246,13 +277,16 @@ def failed(
 
 @dataclass(frozen=True)
 class Batch:
-    """Layouts that are served together: for each the case, the prompt and the command that runs it again."""
+    """Layouts that are served together: for each the case, the prompt and the command that runs it again. The scenario's own
+    ``mates`` are served before them, others ``after`` them."""
 
     layouts: Sequence[Layout]
     cases: list[Case]
     prompts: list[Prompt]
     commands: list[str]
     history: list[Prompt]
+    mates: list[Prompt]
+    after: list[Prompt]
 
     @classmethod
     def of(
@@ -274,16 +308,25 @@ class Batch:
         commands = []
         every = [mates.written(layout, seed + index) for index, layout in enumerate(layouts)]
         before = tuple(mates.with_seed(text, seed) for text in setting.scenario.before)
+        beside = mates.seeded(setting, seed + len(layouts) - 1)
+        first, last = beside.scenario.mates, beside.scenario.mates_after
         for index, case in enumerate(cases):
-            company = {"mates": tuple(every[:index]), "mates_after": tuple(every[index + 1 :])}
+            company = {"mates": (*first, *every[:index]), "mates_after": (*every[index + 1 :], *last)}
             alone = setting.with_(**company, before=before if index else setting.scenario.before)
             commands.append(command(case, alone, spec, session, declared))
-        return cls(layouts, cases, prompts, commands, mates.history(setting, spec, seed))
+        history = mates.history(setting, spec, seed)
+        return cls(layouts, cases, prompts, commands, history, *mates.prompts(beside, spec, seed))
 
     @property
     def about(self) -> str:
         """What a failure says that it was about."""
         return f"{self.cases[0].name}: {' | '.join(map(str, self.layouts))}"
+
+    def mended(self, session: Session, spec: ModelSpec, setting: Setting, declared: Sequence[Declared]) -> Mended:
+        """How these layouts are served again, and judged."""
+        asked = (self.cases, self.layouts, self.commands, self.prompts)
+        company: dict[str, Any] = {"mates": self.mates, "after": self.after, "history": self.history}
+        return _mended(session, spec, setting, declared, *asked, about=self.about, **company)
 
     def failed(
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]
@@ -309,7 +352,8 @@ def verify_batch(
     declared = list(declared)
     batch = Batch.of(layouts, setting, spec, name, session, declared)
     try:
-        pairs = session.observe(spec, setting, batch.prompts, history=batch.history, about=batch.about)
+        asked = (batch.prompts, batch.mates, batch.after)
+        pairs = session.observe(spec, setting, *asked, history=batch.history, about=batch.about)
     except DriverFailure as error:
         return batch.failed(setting, spec, error, session, declared)
     found = []
@@ -318,7 +362,7 @@ def verify_batch(
     ):
         result = compared(case, layout, spec, setting, pair, declared, reproduce)
         found.append(explained(session, case, layout, spec, setting, prompt, pair, declared, result))
-    return found
+    return batch.mended(session, spec, setting, declared).shown(found, pairs)
 
 
 def verify_all(

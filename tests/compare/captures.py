@@ -65,6 +65,7 @@ def write(
     at: tuple[int, ...] = (),
     cached_masks: list[np.ndarray] | None = None,
     ran: tuple[int, ...] | None = None,
+    hidden_off_from: int | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
@@ -72,7 +73,7 @@ def write(
     decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
     side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens.
     There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache. Serving's last
-    layer ``ran`` at these positions alone, or at all."""
+    layer ``ran`` at these positions alone, or at all. Hidden states are off in the layers ``hidden_off_from`` one on."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -100,7 +101,8 @@ def write(
         tensors[f"mask.{index}"] = np.packbits(mask & seen[:, None], axis=-1)
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)
-        tensors[f"hidden.{index}"] = np.ones((len(layout), 4), dtype=np.float32) * seen[:, None]
+        size = 1 if hidden_off_from is None or index < hidden_off_from else 2
+        tensors[f"hidden.{index}"] = np.full((len(layout), 4), size, dtype=np.float32) * seen[:, None]
     if ran is not None:
         some = np.isin(np.arange(len(layout)), ran)
         tensors |= {f"run.{len(masks) - 1}": some.astype(np.uint8), "run.logits": some.astype(np.uint8)}
@@ -138,6 +140,7 @@ def judged(
     setting: Setting = PLAIN,
     laid: Sequence[Laid] | None = None,
     of_cache: Declared | None = None,
+    off: Declared | None = None,
 ) -> CaseResult:
     """The verdict on two captures."""
     return judge(
@@ -154,4 +157,5 @@ def judged(
         aside=aside,
         laid=laid,
         of_cache=of_cache,
+        off=off,
     )

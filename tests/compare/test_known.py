@@ -1,9 +1,12 @@
 """A declared divergence holds where its fields say and nowhere else."""
 
+from typing import Any
+
 import pytest
 
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
+from harness.families.registry import preset
 
 BASE = Declared(
     "drop", "https://example.org/1", "a reason", backends=("triton",), runners=("v2",), releases=">=0.25,<0.33"
@@ -37,11 +40,38 @@ def test_fields_left_out_hold_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [{}, {"policy": "drop", "failure": "died"}, {"policy": "drop", "precision": "tf32"}, {"precision": "bf8"}]
+    "kinds",
+    [
+        {},
+        {"policy": "drop", "failure": "died"},
+        {"policy": "drop", "precision": "tf32"},
+        {"precision": "bf8"},
+        {"policy": "drop", "logits": True},
+    ],
 )
-def test_a_declaration_is_of_one_kind(kinds: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"policy, precision and failure|precision 'bf8': one of tf32"):
+def test_a_declaration_is_of_one_kind(kinds: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"policy, precision, failure and logits|precision 'bf8': one of tf32"):
         Declared(link="https://example.org/1", reason="a reason", **kinds)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"runners": ("v1",)}, "logits goes with first_layer or mended_by"),
+        ({"first_layer": 0}, "logits goes with releases or settings"),
+        ({"first_layer": 0, "runners": ("v1",), "model_has": ("name",)}, "model_has 'name': one of per_layer_input"),
+    ],
+)
+def test_declared_logits_have_what_tells_them_from_others(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Declared(logits=True, link="https://example.org/1", reason="a reason", **fields)
+
+
+def test_it_may_be_of_models_that_have_something_only() -> None:
+    of = Declared(
+        logits=True, link="https://x.org/1", reason="r", first_layer=3, releases="<1", model_has=("per_layer_input",)
+    )
+    assert of.of_model(preset("e4b-shape")) and not of.of_model(preset("tiny"))
 
 
 def test_it_may_hold_for_some_dtypes_only() -> None:

@@ -79,6 +79,20 @@ def test_it_holds_for_its_settings(tmp_path: Path, settings: str, holds: dict, f
     assert not one.holds(Setting.of(**fails), "0.32.0") or holds == {"runner": "v1"}
 
 
+def test_logits_are_declared_with_what_mends_them_and_the_models_that_have_it(tmp_path: Path) -> None:
+    text = entry(
+        policy=None,
+        logits="true",
+        mended_by='["pipeline-per-layer-inputs"]',
+        model_has='["per_layer_input"]',
+        settings="{ pipeline-parallel = 2 }",
+    )
+    certain, sometimes = read(write(tmp_path / "known.toml", text, {**text, "sometimes": "true"}))
+    assert certain.logits and certain.certain and not sometimes.certain
+    assert certain.mended_by == ("pipeline-per-layer-inputs",) and certain.model_has == ("per_layer_input",)
+    assert certain.holds(Setting.of(pipeline_parallel=2), "0.32.0") and not certain.holds(Setting.of(), "0.32.0")
+
+
 def test_it_may_be_there_only_where_nothing_could_be_observed_or_with_a_cache_of_the_reference(tmp_path: Path) -> None:
     cache = "{ reference-cache = 'static', prefill-chunk-size = [4, 8] }"
     text = entry(unobserved="true"), entry(reference='"transformers"', settings=cache)
@@ -113,8 +127,8 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
     [
         ({"policy": '"dropp"'}, "policy: 'dropp' is not allowed; one of clamp, drop, "),
         ({"policy": "3"}, "policy: 3 is not allowed; one of clamp, drop, "),
-        ({"precision": '"tf32"'}, "exactly one of policy, precision and failure, and not policy and precision"),
-        ({"policy": None}, "exactly one of policy, precision and failure, and not none"),
+        ({"precision": '"tf32"'}, "exactly one of policy, precision, failure and logits, and not policy and precision"),
+        ({"policy": None}, "exactly one of policy, precision, failure and logits, and not none"),
         ({"member": '"gemma4_unified"'}, "member goes with reference"),
         ({"reference": '"official"', "member": '"12b"'}, "member: '12b' is not allowed; one of gemma4, gemma4_unified"),
         (
@@ -136,7 +150,16 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"reason": '""'}, "reason: '' is not allowed; text that is not empty"),
         ({"releases": '"0.25+"'}, "releases: '0.25+' is not allowed; releases of vLLM as pip has them"),
         ({"release": '">=0.25"'}, "release: '>=0.25' is not allowed; the fields are policy, "),
-        ({"sometimes": "true"}, "sometimes goes with failure, not with policy"),
+        ({"sometimes": "true"}, "sometimes goes with failure or logits, not with policy"),
+        ({"first_layer": "3"}, "first_layer goes with logits, not with policy"),
+        ({"policy": None, "logits": "true"}, "logits goes with first_layer or mended_by"),
+        ({"policy": None, "logits": "true", "first_layer": "3"}, "logits goes with releases or settings"),
+        (
+            {"policy": None, "logits": "true", "first_layer": "-1"},
+            "first_layer: -1 is not allowed; the number of a layer",
+        ),
+        ({"policy": None, "logits": '"off"'}, "logits: 'off' is not allowed; true or false"),
+        ({"model_has": '["wings"]'}, "model_has: 'wings' is not allowed; one of per_layer_input"),
         ({"split": "1"}, "split: 1 is not allowed; true or false"),
         (
             {"reference": '"official"', "settings": "{ runner = 'v1' }"},

@@ -81,6 +81,56 @@ def test_a_declared_precision_explains_logits_and_no_masks(
     assert ("serving multiplies in TF32" in undeclared.diagnosis) == (expected is Verdict.KNOWN)
 
 
+OFF = Declared(
+    logits=True,
+    first_layer=1,
+    certain=True,
+    link="https://example.org/3",
+    reason="layer 1 multiplies by two",
+    settings=(("runner", ("v2",)),),
+)
+
+
+@pytest.mark.parametrize(
+    ("serving", "error", "first", "declared", "expected"),
+    [
+        pytest.param("clamp", 1e-2, 1, OFF, Verdict.KNOWN, id="off from the declared layer on"),
+        pytest.param("clamp", 1e-2, 0, OFF, Verdict.DIVERGED, id="off from an earlier layer on"),
+        pytest.param("clamp", 1e-2, 2, OFF, Verdict.DIVERGED, id="off from a later layer on"),
+        pytest.param("clamp", 1e-2, None, OFF, Verdict.DIVERGED, id="no layer is off"),
+        pytest.param("drop", 1e-2, 1, OFF, Verdict.DIVERGED, id="other masks"),
+        pytest.param("clamp", float("nan"), 1, OFF, Verdict.DIVERGED, id="no numbers"),
+        pytest.param("clamp", NOISE, None, OFF, Verdict.FIXED, id="right again"),
+        pytest.param("clamp", NOISE, None, replace(OFF, certain=False), Verdict.PASS, id="it does not always come"),
+        pytest.param(
+            "clamp", 1e-2, 0, replace(OFF, first_layer=None, mended_by=("pr-48421",)), Verdict.KNOWN, id="any layer"
+        ),
+    ],
+)
+def test_declared_logits_are_off_from_their_layer_on_with_equal_masks(
+    tmp_path: Path, serving: str, error: float, first: int | None, declared: Declared, expected: Verdict
+) -> None:
+    layout = Layout.parse(LONG)
+    theirs = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    ours = write(
+        tmp_path / "serving", layout, masks_of(serving, layout), side="serving", error=error, hidden_off_from=first
+    )
+    result = judged(theirs, ours, layout, off=declared)
+    assert result.verdict is expected, result.diagnosis
+    told = serving == "clamp" and np.isfinite(error) and expected is not Verdict.PASS
+    assert (declared.link in result.diagnosis) == told
+
+
+def test_declared_logits_excuse_nothing_where_a_mask_was_not_observed(tmp_path: Path) -> None:
+    layout = Layout.parse(LONG)
+    theirs = write(tmp_path / "reference", layout, masks_of("clamp", layout), side="reference")
+    ours = masks_of("clamp", layout)
+    for unseen in (1, len(layout)):
+        name = tmp_path / f"serving-{unseen}"
+        serving = write(name, layout, ours, side="serving", error=1e-2, hidden_off_from=1, unseen=unseen)
+        assert judged(theirs, serving, layout, off=OFF).verdict is Verdict.DIVERGED
+
+
 EXPLAIN = sorted(name for name, policy in POLICIES.items() if policy.on_sliding and policy.family in ("", SPEC.family))
 """Policies that can explain the sliding layers of this model; the others are other families'."""
 

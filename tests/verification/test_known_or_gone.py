@@ -23,6 +23,36 @@ LINK = "https://github.com/vllm-project/vllm/pull/50539"
 SEEN = 'policy = "drop"\nsettings = { runner = "v2" }'
 
 
+ADAPTED = Setting.of(runner="v1", adapter="mates", mates=("t1",))
+WORD = Case("word", "a request without an adapter beside one that has it", "t1")
+OFF = 'logits = true\nmended_by = ["pr-48421"]\nsettings = { adapter = "mates" }'
+LAYER = 'logits = true\nfirst_layer = {}\nsettings = {{ adapter = "mates" }}'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seen", "overlays", "expected", "said"),
+    [
+        (OFF, (), Verdict.KNOWN, "with `pr-48421` laid over they are within the noise floor"),
+        (OFF, ("pr-48421",), Verdict.PASS, "within the noise floor"),
+        (OFF.replace("pr-48421", "flex-image-blocks"), (), Verdict.DIVERGED, "could not be laid over"),
+        (OFF.replace("pr-48421", "pr-50539"), (), Verdict.DIVERGED, "with `pr-50539` laid over it is DIVERGED"),
+        (OFF, ("adapter-of-the-first-row",), Verdict.DIVERGED, "with `pr-48421` laid over it is DIVERGED"),
+        (LAYER.format(0), (), Verdict.KNOWN, "declared: seen"),
+        (LAYER.format(1), (), Verdict.DIVERGED, "not the declared divergence from layer 1 on"),
+        (LAYER.format(0), ("pr-48421",), Verdict.FIXED, "the declared divergence of the logits is gone"),
+    ],
+)
+def test_logits_that_are_off_with_equal_masks(
+    session: Session, tmp_path: Path, seen: str, overlays: tuple[str, ...], expected: Verdict, said: str
+) -> None:
+    """docs/findings/vllm-cpu-adapter-of-others.md"""
+    path = tmp_path / "known.toml"
+    path.write_text(f'[[known]]\nlink = "{LINK}"\nreason = "seen"\n{seen}\n')
+    result = verify(session, WORD, ADAPTED.with_(overlays=overlays), declared([str(path)]))
+    assert result.verdict is expected and said in result.diagnosis, result.diagnosis
+
+
 @pytest.mark.parametrize(
     ("seen", "case", "setting", "expected"),
     [

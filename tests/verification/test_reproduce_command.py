@@ -7,6 +7,7 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,14 +99,16 @@ def test_what_the_sides_are_and_how_long_they_have_is_named() -> None:
     assert "--reference" not in command(Case("run", "", "t3"), Setting(), preset("tiny"), HERE)
 
 
-def test_a_member_of_a_batch_has_its_place_and_the_others_their_words() -> None:
+@pytest.mark.parametrize("company", [{}, {"mates": ("t2 seed=9", "t3"), "mates_after": ("i2 t4",), "decode": 2}])
+def test_a_member_of_a_batch_has_its_place_and_the_others_their_words(company: dict[str, Any]) -> None:
     layouts = [Layout.parse(text) for text in ("t5", "i4 t2", "t9")]
-    batch = Batch.of(layouts, Setting(), preset("tiny"), "batch", HERE, seed=40)
+    batch = Batch.of(layouts, Setting.of(**company), preset("tiny"), "batch", HERE, seed=40)
+    assert [len(batch.mates), len(batch.after)] == [len(company.get(name, ())) for name in ("mates", "mates_after")]
     for place, line in enumerate(batch.commands):
         again = asked(line)
         before, after = mates.prompts(again.setting, again.spec, again.case.seed)
-        assert [*before, batch.prompts[place], *after] == batch.prompts
-        assert len(before) == place and again.case.seed == 40 + place
+        assert [*before, batch.prompts[place], *after] == [*batch.mates, *batch.prompts, *batch.after]
+        assert len(before) == place + len(batch.mates) and again.case.seed == 40 + place
 
 
 def test_a_given_checkpoint_and_pictures_are_named_from_the_root(

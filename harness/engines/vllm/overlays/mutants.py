@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Needs, Overlay
+from harness.engines.vllm.overlays.scenario_mutants import SCENARIO_MUTANTS
 from harness.engines.vllm.overlays.targets import (
     Batch,
     Ranges,
@@ -12,7 +13,7 @@ from harness.engines.vllm.overlays.targets import (
     change_layers,
     change_ranges,
     change_windows,
-    change_windows_while_decoding,
+    change_windows_while,
     decoding,
     register,
     require_implementation,
@@ -276,10 +277,10 @@ MUTANTS = [
     _kernel("image-pairs-lost-from-128", "image pairs are lost where the key's position needs an eighth bit", HELPERS,
             "compute_kv_seq_mask", _PAIR_WINDOW, _PAIR_WINDOW + " & (seq_offset < 128)", needs=Needs.LONG),
     Overlay("decode-without-window", "mutant", "the window is off in steps of one token a request",
-            ("AttentionImpl.sliding_window",), change_windows_while_decoding(lambda window: (-1, -1)), "vllm #17180",
+            ("AttentionImpl.sliding_window",), change_windows_while(decoding, lambda window: (-1, -1)), "vllm #17180",
             needs=Needs.DECODE),
     Overlay("decode-window-plus-one", "mutant", "the window keeps W + 1 keys in steps of one token a request",
-            ("AttentionImpl.sliding_window",), change_windows_while_decoding(_wider), "vllm #3385", needs=Needs.DECODE),
+            ("AttentionImpl.sliding_window",), change_windows_while(decoding, _wider), "vllm #3385", needs=Needs.DECODE),
     _ranges("decode-ranges-from-the-step", "in a step of decoding ranges are counted from its token", _from_the_step,
             "openvino #36708", needs=Needs.DECODE),
     Overlay("decoded-keys-not-written", "mutant", "keys and values of decoded tokens do not get into the cache",
@@ -315,4 +316,5 @@ MUTANTS = [
     _kernel("one-kv-head-group-causal", "KV head 1 does not get the ranges", KERNEL, "kernel_unified_attention",
             "        # S : (BLOCK_M, TILE_SIZE)\n",
             "        seq_mask = seq_mask & ((kv_head_idx != 1) | (seq_offset[None, :] <= query_abs_pos))\n"),
+    *SCENARIO_MUTANTS,
 ]  # fmt: skip

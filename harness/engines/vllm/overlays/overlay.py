@@ -27,6 +27,10 @@ class Needs(Enum):
     CACHED = "a prefix cache that has the same words with other pictures"
     EVICTED = "a prefix cache of which some layers have lost what others still hold"
     LONG = "prompts of more than 128 tokens"
+    ADAPTER = "a LoRA adapter, a request with it and one without in a batch"
+    PIPELINE = "a pipeline of two ranks"
+    FAST_PREFILL = "kv_sharing_fast_prefill, with layers that share keys"
+    DRAFTS = "drafts, of which some are accepted"
     NO_FLAG = "a model that does not ask for bidirectional images"
 
 

@@ -96,15 +96,20 @@ def decoding(metadata: Any) -> bool:
     return metadata.max_query_len == 1 and metadata.max_seq_len > 1
 
 
-def change_windows_while_decoding(change: Callable[[tuple[int, int]], tuple[int, int]]):
-    """As `change_windows`, in steps of decoding alone."""
+def verifying(metadata: Any) -> bool:
+    """Whether a step computes several tokens of a request behind others: drafts and the token before them, or a chunk."""
+    return 1 < metadata.max_query_len < metadata.max_seq_len
+
+
+def change_windows_while(condition: Callable[[Any], bool], change: Callable[[tuple[int, int]], tuple[int, int]]):
+    """As `change_windows`, in steps whose metadata meet a condition alone."""
 
     def apply(layer, changes: Changes) -> None:
         original, impls = layer.impl.forward, releases.variants(layer.impl)
 
         def forward(layer_, query, key, value, kv_cache, attn_metadata, *args, **kwargs):
             own = [impl.sliding_window for impl in impls]
-            if attn_metadata is not None and decoding(attn_metadata):
+            if attn_metadata is not None and condition(attn_metadata):
                 for impl in impls:
                     impl.sliding_window = change(impl.sliding_window)
             try:

@@ -1,0 +1,62 @@
+"""Logits that are declared to be off are known only as far as a patch mends them: the engine serves once more with it laid over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from harness.captures.read import Capture
+from harness.compare.known import Declared
+from harness.compare.result import CaseResult
+from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.errors import DriverFailure, UsageError
+from harness.verification.session import Pair
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A batch that was served under a ``setting``: ``serve`` serves it again under another one, ``judge`` compares the pair at a
+    place of the batch anew, and ``discard`` is told of captures that are judged."""
+
+    setting: Setting
+    declared: Sequence[Declared]
+    serve: Callable[[Setting], Sequence[Capture]]
+    judge: Callable[[int, Setting, Pair], CaseResult]
+    discard: Callable[[Sequence[Capture]], None]
+
+    def shown(self, results: Sequence[CaseResult], pairs: Sequence[Pair]) -> list[CaseResult]:
+        """The results; one that is KNOWN since its logits are off as declared is DIVERGED unless it is PASS with a patch that is
+        said to mend that."""
+        served: dict[str, Sequence[Capture]] = {}
+        found = list(results)
+        for place, result in enumerate(results):
+            if (one := self._meant(result)) is not None:
+                found[place] = self._shown(one, result, place, pairs[place], served)
+        for captures in served.values():
+            self.discard(captures)
+        return found
+
+    def _meant(self, result: CaseResult) -> Declared | None:
+        known = (d for d in self.declared if d.logits and d.mended_by and d.to_dict() == result.declared)
+        return next(known, None) if result.known_by_logits else None
+
+    def _shown(
+        self, one: Declared, result: CaseResult, place: int, pair: Pair, served: dict[str, Sequence[Capture]]
+    ) -> CaseResult:
+        why = []
+        for patch in one.mended_by:
+            under = self.setting.with_(overlays=(*self.setting.overlays, patch))
+            try:
+                if patch not in served:
+                    served[patch] = self.serve(under)
+                again = self.judge(place, under, replace(pair, serving=served[patch][place], laid=None))
+            except (DriverFailure, UsageError) as error:
+                why.append(f"`{patch}` could not be laid over: {error}")
+                continue
+            if again.verdict is Verdict.PASS and again.logits:
+                right = f"with `{patch}` laid over they are within the noise floor, at {again.logits.ratio:.3g} times"
+                return replace(result, diagnosis=f"{result.diagnosis}; {right}")
+            why.append(f"with `{patch}` laid over it is {again.verdict}: {again.diagnosis}")
+        unproved = f"the declaration says that it is mended, and it is not seen to be: {'; '.join(why)}"
+        return replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{result.diagnosis}; {unproved}")
