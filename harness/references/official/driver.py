@@ -8,9 +8,8 @@ transformers do (`_layers.py`, `ClippedEinsum` has one pair of bounds for both).
 
 from __future__ import annotations
 
-import gc
 import sys
-import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,32 +17,22 @@ import jax
 import numpy as np
 from safetensors.numpy import load_file
 
-from harness.captures import stack
-from harness.captures.facts import ATTENTION_VALUES, Facts, HeadFacts, LayerFacts, PromptFacts
+from harness.captures.facts import HeadFacts
 from harness.captures.facts import Loaded as LoadedFacts
-from harness.captures.selection import chosen
 from harness.drivers import channel
-from harness.drivers.messages import (
-    Captured,
-    Done,
-    LoadReference,
-    Prepared,
-    PreparedPrompt,
-    Request,
-    RunReference,
-    Stored,
-)
+from harness.drivers.messages import PreparedPrompt, ReferenceModel
 from harness.errors import UnsupportedPrompt
 from harness.masks.observed import ProbeError, Weights
-from harness.references.official import routing, training
+from harness.references.official import device, routing, training
 from harness.references.official.loading import TRUTH, Loaded, load
 from harness.references.official.running import Runner, Seen, Soft
+from harness.references.prepared import AUDIO, IMAGE, VIDEO, Answer, Answers, wanted
 
 PADDING = 0
 """The token that the official model takes for padding wherever it stands (`_transformer.py`, `_PADDING_ID`)."""
-PLACEHOLDERS = {1: -2, 2: -2, 3: -4}
-"""By the type of a soft token (image, video, audio) what stands for it in an official prompt (`gm/vision/_token_utils.py`). The
-official model knows no videos: their frames are images to it."""
+PLACEHOLDERS = {IMAGE: -2, VIDEO: -2, AUDIO: -4}
+"""By the type of a soft token what stands for it in an official prompt (`gm/vision/_token_utils.py`). The official model knows no
+videos: their frames are images to it."""
 TOGETHER = 32
 """Prompts, and their soft tokens, are padded to a multiple of so many, so that the model is compiled for few sizes. Padding at the
 end is masked, and soft tokens that are too many fall on position 0, which keeps its own embedding (`_token_utils.py`)."""
@@ -51,94 +40,63 @@ SCORES = 1 << 29
 """The most scores of an attention call, which holds one for every pair and head: 2 GiB in float32."""
 
 
-class Reference:
-    """Answers for the checkpoint that is loaded, which is replaced whole or not at all."""
+class Official:
+    """The official model with a checkpoint in both precisions (`harness.references.prepared.Model`)."""
 
-    def __init__(self) -> None:
-        self.loaded: Loaded | None = None
-        self.runners: tuple[Runner, Runner] | None = None
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._model = Runner(loaded.model, loaded.parameters, loaded.of.dtype)
+        self._truth = Runner(loaded.model, loaded.truth, TRUTH[loaded.of.dtype])
 
-    def load(self, request: LoadReference) -> Done:
-        """What was loaded goes first, since there may be no room for both; after a failure nothing is."""
-        self.loaded = self.runners = None
-        gc.collect()
-        loaded = load(request.model)
-        self.runners = (
-            Runner(loaded.model, loaded.parameters, loaded.of.dtype),
-            Runner(loaded.model, loaded.truth, TRUTH[loaded.of.dtype]),
-        )
-        self.loaded = loaded
-        return Done()
+    @property
+    def of(self) -> ReferenceModel:
+        return self._loaded.of
 
-    def run(self, request: RunReference) -> Captured:
-        """Capture prompts, one after another.
+    @property
+    def facts(self) -> LoadedFacts:
+        return LoadedFacts(self._loaded.content, self._loaded.weights, self._loaded.not_finite)
 
-        Raises:
-            UnsupportedPrompt: the official model would take a prompt for another one, or has no room for it.
-            ProbeError: the weights of a layer are none of a mask.
-            RuntimeError: another model is loaded than is asked for, or nothing was prepared.
-        """
-        if self.loaded is None or self.loaded.of != request.model or request.prepared is None:
-            raise RuntimeError(
-                f"{request.model} was asked for with what was prepared for it, and {self.loaded and self.loaded.of} is loaded"
-            )
-        if request.prepared.content != self.loaded.content:
-            raise RuntimeError(f"{request.model.checkpoint} is not the checkpoint that prompts were prepared from")
-        for prompt in request.prepared.prompts:
-            _check(prompt, self.loaded)
-        captured = []
-        for place, prompt in enumerate(request.prepared.prompts):
-            directory = request.out / str(place)
-            self._capture(self.loaded, prompt, request.prepared, directory, request)
-            captured.append(Stored(directory, 0))
-        return Captured(tuple(captured))
+    @property
+    def head(self) -> HeadFacts:
+        config = self._loaded.config
+        return HeadFacts(config.final_logit_softcap, 1.0, config.num_embed)
 
-    def _capture(
-        self, loaded: Loaded, prompt: PreparedPrompt, prepared: Prepared, directory: Path, asked: RunReference
-    ) -> None:
-        assert self.runners is not None, "a model is loaded"
-        start = time.perf_counter()
-        model, truth = self.runners
+    @property
+    def layer_types(self) -> list[str]:
+        return [_kind(self._loaded, index) for index in range(len(self._loaded.config.attention_types))]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"gemma": version("gemma"), "jax": version("jax"), "jax device": device.name()}
+
+    def check(self, prompt: PreparedPrompt) -> None:
+        _check(prompt, self._loaded)
+
+    def answer(self, prompt: PreparedPrompt, layers: Sequence[int]) -> Answer:
         tokens, soft, count = _tokens(prompt), _soft(prompt), len(prompt.token_ids)
-        rows = chosen(asked.positions, count)
-        logits, seen = model.observed(tokens, soft["soft"])
-        exact, of_truth = truth.scored(tokens, soft["truth.soft"])
-        tensors = {"logits": logits, "truth.logits": exact}
+        logits, seen = self._model.observed(tokens, soft["soft"])
+        exact, of_truth = self._truth.scored(tokens, soft["truth.soft"])
+        made = {"logits": logits, "truth.logits": exact}
         if of_truth.scores:
-            reach = routing.reaches(of_truth.scores, seen.scores, loaded.config.top_k_experts, count)
-            tensors["routed.logits"] = truth.swapped(tokens, soft["truth.soft"], reach)
-        arrays = {name: np.asarray(one)[None, rows] for name, one in tensors.items()}
-        layers = [index for index in sorted(seen.weights) if not asked.layers or index in asked.layers]
-        for index in layers:
-            arrays[f"mask.{index}"] = self._mask(loaded, seen, index, count)[None]
-            attention = np.asarray(seen.attention[index])[None, :count]
-            if attention.size <= ATTENTION_VALUES:
-                arrays[f"attention.{index}"] = attention
-            arrays[f"hidden.{index}"] = np.asarray(seen.hidden[index])[None, :count]
-        halves = [name for name, array in arrays.items() if array.dtype == jax.numpy.bfloat16]
-        arrays |= {name: arrays[name].view(np.uint16) for name in halves}
-        facts = Facts(
-            layers=tuple(LayerFacts(index, _kind(loaded, index)) for index in layers),
-            logits_at=tuple(rows),
-            versions={"gemma": version("gemma"), "jax": version("jax")},
-            seconds={"reference": time.perf_counter() - start},
-            loaded=LoadedFacts(loaded.content, loaded.weights, loaded.not_finite),
-            after=prepared.after,
-            head=HeadFacts(loaded.config.final_logit_softcap, 1.0, loaded.config.num_embed),
-            special=prepared.special,
-        )
-        own = PromptFacts(prompt.token_ids, prompt.token_types, pictures=prompt.pictures)
-        stack.write(directory, arrays, facts, [own], halves)
+            reach = routing.reaches(of_truth.scores, seen.scores, self._loaded.config.top_k_experts, count)
+            made["routed.logits"] = self._truth.swapped(tokens, soft["truth.soft"], reach)
+        answer = Answer({name: np.asarray(one)[:count] for name, one in made.items()})
+        for index in wanted(layers, seen.weights):
+            answer.masks[index] = _mask(self._loaded, seen, index, count)
+            answer.attention[index] = np.asarray(seen.attention[index])[:count]
+            answer.hidden[index] = np.asarray(seen.hidden[index])[:count]
+        return answer
 
-    def _mask(self, loaded: Loaded, seen: Seen, index: int, tokens: int) -> np.ndarray:
-        """A layer's mask, uint8 (KV head groups, N, bytes)."""
-        epsilon = float(jax.numpy.finfo(loaded.of.dtype).eps)
-        full = _kind(loaded, index) == "full_attention"
-        kv_heads = loaded.config.num_global_kv_heads if full else loaded.config.num_kv_heads
-        try:
-            return Weights(*seen.weights[index]).first(tokens).recovered(kv_heads, epsilon)
-        except ProbeError as error:
-            raise ProbeError(f"reference, layer {index}: {error}") from error
+
+def _mask(loaded: Loaded, seen: Seen, index: int, tokens: int) -> np.ndarray:
+    """A layer's mask, uint8 (KV head groups, N, bytes)."""
+    epsilon = float(jax.numpy.finfo(loaded.of.dtype).eps)
+    full = _kind(loaded, index) == "full_attention"
+    kv_heads = loaded.config.num_global_kv_heads if full else loaded.config.num_kv_heads
+    try:
+        return Weights(*seen.weights[index]).first(tokens).recovered(kv_heads, epsilon)
+    except ProbeError as error:
+        raise ProbeError(f"reference, layer {index}: {error}") from error
 
 
 def _kind(loaded: Loaded, index: int) -> str:
@@ -179,18 +137,13 @@ def _soft(prompt: PreparedPrompt) -> dict[str, Soft]:
     found = {}
     for name, array in load_file(prompt.file).items():
         values = array.view(jax.numpy.bfloat16) if array.dtype == np.uint16 else array
-        found[name] = Soft(_padded(values[kinds != 3]), _padded(values[kinds == 3]))
+        found[name] = Soft(_padded(values[kinds != AUDIO]), _padded(values[kinds == AUDIO]))
     return found
 
 
 def _padded(soft: np.ndarray) -> np.ndarray | None:
     """Embeddings (1, soft tokens, hidden size); None where there are none."""
     return np.pad(soft, ((0, -len(soft) % TOGETHER), (0, 0)))[None] if len(soft) else None
-
-
-def handlers(reference: Reference) -> dict[type[Request], channel.Handler]:
-    """What each request is answered by."""
-    return {LoadReference: reference.load, RunReference: reference.run}
 
 
 def _remember_compiled() -> None:
@@ -202,11 +155,10 @@ def _remember_compiled() -> None:
 
 
 def main() -> None:
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_default_matmul_precision", "highest")
+    device.choose()
     _remember_compiled()
     training.stand_in()
-    channel.serve(handlers(Reference()), int(sys.argv[1]), int(sys.argv[2]))
+    channel.serve(Answers(lambda of, device: Official(load(of))).handlers, int(sys.argv[1]), int(sys.argv[2]))
 
 
 if __name__ == "__main__":
