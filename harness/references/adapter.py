@@ -19,7 +19,8 @@ from harness.references.options import ATTENTION, NO_CACHE
 class Reference:
     """A reference by its ``name`` on the command line. ``distribution`` is what an interpreter must have, ``newest`` the newest
     release of it that was tried. ``attention`` and ``dtypes`` are what it can be asked for; ``versions`` names in
-    captures the distributions that decide what it computes."""
+    captures the distributions that decide what it computes; ``imported`` is what an interpreter that has it must be able to
+    import."""
 
     name: str
     distribution: str
@@ -28,6 +29,7 @@ class Reference:
     attention: tuple[str, ...]
     dtypes: tuple[str, ...]
     versions: Mapping[str, str]
+    imported: str
     prepares: bool
     families: tuple[str, ...] = ()
     """The model families that it has; none for all."""
@@ -78,6 +80,7 @@ TRANSFORMERS = Reference(
     attention=ATTENTION,
     dtypes=("float32", "bfloat16", "float16"),
     versions={"transformers": "transformers", "reference torch": "torch"},
+    imported="transformers.Gemma4ForConditionalGeneration",
     prepares=True,
     forces=True,
     adapts=True,
@@ -92,11 +95,25 @@ OFFICIAL = Reference(
     attention=("eager",),
     dtypes=("float32", "bfloat16"),
     versions={"gemma": "gemma", "jax": "jax"},
+    imported="gemma.gm.nn.gemma4",
     prepares=False,
     families=("gemma4",),
     kv_dtypes=("auto",),
 )
-REFERENCES = {one.name: one for one in (TRANSFORMERS, OFFICIAL)}
+KERAS_HUB = Reference(
+    "keras-hub",
+    distribution="keras-hub",
+    newest="0.32.0",
+    driver="harness.references.keras_hub.driver",
+    attention=("eager",),
+    dtypes=("float32", "bfloat16"),
+    versions={"keras-hub": "keras-hub", "keras": "keras", "reference torch": "torch"},
+    imported="keras_hub.models.Gemma4Backbone",
+    prepares=False,
+    families=("gemma4",),
+    kv_dtypes=("auto",),
+)
+REFERENCES = {one.name: one for one in (TRANSFORMERS, OFFICIAL, KERAS_HUB)}
 """By name; where an interpreter has several, it runs the first."""
 
 

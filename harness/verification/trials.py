@@ -14,7 +14,7 @@ from harness.drivers import safe_path
 from harness.drivers.process import ROOT, SITE
 from harness.drivers.supervise import die_with
 from harness.errors import EnvironmentFailure
-from harness.references.adapter import OFFICIAL, installed
+from harness.references.adapter import TRANSFORMERS, installed
 from harness.verification.interpreters import engine_of, inspect, platform_of
 from harness.verification.workplace import Workplace
 
@@ -122,8 +122,7 @@ def _answer(process: subprocess.Popen) -> dict:
 
 
 def _failed(side: str, python: str, why: str, versions: dict) -> Problem:
-    official = side == "reference" and installed(versions) is OFFICIAL
-    of_reference = "gemma.gm.nn.gemma4" if official else "transformers.Gemma4ForConditionalGeneration"
+    of_reference = (installed(versions) or TRANSFORMERS).imported
     what = {"serving": "vllm", "reference": of_reference}[side]
     return Problem(f"{python}: {what} cannot be imported: {why}", _mend(why, versions))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import UsageError
 from harness.prompts.model_spec import LAYER_TYPES
+from harness.references.tensors import check_fields, refused
 
+NAME = "official"
 MODEL_TYPES = ("gemma4", "gemma4_unified")
 """The second is 12B, of which `gemma` has no class; its decoder takes the numbers of this one too."""
 FULL = LAYER_TYPES["f"]
@@ -33,15 +34,13 @@ def fields(text: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: the official model cannot be configured like that; the line names the field.
     """
-    for name, allowed in ONLY.items():
-        if (value := text.get(name, allowed[0])) not in allowed:
-            raise refused(name, value, " or ".join(map(str, allowed)))
+    check_fields(NAME, text, ONLY)
     if text.get("vocab_size_per_layer_input", text["vocab_size"]) != text["vocab_size"] and _per_layer(text):
-        raise refused("vocab_size_per_layer_input", text["vocab_size_per_layer_input"], str(text["vocab_size"]))
+        raise refused(NAME, "vocab_size_per_layer_input", text["vocab_size_per_layer_input"], str(text["vocab_size"]))
     rope = {kind: {**usual, **((text.get("rope_parameters") or {}).get(kind) or {})} for kind, usual in ROPE.items()}
     for kind, one in rope.items():
         if one["rope_type"] != (known := ROPE[kind]["rope_type"]):
-            raise refused(f"rope_parameters.{kind}.rope_type", one["rope_type"], str(known))
+            raise refused(NAME, f"rope_parameters.{kind}.rope_type", one["rope_type"], str(known))
     experts = bool(text.get("enable_moe_block"))
     return {
         "num_embed": text["vocab_size"],
@@ -96,10 +95,5 @@ def _shared(text: Mapping[str, Any]) -> dict[str, Any] | None:
     expected = {kind: own - 1 if kind == FULL else own - 2 for kind in lenders}
     fraction = shared / len(kinds)
     if lenders != expected or int(len(kinds) - fraction * len(kinds)) != own:
-        raise refused("num_kv_shared_layers", shared, "one that leaves layers ending in a sliding and a full one")
+        raise refused(NAME, "num_kv_shared_layers", shared, "one that leaves layers ending in a sliding and a full one")
     return {"frac_shared_layers": fraction, "share_global": True, "share_local": True}
-
-
-def refused(field: str, value: object, allowed: str) -> UsageError:
-    """The error that names a field of a config.json, its value, and what the official model has."""
-    return UsageError(f"reference official, config {field}", value, f"the official model has {allowed} only")

@@ -24,9 +24,9 @@ from harness.drivers.messages import PreparedPrompt, ReferenceModel
 from harness.errors import UnsupportedPrompt
 from harness.masks.observed import ProbeError, Weights
 from harness.references.official import device, routing, training
-from harness.references.official.loading import TRUTH, Loaded, load
+from harness.references.official.loading import Loaded, load
 from harness.references.official.running import Runner, Seen, Soft
-from harness.references.prepared import AUDIO, IMAGE, VIDEO, Answer, Answers, wanted
+from harness.references.prepared import AUDIO, IMAGE, TRUTH, VIDEO, Answer, Answers, check_scores, wanted
 
 PADDING = 0
 """The token that the official model takes for padding wherever it stands (`_transformer.py`, `_PADDING_ID`)."""
@@ -36,8 +36,6 @@ videos: their frames are images to it."""
 TOGETHER = 32
 """Prompts, and their soft tokens, are padded to a multiple of so many, so that the model is compiled for few sizes. Padding at the
 end is masked, and soft tokens that are too many fall on position 0, which keeps its own embedding (`_token_utils.py`)."""
-SCORES = 1 << 29
-"""The most scores of an attention call, which holds one for every pair and head: 2 GiB in float32."""
 
 
 class Official:
@@ -115,13 +113,7 @@ def _check(prompt: PreparedPrompt, loaded: Loaded) -> None:
         raise UnsupportedPrompt(
             f"the reference official takes no token {PADDING} in a prompt: it is padding wherever it stands"
         )
-    scores = loaded.config.num_heads * len(prompt.token_ids) ** 2
-    if scores > SCORES:
-        longest = int((SCORES / loaded.config.num_heads) ** 0.5)
-        raise UnsupportedPrompt(
-            f"the reference official takes at most {longest} tokens of this model, and the prompt has {len(prompt.token_ids)}: its "
-            f"attention holds a score for every pair and each of {loaded.config.num_heads} heads"
-        )
+    check_scores("official", prompt, loaded.config.num_heads)
 
 
 def _tokens(prompt: PreparedPrompt) -> jax.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import safe_open
 
 from harness.captures.facts import Held
 from harness.drivers import checksum
 from harness.drivers.messages import ReferenceModel
-from harness.errors import CheckpointError
 from harness.families.content import Unchanged, content
 from harness.references.official import config, names
 from harness.references.official.names import Place, Sizes
-from harness.text import listed
-
-TRUTH = {"float32": "float64", "bfloat16": "float32"}
-INDEX = "model.safetensors.index.json"
+from harness.references.prepared import TRUTH
+from harness.references.tensors import TOWERS, refuse, refused, stored
 
 Path_ = tuple[str, ...]
 Parameters = dict[str, Any]
@@ -57,15 +53,16 @@ def load(of: ReferenceModel) -> Loaded:
     files = Unchanged.since_now(of.checkpoint)
     whole = json.loads((Path(of.checkpoint) / "config.json").read_text(encoding="utf-8"))
     if whole.get("model_type") not in config.MODEL_TYPES:
-        raise config.refused("model_type", whole.get("model_type"), " or ".join(config.MODEL_TYPES))
+        raise refused(config.NAME, "model_type", whole.get("model_type"), " or ".join(config.MODEL_TYPES))
     text = whole["text_config"]
     model = _model(config.fields(text))
     sizes = Sizes.of(text)
     tensors, places = {}, {}
     unexpected = []
-    for name, tensor in _tensors(Path(of.checkpoint)):
-        if name.startswith(names.TOWERS):
+    for name, array in stored(Path(of.checkpoint), "flax"):
+        if name.startswith(TOWERS):
             continue
+        tensor = np.asarray(array)  # bfloat16 as ml_dtypes has it
         found = names.place(name, sizes)
         if found is None:
             unexpected.append(name)
@@ -95,18 +92,6 @@ def _model(fields: dict[str, Any]) -> Any:
         ),
         tokens="tokens",
     )
-
-
-def _tensors(directory: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every tensor of a checkpoint; bfloat16 as ml_dtypes has it."""
-    if (directory / INDEX).exists() and not (directory / "model.safetensors").exists():
-        files = sorted(set(json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        files = ["model.safetensors"]
-    for file in files:
-        with safe_open(directory / file, framework="flax") as opened:
-            for name in opened.keys():  # noqa: SIM118, it is no dict
-                yield name, np.asarray(opened.get_tensor(name))
 
 
 def _parameters(tensors: Mapping[str, np.ndarray], places: Mapping[str, Place]) -> dict[Path_, np.ndarray]:
@@ -153,9 +138,7 @@ def _check(
             if path in arrays and arrays[path].shape != shape
         ],
     }
-    words = [f"{len(found)} {what}: {listed(found)}" for what, found in wrong.items() if found]
-    if words:
-        raise CheckpointError(f"{checkpoint}: its tensors are not those of the official model; {'; '.join(words)}")
+    refuse(checkpoint, "the official", wrong)
 
 
 def _thrown_away(path: Path_, sizes: Sizes) -> bool:

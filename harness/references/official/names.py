@@ -13,10 +13,6 @@ import numpy as np
 
 from harness.prompts.model_spec import LAYER_TYPES
 
-TOWERS = tuple(
-    f"model.{name}." for name in ("vision_tower", "embed_vision", "vision_embedder", "audio_tower", "embed_audio")
-)
-"""Not loaded: soft tokens are given to the official model as transformers' towers make them."""
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)\Z")
 _TEXT = "model.language_model."
 

@@ -39,11 +39,17 @@ def swapped(routers: list, exact: Sequence[torch.Tensor], rounded: Sequence[torc
     """
 
     def swap(made: torch.Tensor, place: int, taken: int) -> torch.Tensor:
-        return _swapped(made, taken, REACH * _moved(exact[place], rounded[place], taken).median())
+        return otherwise(made, taken, reach(exact[place], rounded[place], taken))
 
     chosen = [router.config.top_k_experts for router in routers]
     with _hooked(routers, [partial(swap, place=place, taken=taken) for place, taken in enumerate(chosen)]):
         yield
+
+
+def reach(exact: torch.Tensor, rounded: torch.Tensor, taken: int) -> torch.Tensor:
+    """How near the last score that is taken and the first that is not have to be to count as a tie, by the scores (tokens, experts)
+    of the higher precision and of the serving dtype."""
+    return REACH * _moved(exact, rounded, taken).median()
 
 
 def _moved(exact: torch.Tensor, rounded: torch.Tensor, taken: int) -> torch.Tensor:
@@ -52,10 +58,11 @@ def _moved(exact: torch.Tensor, rounded: torch.Tensor, taken: int) -> torch.Tens
     return (exact.gather(-1, places).diff() - rounded.to(exact.dtype).gather(-1, places).diff()).abs()[:, 0]
 
 
-def _swapped(scores: torch.Tensor, taken: int, reach: torch.Tensor) -> torch.Tensor:
+def otherwise(scores: torch.Tensor, taken: int, within: torch.Tensor) -> torch.Tensor:
+    """The scores (tokens, experts) with those two the other way round, where they are a tie."""
     best = scores.topk(taken + 1, dim=-1)
     values, places = best.values[..., -2:], best.indices[..., -2:]
-    tie = values[..., :1] - values[..., 1:] <= reach
+    tie = values[..., :1] - values[..., 1:] <= within
     return torch.where(tie, scores.scatter(-1, places, values.flip(-1)), scores)
 
 

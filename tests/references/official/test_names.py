@@ -15,7 +15,8 @@ from harness.drivers.messages import Build
 from harness.drivers.process import Driver
 from harness.families.gemma4.presets import PRESETS
 from harness.references.official import config
-from harness.references.official.names import TOWERS, Sizes, place
+from harness.references.official.names import Sizes, place
+from harness.references.tensors import TOWERS
 
 NARROW = {"hidden": 64, "intermediate": 64, "vocab": 256}
 """The presets of published shapes are built narrow here: their tensors have the same names and other sizes."""

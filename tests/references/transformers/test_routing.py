@@ -11,7 +11,7 @@ from harness.compare import logits
 from harness.compare.setting import Setting
 from harness.families.registry import preset, prompt_for
 from harness.prompts.layout import Layout
-from harness.references.transformers.routing import _moved, _swapped
+from harness.references.transformers.routing import _moved, otherwise
 from harness.verification.session import Session
 
 EXPERTS = 8
@@ -20,7 +20,7 @@ EXPERTS = 8
 @given(seed=st.integers(0, 2**31), taken=st.integers(1, EXPERTS - 1), reach=st.floats(0, 2))
 def test_the_last_expert_taken_and_the_next_change_places_where_they_tie(seed: int, taken: int, reach: float) -> None:
     scores = torch.randn(20, EXPERTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    after = _swapped(scores, taken, torch.tensor(reach))
+    after = otherwise(scores, taken, torch.tensor(reach))
     ranks, ranks_after = scores.argsort(-1, descending=True), after.argsort(-1, descending=True)
     for row in range(len(scores)):
         last, following = ranks[row, taken - 1 : taken + 1]
