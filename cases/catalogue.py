@@ -171,6 +171,15 @@ DECLARED = [
         releases=">=4.0,<5",
     ),
     Declared(
+        policy="unclamped",
+        reference="keras-hub",
+        family="gemma4",
+        link="https://github.com/huggingface/transformers/pull/46850",
+        reason="keras-hub lays images over the window, as transformers did until 5.13 "
+        "(docs/findings/keras-hub-images-over-the-window.md)",
+        releases=">=0.32,<0.33",
+    ),
+    Declared(
         policy="causal",
         reference="transformers",
         family="gemma4",

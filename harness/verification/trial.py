@@ -48,7 +48,7 @@ def misfits() -> list[dict[str, str]]:
 def reference() -> dict:
     """Whether the reference that this interpreter runs can be imported."""
     found = installed({one.distribution: _version(one.distribution) for one in REFERENCES.values()})
-    return {OFFICIAL: _official, KERAS_HUB: _keras_hub}.get(found, _transformers)()
+    return {OFFICIAL.name: _official, KERAS_HUB.name: _keras_hub}.get(found.name if found else "", _transformers)()
 
 
 def _transformers() -> dict:

@@ -48,6 +48,13 @@ class Gemma4(Family):
             "known of google-deepmind/gemma from 4.0.0 on (`gm/nn/gemma4/_modules.py`, `_create_sliding_mask`)",
             reference="official",
         ),
+        Followed(
+            "sliding",
+            "unclamped",
+            ">=0.32",
+            "known of keras-hub 0.32.0 (`gemma4_decoder_block.py`, `_compute_attention_mask`)",
+            reference="keras-hub",
+        ),
     )
 
     def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:

@@ -65,7 +65,9 @@ class KerasHub:
     def answer(self, prompt: PreparedPrompt, layers: Sequence[int]) -> Answer:
         from harness.references.keras_hub import running
 
-        loaded, seen, rounded, exact = self._loaded, running.Seen(), [], []
+        loaded, seen = self._loaded, running.Seen()
+        rounded: list[torch.Tensor] = []
+        exact: list[torch.Tensor] = []
         soft = {name: one.to(self._device) for name, one in _soft(prompt).items()}
         own, higher = (
             running.inputs(model, prompt.token_ids, prompt.token_types, soft[name])

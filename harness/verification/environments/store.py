@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -95,8 +95,11 @@ def known() -> list[Environment]:
 
 
 def _order(environment: Environment) -> tuple:
-    """Releases by name and number, source trees after them by place."""
-    release = Release.parse(environment.release)
+    """Releases by name and number; after them, by name, source trees and releases that this harness does not know, which another
+    version of it made."""
+    release = None
+    with suppress(UsageError):
+        release = Release.parse(environment.release)
     return (0, release.name, release.number) if release else (1, environment.release, Version("0"))
 
 

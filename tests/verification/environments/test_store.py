@@ -1,5 +1,6 @@
 """Environments that uv makes of a package that was written here: whole or not at all, made once, kept while in use."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,6 +95,17 @@ def test_a_command_names_an_environment_by_its_release(surroundings: dict[str, s
     python, _ = maker(surroundings, tmp_path / "wheels").communicate(timeout=120)
     assert store.words(python.strip()) == str(RELEASE)
     assert store.words(sys.executable) == sys.executable
+
+
+def test_an_environment_that_another_version_of_the_harness_made_hides_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_ENVIRONMENTS", str(tmp_path))
+    for name in ("to-come==1.0", str(RELEASE)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "environment.json").write_text(json.dumps({"release": name}))
+    assert [one.release for one in store.known()] == [str(RELEASE), "to-come==1.0"]
 
 
 def _beside() -> list[Path]:
