@@ -5,6 +5,7 @@ It does nothing in a run that uses none of its options and fixtures.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from harness.campaigns.nightly import STATE
+from harness.campaigns.tested import TELL
+from harness.cli.machines import check
+from harness.cli.tests import Elsewhere
 from harness.compare import failure
 from harness.compare.known import Declared
 from harness.compare.result import CaseResult
@@ -28,6 +32,7 @@ from harness.families import checkpoint
 from harness.prompts.model_spec import ModelSpec
 from harness.report.journal import Recorder
 from harness.report.pytest_run import Reporting
+from harness.report.pytest_telling import Telling
 from harness.verification import environments, gpus
 from harness.verification.catalogue import declared
 from harness.verification.interpreters import platform_of
@@ -37,6 +42,7 @@ PROFILES = {"dev": 5, "ci": 40, "nightly": 2000}
 """Generated layouts a property."""
 NIGHTLY_TIMEOUT = 2 * 3600
 """Seconds a test; 2,000 layouts take 10 to 40 minutes."""
+TELLING = "harness-telling"
 _WRONG = pytest.StashKey[list[CaseResult]]()
 
 
@@ -63,6 +69,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-case-timeout", type=float, default=900.0, help="seconds that a case may take on either side"
     )
+    group.addoption("--harness-ray", metavar="ADDRESS", help="run the tests on a Ray cluster (docs/scaling.md)")
+    group.addoption("--harness-needs", metavar="WORDS", help="with --harness-ray: what each test takes of a node")
+    group.addoption(TELL, type=int, default=None, help=argparse.SUPPRESS)
     group.addoption("--harness-start-timeout", type=float, default=600.0, help="seconds to load or build a checkpoint")
     parser.addini(
         "harness_exit_codes", "1 for a divergence and nothing else, 3 for a test without an answer", "bool", False
@@ -91,8 +100,26 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getini("harness_exit_codes"):
         config.pluginmanager.register(ExitCode(), "harness-exit-code")
+    if (descriptor := config.getoption(TELL)) is not None:
+        config.pluginmanager.register(Telling(config, descriptor), TELLING)
+        return
+    _go_elsewhere(config)
     if folder and not config.option.collectonly:
         config.pluginmanager.register(Reporting(config, "harness-report", Path(folder)), "harness-report")
+
+
+def _go_elsewhere(config: pytest.Config) -> None:
+    """Have the nodes of a cluster run the tests, where that is asked for."""
+    ray, needs = config.getoption("--harness-ray"), config.getoption("--harness-needs")
+    try:
+        if ray is None:
+            check(ray, needs)
+        else:
+            config.pluginmanager.register(Elsewhere(config, ray, needs, serving_python(config)), "harness-elsewhere")
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    except EnvironmentFailure as error:
+        pytest.exit(str(error), returncode=3)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -166,6 +193,8 @@ def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def harness_recorder(request: pytest.FixtureRequest) -> Recorder:
     """Where results go; `--harness-report` makes a report of those of all workers when the run ends."""
+    if telling := request.config.pluginmanager.get_plugin(TELLING):
+        return telling
     folder = request.config.getoption("--harness-report")
     return Recorder(Path(folder) if folder else None)
 

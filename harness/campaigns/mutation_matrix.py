@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.compare.result import Failure
+from harness.compare.result import AGAIN, Failure
 
 FILE = "mutation-matrix.json"
 SCHEMA = 1
@@ -49,7 +49,7 @@ class MutantOutcome:
 def document(outcomes: Iterable[dict], command: str, planned: int, lost: Sequence[dict] = ()) -> dict[str, Any]:
     """What `FILE` holds: `MutantOutcome.to_dict` of each mutant that was searched for, of the ``planned`` ones; on a cluster also
     which searches were ``lost`` with a node and run again."""
-    again = {"lost with a node, run again": list(lost)} if lost else {}
+    again = {AGAIN: list(lost)} if lost else {}
     return {"schema": SCHEMA, "command": command, "planned": planned, **again, "mutants": list(outcomes)}
 
 
@@ -59,8 +59,20 @@ def read(text: str) -> list[dict]:
     Raises:
         ValueError: it has another schema.
     """
+    return _document(text)["mutants"]
+
+
+def lost_with_nodes(text: str) -> dict[str, tuple[str, ...]]:
+    """The nodes that were lost under the search for a mutant, by its name. Raises as `read`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in _document(text).get(AGAIN, []):
+        found[one["cell"]] = (*found.get(one["cell"], ()), one["node"])
+    return found
+
+
+def _document(text: str) -> dict[str, Any]:
     found = json.loads(text)
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
         raise ValueError(f"{FILE} has schema {schema!r}, this release reads {SCHEMA}")
-    return found["mutants"]
+    return found

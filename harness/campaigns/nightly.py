@@ -9,25 +9,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from harness.campaigns import mutation_matrix
+from harness.compare.result import AGAIN, NODE
 from harness.compare.verdict import Verdict
 from harness.text import plain
 
-STATE = "harness-state"
-"""The property of a failed test in pytest's JUnit file that says what it is: a verdict."""
+STATE, RAN, LOST = "harness-state", "harness-node", "harness-lost-with"
+"""Properties of a test in pytest's JUnit file: of a failed one what it is, a verdict; on a cluster the node that it ran on, and
+each that was lost under it before."""
 NOT_EQUIVALENT = "NOT EQUIVALENT"
 """The state of a mutant that was caught although it was argued that it cannot be told apart."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One test, case under a setting, or mutant. ``text`` is what a person needs to see of one that is wrong."""
+    """One test, case under a setting, or mutant. ``text`` is what a person needs to see of one that is wrong; ``node`` is where it
+    ran, if that was a cluster, and ``lost`` are the nodes that were lost under it before."""
 
     name: str
     state: str
     text: str = ""
+    node: str = ""
+    lost: tuple[str, ...] = ()
 
     @property
     def code(self) -> int:
@@ -55,6 +61,16 @@ class Part:
         """How many checks are in each state, the gravest first."""
         found = Counter(check.state for check in self.checks)
         return dict(sorted(found.items(), key=lambda item: -_code(item[0])))
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many checks ran on each node of a cluster."""
+        return dict(sorted(Counter(check.node for check in self.checks if check.node).items()))
+
+    @property
+    def run_again(self) -> list[Check]:
+        """What was lost with a node, and ran again."""
+        return [check for check in self.checks if check.lost]
 
     @property
     def wrong(self) -> list[Check]:
@@ -85,11 +101,15 @@ def properties(text: str) -> list[Check]:
     checks = []
     for case in ET.fromstring(text).iter("testcase"):  # noqa: S314 - pytest wrote it for this run
         name = f"{case.get('classname')}::{case.get('name')}"
-        states = [each.get("value") or "ERROR" for each in case.iter("property") if each.get("name") == STATE]
+        said: dict[str, list[str]] = {}
+        for each in case.iter("property"):
+            said.setdefault(each.get("name", ""), []).append(each.get("value") or "")
+        state = next(iter(said.get(STATE, [])), "") or "ERROR"
+        where: dict[str, Any] = {"node": said.get(RAN, [""])[0], "lost": tuple(dict.fromkeys(said.get(LOST, [])))}
         wrong = [child for child in case if child.tag in ("failure", "error")]
-        checks += [Check(name, states[0] if states else "ERROR", _shown(child.text or "")) for child in wrong]
+        checks += [Check(name, state, _shown(child.text or ""), **where) for child in wrong]
         if not wrong:
-            checks.append(Check(name, "PASS" if case.find("skipped") is None else "SKIPPED"))
+            checks.append(Check(name, "PASS" if case.find("skipped") is None else "SKIPPED", **where))
     return checks
 
 
@@ -106,6 +126,8 @@ def catalogue(text: str) -> list[Check]:
             f"{result['case']} ({result['setting']['label']})",
             result["verdict"],
             f"{result['diagnosis']}\nlayout: {result['layout']}\nreproduce: {result['reproduce']}",
+            result["extra"].get(NODE, ""),
+            tuple(result["extra"].get(AGAIN, ())),
         )
         for result in json.loads(text)["results"]
     ]
@@ -113,6 +135,7 @@ def catalogue(text: str) -> list[Check]:
 
 def mutants(text: str) -> list[Check]:
     """The outcomes in a mutation-matrix.json. A mutant that is caught is as it should be, though its results diverge."""
+    lost = mutation_matrix.lost_with_nodes(text)
     return [
         Check(
             outcome["mutant"],
@@ -125,6 +148,8 @@ def mutants(text: str) -> list[Check]:
                     *(f"layout: {layout}" for layout in outcome["layouts"]),
                 ]
             ),
+            outcome["node"],
+            lost.get(outcome["mutant"], ()),
         )
         for outcome in mutation_matrix.read(text)
     ]

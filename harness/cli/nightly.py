@@ -65,8 +65,8 @@ def nightly(
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
 ) -> None:
-    """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html. With --ray mutants are
-    searched for on a cluster; the other parts run on this machine.
+    """Run all three parts, each whatever the others came to, and write summary.md, junit.xml and index.html. With --ray they run on
+    a cluster, one part after the other.
 
     Exit code 0 if all is as it should be, 3 if something gave no answer, otherwise 1.
     """
@@ -77,8 +77,6 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
-    if ray and only and "mutants" not in only:
-        raise UsageError("ray", ray, "with the part mutants: the others run on one machine")
     check(ray, needs)
     declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
@@ -87,7 +85,7 @@ def nightly(
         raise UsageError("engines", engines, "1: on a CPU each part has the engines of its own command")
     names = [name for name in READERS if not only or name in only]
     out = options.folder(out, "reports/nightly", whole=len(names) == len(READERS)).absolute()
-    cluster = [word for option, value in (("--ray", ray), ("--needs", needs)) if value for word in (option, value)]
+    cluster = {option: value for option, value in (("ray", ray), ("needs", needs)) if value}
     done: list[Part] = []
     console = Console()
 
@@ -123,14 +121,14 @@ def _run(
     engines: int,
     timeouts: Timeouts,
     known: list[str],
-    cluster: list[str],
+    cluster: dict[str, str],
     done: list[Part],
 ) -> None:
     """Run a part and add it to those that are ``done``, also if it was ended early."""
     for file in WRITTEN:
         (folder / file).unlink(missing_ok=True)
     where = os.path.relpath(folder, ROOT)
-    many = platform == "cuda" and engines > 1
+    many = platform == "cuda" and engines > 1 and not cluster
     start, case = ["--harness-start-timeout", str(timeouts.start)], str(timeouts.case)
     limits = ["--start-timeout", str(timeouts.start), "--timeout", case]
     tested = ["--harness-profile", profile, "--harness-report", where, "--junitxml", f"{where}/tests.xml", *start]
@@ -139,11 +137,13 @@ def _run(
     tested += [word for one in told for word in ("--harness-known", one)]
     limits += [word for one in told for word in ("--known", one)]
     tested += ["-n", str(engines), "--dist", "worksteal"] if many else []
+    tested += [word for option, value in cluster.items() for word in (f"--harness-{option}", value)]
+    places = [word for option, value in cluster.items() for word in (f"--{option}", value)]
     words = {
         "properties": ["pytest", *PROPERTIES[platform], *tested],
         "catalogue": ["pytest", *CATALOGUE, *tested]
         if platform == "cuda"
-        else ["harness", "report", "--out", where, *limits],
+        else ["harness", "report", "--out", where, *limits, *places],
         "mutants": [
             "harness",
             "mutants",
@@ -151,7 +151,7 @@ def _run(
             where,
             *MUTANTS[platform],
             *limits,
-            *(cluster or (["--jobs", str(engines)] if many else [])),
+            *(places or (["--jobs", str(engines)] if many else [])),
         ],
     }[name]
     Console(stderr=True).print(shlex.join(words), style="bold")

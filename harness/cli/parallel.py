@@ -22,6 +22,7 @@ def in_parallel(
     serving_python: str,
     reference_python: str,
     timeouts: Timeouts = Timeouts(),
+    further: Sequence[str] = (),
 ) -> Generator[Found | Over | Lost, None, None]:
     """What becomes of ``cells``, whose work is given a session; of those that are over the failure is a DriverFailure.
 
@@ -32,17 +33,24 @@ def in_parallel(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sides = [Side.of(serving_python, "serving", machines), Side.of(reference_python, "reference", machines)]
-    for told in machines.run(cells, _session, *sides, timeouts):
+    beside = [Side.of(python, "reference", machines) for python in further]
+    for told in machines.run(cells, _session, *sides, timeouts, beside):
         if isinstance(told, Over) and told.failure and not isinstance(told.failure, DriverFailure):
             raise told.failure
         yield told
 
 
 @contextmanager
-def _session(number: int, serving: Side, reference: Side, timeouts: Timeouts) -> Iterator[Session]:
+def _session(
+    number: int, serving: Side, reference: Side, timeouts: Timeouts, further: Sequence[Side]
+) -> Iterator[Session]:
     serving_python, reference_python = serving.python(), reference.python()
     gpu = gpus.in_turn(number, serving_python)
     with Session(
-        serving_python=serving_python, reference_python=reference_python, gpu=gpu, timeouts=timeouts
+        serving_python=serving_python,
+        reference_python=reference_python,
+        gpu=gpu,
+        timeouts=timeouts,
+        further=[side.python() for side in further],
     ) as session:
         yield session

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +16,26 @@ import typer
 
 from harness.cli import options
 from harness.cli.finish import finishing
+from harness.cli.machines import JobsOption, NeedsOption, RayOption, check, machines, needed, told
+from harness.cli.parallel import JOBS, in_parallel
 from harness.cli.setting_options import with_setting
-from harness.compare.result import CaseResult
+from harness.compare.known import Declared
+from harness.compare.result import AGAIN, CaseResult, on_node
 from harness.compare.setting import Setting
 from harness.console import Console, progress_bar
 from harness.drivers.timeouts import Timeouts
-from harness.errors import UsageError
+from harness.errors import DriverFailure, UsageError
 from harness.families import checkpoint
 from harness.families.dummy import BYTES, check_memory
+from harness.prompts.case import Case
 from harness.prompts.model_spec import ModelSpec
 from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification.catalogue import OWN, declared, left_out, load
+from harness.verification.gpus import ranks
+from harness.verification.machines import Cell, Found, Lost, Over
+from harness.verification.session import Session
 
 
 @with_setting("overlays", "offload")
@@ -59,6 +70,9 @@ def report(
             help="ask the official reference too, where its environment is there: a third column, as `make report` has it",
         ),
     ] = False,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    needs: NeedsOption = None,
     timeout: options.Timeout = options.TIMEOUTS.case,
     start_timeout: options.StartTimeout = options.TIMEOUTS.start,
     format: options.FormatOption = options.Format.text,
@@ -67,9 +81,9 @@ def report(
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from harness.verification.interpreters import engine_of, inspect, platform_of
-    from harness.verification.session import Session
     from harness.verification.usage import check_offload
 
+    check(ray, needs)
     if of:
         raise typer.Exit(_report_left(of, options.folder(out, "reports/latest", whole=False), format))
     timeouts = Timeouts(timeout, start_timeout)
@@ -129,16 +143,93 @@ def report(
             _write(results, extent(why), out, command, format)
         journal.end(out)
 
+    several = ray is not None or jobs is not None
     with (
         claimed("out", out),
         Session(
             reference_python=reference_python, serving_python=serving_python, timeouts=timeouts, further=further
         ) as session,
+        machines(ray, jobs, JOBS) if several else nullcontext() as places,
     ):
         recorder = journal.begin("out", out, command, len(chosen))
         with finishing(say, write):
-            run_all(session, chosen, heeded, recorder, results, spec)
+            if places:
+                cells = _cells(chosen, heeded, spec, needs, serving_python)
+                with closing(in_parallel(places, cells, serving_python, reference_python, timeouts, further)) as came:
+                    _hear(came, len(chosen), recorder, results, session)
+            else:
+                run_all(session, chosen, heeded, recorder, results, spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _cells(
+    chosen: list[tuple[Case, Setting]],
+    heeded: list[Declared],
+    spec: ModelSpec | None,
+    needs: str | None,
+    serving_python: str,
+) -> list[Cell]:
+    """The cases of each model and engine, which stay with it."""
+    groups: dict[tuple, list[tuple[Case, Setting]]] = {}
+    for case, setting in chosen:
+        groups.setdefault((case.model, setting.engine_key), []).append((case, setting))
+    return [
+        Cell(
+            f"{some[0][1].label}, {', '.join(case.name for case, _ in some)}",
+            _verified,
+            (some, heeded, spec),
+            engine,
+            needed(needs, ranks(some[0][1], serving_python)),
+        )
+        for engine, some in groups.items()
+    ]
+
+
+def _verified(session: Session, some: list[tuple[Case, Setting]], heeded: list[Declared], spec: ModelSpec | None):
+    from harness.verification.verify import each_verified
+
+    yield from each_verified(session, some, heeded, spec)
+
+
+def _hear(
+    came: Iterator[Found | Over | Lost],
+    planned: int,
+    recorder: journal.Recorder,
+    results: list[CaseResult],
+    session: Session,
+) -> None:
+    """Keep each result as it comes, and add it to ``results``; a case that a lost cell had told of already is told of once."""
+    from harness.verification.verify import without_answer
+
+    console = Console(stderr=True)
+    lost: dict[str, list[str]] = {}
+    done: dict[str, int] = {}
+    heard: Counter[str] = Counter()
+
+    def keep(one: Cell, result: CaseResult, where: str) -> None:
+        again = {AGAIN: lost[one.name]} if one.name in lost else {}
+        placed = on_node(replace(result, extra={**result.extra, **again}), where)
+        results.append(placed)
+        recorder.append(placed)
+        at = f", on {where}" if where else ""
+        console.print(f"{len(results):3}/{planned} {result.verdict:8} {result.case} ({result.setting['label']}){at}")
+
+    for one in came:
+        cell = one.cell
+        some, heeded, spec = cell.arguments
+        match one:
+            case Lost(where=where):
+                told(one, console)
+                lost.setdefault(cell.name, []).append(where)
+                heard[cell.name] = 0
+            case Found(item=result, where=where):
+                heard[cell.name] += 1
+                if heard[cell.name] > done.get(cell.name, 0):
+                    done[cell.name] = heard[cell.name]
+                    keep(cell, result, where)
+            case Over(failure=DriverFailure() as failure, where=where):
+                for case, setting in some[done.get(cell.name, 0) :]:
+                    keep(cell, without_answer(case, setting, spec, failure, session, heeded), where)
 
 
 def _with_official(references: list[str] | None) -> list[str]:

@@ -15,8 +15,8 @@ from harness.errors import DriverFailure, FailureKind
 from harness.files import typed
 
 SCHEMA = 5
-NODE = "node"
-"""The entry of `CaseResult.extra` that says on which node of a cluster the case ran."""
+NODE, AGAIN = "node", "lost with a node, run again"
+"""Entries of `CaseResult.extra` that say on which node of a cluster the case ran, and which nodes it lost before."""
 
 
 def encode_mask(mask: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.campaigns.nightly import Check, Part
+from harness.campaigns.nightly import LOST, RAN, Check, Part
 from harness.files import atomic
 from harness.report.html import TEMPLATES
 from harness.report.markdown import fence_for
@@ -47,6 +47,7 @@ def summary(parts: list[Part], out: Path, generated: str, part_of: str = "") -> 
         link = f"{part.name}/index.html"
         report = f"[{link}]({link})" if (out / link).exists() else "none"
         lines.append(f"| {part.name} | {found} | {part.seconds / 60:.1f} min | {report} |")
+    lines += _places(parts)
     for part in parts:
         lines += ["", f"## {part.name.capitalize()}", ""]
         lines += [_entry(check) for check in part.wrong[:SHOWN]] or ["All as it should be.", ""]
@@ -56,6 +57,16 @@ def summary(parts: list[Part], out: Path, generated: str, part_of: str = "") -> 
             shown = re.sub("^# ", "### ", own.read_text(encoding="utf-8")).rstrip()
             lines += [NOTES[part.name], "", "<details><summary>its own summary</summary>", "", shown, "", "</details>"]
     return "\n".join(lines) + "\n"
+
+
+def _places(parts: list[Part]) -> list[str]:
+    """How many checks ran on each node of a cluster, and what was lost with one."""
+    rows = [(part.name, node, count) for part in parts for node, count in part.nodes.items()]
+    again = [(check.name, node) for part in parts for check in part.run_again for node in check.lost]
+    lines = ["", "| part | node | checks |", "|---|---|---|"] if rows else []
+    lines += [f"| {name} | {plain(node)} | {count} |" for name, node, count in rows]
+    lines += ["", "Lost with a node, run again:", ""] if again else []
+    return lines + [f"- {_code(name)}, with {plain(node)}" for name, node in again]
 
 
 def _entry(check: Check) -> str:
@@ -89,6 +100,10 @@ def junit(parts: list[Part], part_of: str = "") -> str:
             ET.SubElement(ET.SubElement(suite, "properties"), "property", {"name": "part", "value": plain(part_of)})
         for check in part.checks:
             case = ET.SubElement(suite, "testcase", {"classname": part.name, "name": plain(check.name)})
+            if check.node:
+                noted = ET.SubElement(case, "properties")
+                for name, value in ((RAN, check.node), *((LOST, one) for one in check.lost)):
+                    ET.SubElement(noted, "property", {"name": name, "value": plain(value)})
             if check.code:
                 first = next(iter(check.text.strip().splitlines()), "")
                 message = {"type": check.state, "message": plain(f"{check.state}: {first}")}

@@ -242,6 +242,20 @@ def declared_failure(
     return next((d for d in ours if d.holds(setting, session.release, spec.family)), None)
 
 
+def without_answer(
+    case: Case,
+    setting: Setting,
+    spec: ModelSpec | None,
+    failure: DriverFailure,
+    session: Session,
+    declared: Iterable[Declared],
+) -> CaseResult:
+    """The ERROR of a case that was to run on the sides of ``session`` elsewhere, and did not."""
+    model, layout = spec or preset(case.model), Layout.parse(case.layout) if case.layout else None
+    reproduce = command(case, setting, model, session, declared)
+    return failed(case, layout, model, setting, reproduce, Failure.of(failure), session.versions)
+
+
 def failed(
     case: Case,
     layout: Layout | None,
@@ -373,20 +387,25 @@ def verify_all(
     *,
     spec: ModelSpec | None = None,
 ) -> list[CaseResult]:
-    """Run cases one after another, all of them on the model ``spec`` if there is one; ``done`` is called after each, so that
-    nothing that is known is lost. Where the reference is offloaded those of one setting are served before it is run."""
-    declared = list(declared)
+    """As `each_verified`, of all cases; ``done`` is called after each, so that nothing that is known is lost."""
     results = []
+    for result in each_verified(session, cases, list(declared), spec):
+        results.append(result)
+        done(result)
+    return results
+
+
+def each_verified(
+    session: Session, cases: Iterable[tuple[Case, Setting]], declared: list[Declared], spec: ModelSpec | None = None
+) -> Iterator[CaseResult]:
+    """The results of cases one after another, all of them on the model ``spec`` if there is one. Where the reference is offloaded
+    those of one setting are served before it is run."""
     for (model, setting), group in groupby(cases, key=lambda one: (one[0].model, one[1])):
         some = (case for case, _ in group)
         if setting.reference.offload:
-            found = _verified(session, list(some), setting, declared, spec or preset(model))
+            yield from _verified(session, list(some), setting, declared, spec or preset(model))
         else:
-            found = (verify(session, case, setting, declared, spec=spec) for case in some)
-        for result in found:
-            results.append(result)
-            done(result)
-    return results
+            yield from (verify(session, case, setting, declared, spec=spec) for case in some)
 
 
 def text_prompt(case: Case, words: str, work: Path) -> Prompt:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
 from harness.campaigns.mutation_matrix import MutantOutcome
+from harness.cli.nightly import _started as start
 from harness.compare.result import CaseResult
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure
@@ -45,6 +47,11 @@ def verify(session, case, setting, declared=(), *, spec=None) -> CaseResult:
     return result(case=case.name, setting=setting)
 
 
+def cases(session, some, heeded, spec) -> Iterator[CaseResult]:
+    for case, setting in some:
+        yield verify(session, case, setting)
+
+
 def search(session, name: str, spec, base, examples: int, declared) -> Iterator[tuple[MutantOutcome, list[CaseResult]]]:
     answered(session)
     yield (
@@ -72,6 +79,13 @@ def measure(session, spec, setting, tokens: int, batch: int, seconds: float) -> 
 def stream(session, spec, setting, tokens: int, batch: int, seconds: float, barrier) -> Iterator[float]:
     answered(session)
     yield 100.0
+
+
+def started(words: list[str]) -> subprocess.Popen:
+    """A part of a night that is driven too; its properties are those of `tests.cli.few_properties`."""
+    if words[0] == "harness":
+        return start(["tests.cli.driven", os.environ[SECONDS], *words[1:]])
+    return start(["pytest", "tests/cli/few_properties.py", *words[words.index("--harness-profile") :]])
 
 
 if __name__ == "__main__":

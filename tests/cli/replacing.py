@@ -8,6 +8,7 @@ from importlib import import_module
 PLACES = {
     "verify": ("harness.verification.verify", "verify"),
     "search": ("harness.cli.mutants", "_search"),
+    "cases": ("harness.cli.report", "_verified"),
     "block": ("harness.cli.soak", "block"),
     "measure": ("harness.campaigns.bench", "measure"),
     "stream": ("harness.cli.bench", "_stream"),

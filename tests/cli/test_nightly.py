@@ -49,7 +49,7 @@ def test_holds(): pass
 
 
 def outcome(name: str, **facts) -> dict:
-    usual = {"sentence": "a fault", "diagnosis": "", "layouts": [], "right": True}
+    usual = {"sentence": "a fault", "diagnosis": "", "layouts": [], "right": True, "node": ""}
     return {**usual, "caught_by": None, "equivalent": "", "refused": "", "error": None, "mutant": name, **facts}
 
 
@@ -165,6 +165,26 @@ def test_junit_has_one_suite_a_part_with_failures_and_errors_apart(tested: Part,
     assert counted == ["properties", "7", "2", "3", "1"]
     assert [len(list(first.iter(tag))) for tag in ("testcase", "failure", "error", "skipped")] == [7, 2, 3, 1]
     assert second.find("testcase/failure").get("message") == "SURVIVED: a fault"
+
+
+def test_where_each_check_ran_and_what_a_lost_node_cost_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "mutants"
+    folder.mkdir()
+    outcomes = [
+        outcome("one", caught_by="masks", node="a (10.0.0.1)"),
+        outcome("two", caught_by="masks", node="b (10.0.0.2)"),
+    ]
+    lost = [{"cell": "two", "node": "c (10.0.0.3)", "at": "now"}]
+    document = mutation_matrix.document(outcomes, "harness mutants", 2, lost)
+    (folder / mutation_matrix.FILE).write_text(json.dumps(document))
+    part = ended("mutants", folder, 0, 1.0)
+    assert part.nodes == {"a (10.0.0.1)": 1, "b (10.0.0.2)": 1}
+    page = write_nightly([part], tmp_path, "now").read_text()
+    text = (tmp_path / "summary.md").read_text()
+    assert "| mutants | b (10.0.0.2) | 1 |\n" in text and "- `two`, with c (10.0.0.3)\n" in text
+    assert "<td>b (10.0.0.2)</td><td>1</td>" in page and "<code>two</code>, with c (10.0.0.3)" in page
+    said = {one.get("value") for one in ET.parse(tmp_path / "junit.xml").iter("property")}
+    assert said == {"a (10.0.0.1)", "b (10.0.0.2)", "c (10.0.0.3)"}
 
 
 def test_index_links_the_reports_that_are_there(tested: Part, tmp_path: Path) -> None:

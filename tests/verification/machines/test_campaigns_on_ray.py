@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e .[cluster]")
 
 from harness.campaigns import mutation_matrix
+from harness.campaigns.nightly import properties
 from harness.drivers.process import ROOT
 from harness.files import jsonl
 from tests.drivers.processes import within
@@ -50,6 +51,18 @@ def test_mutants_are_caught_wherever_they_are_planted(cluster: TwoNodes, tmp_pat
     outcomes = mutation_matrix.read((tmp_path / "mutants" / mutation_matrix.FILE).read_text())
     assert {one["mutant"]: bool(one["caught_by"]) for one in outcomes} == dict.fromkeys(names, True)
     assert {one["node"].partition(" ")[0] for one in outcomes} <= {"one", "two"}
+
+
+def test_a_case_and_a_property_say_which_node_answered(cluster: TwoNodes, tmp_path: Path) -> None:
+    only = ["--only", "short-image", "--backend", "triton"]
+    assert harness(cluster, tmp_path / "report", "report", *only).wait() == 0
+    results = json.loads((tmp_path / "report" / "results.json").read_text())["results"]
+    assert results and all(one["extra"]["node"].partition(" ")[0] in ("one", "two") for one in results)
+    words = ["cases/test_metamorphic.py", "-k", "order_of_batch_mates", "--harness-profile", "dev", "--harness-ray"]
+    junit = tmp_path / "tests.xml"
+    done = subprocess.run([THIS, "-m", "pytest", *words, cluster.address, "--junitxml", junit], cwd=ROOT, check=False)
+    (check,) = properties(junit.read_text())
+    assert (done.returncode, check.state) == (0, "PASS") and check.node.partition(" ")[0] in ("one", "two")
 
 
 def test_a_node_that_is_killed_costs_a_matrix_its_running_cells_alone(cluster: TwoNodes, tmp_path: Path) -> None:

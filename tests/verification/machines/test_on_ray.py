@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from itertools import groupby
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e .[cluster]")
 
+from harness.campaigns.nightly import RAN, ended
 from harness.drivers.process import ROOT
 from harness.errors import EnvironmentFailure
 from harness.files import jsonl
 from harness.verification.machines import Cell, Found, Needs, Over, on_ray
 from harness.verification.machines.cluster import connected
 from harness.verification.machines.on_ray import OnRay
+from tests.cli.few_properties import EACH
 from tests.drivers.processes import interruptible, lives, within
 from tests.verification import labour
 from tests.verification.machines.two_nodes import SECONDS, TwoNodes, said_by, two_nodes
@@ -137,6 +142,43 @@ def test_a_node_that_is_killed_costs_its_running_cells_which_run_again(cluster: 
     assert len(on("two")) >= before
     (lost,) = json.loads((tmp_path / "summary.json").read_text())["lost with a node, run again"]
     assert lost["node"].startswith("two (") and lost["cell"] in (tmp_path / "stderr").read_text()
+
+
+def test_a_night_runs_on_the_nodes_and_says_where(cluster: TwoNodes, tmp_path: Path) -> None:
+    """All three parts on two nodes; one is killed while it runs a property, which then runs again on the other."""
+    cluster.remove("two")
+    cluster.add("three")
+    command = driven(cluster, tmp_path, "nightly", "--profile", "dev")
+    path = tmp_path / "properties"
+
+    def on(name: str) -> int:
+        """How many of the results of a property that have come are of a node."""
+        came = [line["result"] for line in jsonl.read(path / "results.jsonl") if "result" in line]
+        return sum(one["extra"]["node"].startswith(name) for one in came)
+
+    assert within(120, lambda: 0 < on("three") < EACH / 2)
+    cluster.kill("three")
+    assert within(150, lambda: command.poll() is not None)
+    assert command.returncode == 3 and within(30, lambda: not cluster.at_work())
+    summary = (tmp_path / "summary.md").read_text()
+    assert re.search(r"^- `tests.cli.few_properties::test_(one|other).*`, with three \(", summary, re.MULTILINE), (
+        summary
+    )
+    parts = {suite.get("name"): suite for suite in ET.parse(tmp_path / "junit.xml").getroot()}
+    ran = {
+        name: Counter(one.get("value").split()[0] for one in suite.iter("property") if one.get("name") == RAN)
+        for name, suite in parts.items()
+    }
+    assert {name: sum(nodes.values()) for name, nodes in ran.items()} == {
+        name: int(suite.get("tests")) for name, suite in parts.items()
+    }
+    assert ran["properties"].keys() == {"one", "three"} and ran["catalogue"].keys() == ran["mutants"].keys() == {"one"}
+    states = {check.name.partition("::")[2]: check.state for check in ended("properties", path, 3, 1.0).checks}
+    odd = {"test_does_not_hold": "DIVERGED", "test_dies": "ERROR", "test_gets_no_answer": "ERROR"}
+    assert {name: states.pop(name) for name in odd} == odd
+    assert len(states) == 2 * EACH and set(states.values()) == {"PASS"}
+    kept = [one["case"] for one in json.loads((path / "results.json").read_text())["results"]]
+    assert sorted(kept) == sorted(f"{name} {number}" for name in ("one", "other") for number in range(EACH))
 
 
 def test_a_head_that_is_lost_ends_the_command_in_order(cluster: TwoNodes, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ class TwoNodes:
             num_cpus=1, node_name=name, object_store_memory=MEMORY, include_dashboard=False
         )
 
+    def remove(self, name: str) -> None:
+        """Have a node leave in order, unless it is gone."""
+        node = self.nodes.pop(name)
+        with suppress(AssertionError):  # its raylet was killed
+            self.cluster.remove_node(node)
+
     def kill(self, name: str) -> None:
         """Kill the raylet of a node, without a word. It stays a zombie, as in a container whose first process asks for no exit
         codes, so that Ray's own workers do not see that it is gone."""
