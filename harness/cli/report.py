@@ -81,7 +81,7 @@ def report(
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from harness.verification.interpreters import engine_of, inspect, platform_of
-    from harness.verification.usage import check_offload
+    from harness.verification.usage import check_offload, check_releases
 
     check(ray, needs)
     if of:
@@ -102,6 +102,8 @@ def report(
         if spec
         else (catalogue.entries(platform, serving_python), {})
     )
+    if spec:
+        check_releases(spec, serving_python, reference_python)
     if spec and platform == "cpu":
         dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
         check_memory(spec, dtype, offload=setting.reference.offload)

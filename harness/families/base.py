@@ -60,6 +60,9 @@ class Family(ABC):
     """Those in which vLLM serves it."""
     followed: ClassVar[tuple[Followed, ...]] = ()
     """What releases of references did instead."""
+    released: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """In which releases (PEP 440) of what (transformers, vllm) there is a member, by its `model_type`; those that are not here are
+    in every one that the harness runs."""
 
     @abstractmethod
     def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:
@@ -72,6 +75,15 @@ class Family(ABC):
     @abstractmethod
     def letters(self, spec: ModelSpec) -> str:
         """The letters of the notation that the model takes."""
+
+    def check_release(self, spec: ModelSpec, name: str, release: str) -> None:
+        """Raise UsageError where this ``release`` of ``name`` (transformers, vllm) has no such model."""
+        kind = self.member(spec)
+        having = self.released.get(kind, {}).get(name)
+        if having and not SpecifierSet(having).contains(release.partition("+")[0], prereleases=True):
+            raise UsageError(
+                "model", spec.name, f"with {name} {having}, which has the model type {kind}; this is {name} {release}"
+            )
 
     def unit(self, spec: ModelSpec) -> int:
         """Of what number of soft tokens every image has a multiple."""

@@ -10,6 +10,7 @@ from harness.compare.setting import Setting
 from harness.engines.adapter import Asked
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
+from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
 from harness.references.options import NO_CACHE
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
@@ -36,6 +37,7 @@ def check(
     reference_of(reference_python).check(
         of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache, adapted=setting.scenario.adapted
     )
+    check_releases(spec, python, reference_python)
     engine, platform = engine_of(python), platform_of(python)
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
@@ -44,6 +46,19 @@ def check(
     _check_layers(setting, spec)
     _check_positions(setting, tokens)
     _check_observed(setting)
+
+
+def check_releases(spec: ModelSpec, python: str, reference_python: str) -> None:
+    """Raise UsageError where the release of a side does not have the model."""
+    check_reference(spec, reference_python)
+    engine = engine_of(python)
+    family_of(spec).check_release(spec, engine.name, engine.release(inspect(python)))
+
+
+def check_reference(spec: ModelSpec, python: str) -> None:
+    """Raise UsageError where the release of a reference does not have the model."""
+    name = reference_of(python).distribution
+    family_of(spec).check_release(spec, name, inspect(python)[name])
 
 
 def check_offload(setting: Setting, references: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from cases.catalogue import CASES, DECLARED
@@ -53,3 +55,22 @@ def test_a_family_without_causal_images_has_no_causal_twins() -> None:
     assert preset("26b-a4b-small-causal").bidirectional is None
     with pytest.raises(UsageError, match="model: 'gemma3-tiny-causal' is not allowed"):
         preset("gemma3-tiny-causal")
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "release", "has"),
+    [
+        ("12b-small", "transformers", "5.9.0", False),
+        ("12b-small", "transformers", "5.10.0", True),
+        ("12b-small", "vllm", "0.22.1", False),
+        ("12b-small", "vllm", "0.23.0+g123456789", True),
+        ("12b-small", "gemma", "4.0.1", True),
+        ("31b-small", "transformers", "5.5.0", True),
+        ("31b-small", "vllm", "0.19.1", True),
+    ],
+)
+def test_a_release_without_a_member_is_refused(model: str, name: str, release: str, has: bool) -> None:
+    spec = preset(model)
+    with nullcontext() if has else pytest.raises(UsageError, match=f"^model: '{model}' .* with {name} >=") as refused:
+        family_of(spec).check_release(spec, name, release)
+    assert has or release in str(refused.value)

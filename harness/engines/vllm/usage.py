@@ -9,7 +9,7 @@ from typing import Any
 from harness.engines.adapter import Asked
 from harness.engines.vllm import given
 from harness.engines.vllm.arguments import ASYNCHRONOUS, FIELD, value
-from harness.engines.vllm.attention_backends import backend
+from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS, backend
 from harness.engines.vllm.options import TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import Release, release_of
@@ -42,6 +42,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_pipeline(options, spec)
     _check_block(options, spec, release, platform)
     check_overlays(asked.overlays, version)
+    _check_changed(asked, platform)
     _check_family(options, asked.overlays, spec)
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
@@ -86,6 +87,27 @@ def check_overlays(names: Sequence[str], version: str) -> None:
             overlay.check(version)
         except OverlayRefused as error:
             raise UsageError("overlay", name, str(error)) from None
+
+
+def _check_changed(asked: Asked, platform: str) -> None:
+    """What an overlay changes has to be there: no worker is asked for what the setting and the model say already."""
+    options, spec = asked.options, asked.spec
+    runs = backend(options.backend).implementation
+    for overlay in (OVERLAYS[name] for name in asked.overlays):
+        if overlay.platforms and platform not in overlay.platforms:
+            raise UsageError(
+                "overlay", overlay.name, f"on {' or '.join(overlay.platforms)} alone; serving runs on {platform}"
+            )
+        if overlay.implementation and runs and overlay.implementation not in runs:
+            having = [one.name for one in ATTENTION_BACKENDS.values() if overlay.implementation in one.implementation]
+            why = f"it changes {overlay.implementation}, which the back end {options.backend} does not run"
+            raise UsageError("overlay", overlay.name, f"with --backend {' or '.join(having)}: {why}")
+        if overlay.of_model and not getattr(spec, overlay.of_model):
+            has = ", ".join(name for name, one in family_of(spec).presets.items() if getattr(one, overlay.of_model))
+            what = overlay.of_model.replace("_", " ")
+            raise UsageError("overlay", overlay.name, f"with a model that has a {what} ({has}); {spec.name} has none")
+        if overlay.adapted and asked.scenario.adapter == NOBODY:
+            raise UsageError("overlay", overlay.name, "with --adapter: no other engine has adapters")
 
 
 def _check_family(options: EngineOptions, overlays: Sequence[str], spec: ModelSpec) -> None:

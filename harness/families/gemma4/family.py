@@ -57,6 +57,8 @@ class Gemma4(Family):
         ),
     )
 
+    released = {UNIFIED: {"transformers": ">=5.10", "vllm": ">=0.23"}}  # noqa: RUF012  nobody writes to it
+
     def prompt_for(self, layout: Layout, spec: ModelSpec, seed: int, field: str) -> Prompt:
         return prompts.prompt_for(layout, spec, seed, field)
 

@@ -8,6 +8,7 @@ from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.mutants import MUTANTS
 from harness.engines.vllm.overlays.overlay import Overlay
 from harness.engines.vllm.overlays.patches import PATCHES
+from harness.engines.vllm.overlays.targets import require_implementation
 from harness.errors import UsageError
 
 OVERLAYS: dict[str, Overlay] = {overlay.name: overlay for overlay in (*PATCHES, *MUTANTS)}
@@ -32,6 +33,8 @@ def lay(names: Iterable[str], worker: object, release: str, changes: Changes) ->
         for name in names:
             overlay = OVERLAYS[name]
             overlay.check(release)
+            if overlay.implementation:
+                require_implementation(worker, overlay.implementation)
             overlay.apply(worker, changes)
     except BaseException:
         changes.undo()

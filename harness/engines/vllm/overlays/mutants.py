@@ -16,7 +16,6 @@ from harness.engines.vllm.overlays.targets import (
     change_windows_while,
     decoding,
     register,
-    require_implementation,
 )
 from harness.engines.vllm.releases import layer_metadata, model_of
 from harness.errors import OverlayRefused
@@ -35,7 +34,8 @@ def _kernel(
     name: str, sentence: str, module: str, function: str, old: str, new: str, source: str = "", **more
 ) -> Overlay:
     changes = (f"v1.attention.ops.{module}.{function}",)
-    return Overlay(name, "mutant", sentence, changes, change_kernel(function, old, new), source, **more)
+    apply = change_kernel(function, old, new)
+    return Overlay(name, "mutant", sentence, changes, apply, source, implementation="TritonAttentionImpl", **more)
 
 
 def _each(change):
@@ -124,7 +124,6 @@ def _cleared_everywhere(worker, changes: Changes) -> None:
 
 
 def _key_scales_doubled(worker, changes: Changes) -> None:
-    require_implementation(worker, "TritonAttentionImpl")
     from vllm.v1.attention.backends import triton_attn
 
     store = triton_attn.triton_reshape_and_cache_flash_per_token_head_quant
@@ -139,7 +138,6 @@ def _key_scales_doubled(worker, changes: Changes) -> None:
 
 
 def _flash_without_window(worker, changes: Changes) -> None:
-    require_implementation(worker, "FlashAttentionImpl")
     from vllm.v1.attention.backends import flash_attn
 
     original = flash_attn._make_mm_prefix_mask_mod
@@ -262,7 +260,8 @@ MUTANTS = [
     Overlay("window-not-applied-at-all", "mutant", "sliding layers have no window",
             ("AttentionImpl.sliding_window",), change_windows(lambda window: (-1, -1)), "vllm #17180"),
     Overlay("flash-window-not-applied-beside-images", "mutant", "FlashAttention 4's mask function has no window for text",
-            ("v1.attention.backends.flash_attn._make_mm_prefix_mask_mod",), _flash_without_window, "vllm #47300, #47332"),
+            ("v1.attention.backends.flash_attn._make_mm_prefix_mask_mod",), _flash_without_window, "vllm #47300, #47332",
+            implementation="FlashAttentionImpl"),
     Overlay("window-on-full-layers", "mutant", "full layers have the window of the sliding ones",
             ("AttentionImpl.sliding_window",), _window_everywhere, "vllm #21863"),
     Overlay("ranges-without-the-flag", "mutant", "image ranges whatever `use_bidirectional_attention` says",
@@ -312,7 +311,7 @@ MUTANTS = [
             "query_abs_pos = query_pos[:, None]", "vllm #47332", needs=Needs.CHUNKS),
     Overlay("key-scales-doubled", "mutant", "keys are read at twice the scale at which they were written",
             ("v1.attention.backends.triton_attn.triton_reshape_and_cache_flash_per_token_head_quant",), _key_scales_doubled,
-            releases=">=0.32,<0.34", needs=Needs.ROUNDED_KV),
+            releases=">=0.32,<0.34", needs=Needs.ROUNDED_KV, implementation="TritonAttentionImpl"),
     _kernel("one-kv-head-group-causal", "KV head 1 does not get the ranges", KERNEL, "kernel_unified_attention",
             "        # S : (BLOCK_M, TILE_SIZE)\n",
             "        seq_mask = seq_mask & ((kv_head_idx != 1) | (seq_offset[None, :] <= query_abs_pos))\n"),

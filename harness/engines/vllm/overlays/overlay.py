@@ -42,8 +42,9 @@ class Overlay:
     ``changes`` names the functions or attributes of vLLM that are changed; ``releases`` (PEP 440) are
     those that it fits; ``kind`` is "patch" or "mutant"; ``source`` is where such a change came from.
     ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show. ``excludes`` are the names
-    of overlays that change the same thing in another way, so that of the two only one can be meant. ``families`` are the model
-    families that have what is changed, or none for all.
+    of overlays that change the same thing in another way, so that of the two only one can be meant. What is changed is had by the
+    model families ``families`` and the ``platforms``, none for all; by the attention back ends that run ``implementation``, by
+    models whose spec has ``of_model`` (a field of `ModelSpec`), and ``adapted`` by engines that serve a LoRA adapter.
     """
 
     name: str
@@ -57,6 +58,10 @@ class Overlay:
     needs: Needs = Needs.NOTHING
     excludes: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    implementation: str = ""
+    of_model: str = ""
+    adapted: bool = False
 
     def fits(self, family: str) -> bool:
         """Whether it changes what a model of this family does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Overlay
-from harness.engines.vllm.overlays.targets import change_layers, change_ranges, register, require_implementation
+from harness.engines.vllm.overlays.targets import change_layers, change_ranges, register
 from harness.engines.vllm.releases import model_of
 from harness.errors import OverlayRefused
 
@@ -38,7 +38,6 @@ def _pr_50539(worker, changes: Changes) -> None:
 
 def _flex_blocks(worker, changes: Changes) -> None:
     """The block mask leaves no block of a request out; which pairs are let through says the mask function alone."""
-    require_implementation(worker, "FlexAttentionImpl")
     from vllm.v1.attention.backends.flex_attention import FlexAttentionMetadata
 
     original = FlexAttentionMetadata._build_block_mask_direct
@@ -135,6 +134,7 @@ PATCHES = [
         ("FlexAttentionMetadata._build_block_mask_direct",),
         _flex_blocks,
         source="docs/findings/vllm-flex-attention-image-blocks.md",
+        implementation="FlexAttentionImpl",
     ),
     Overlay(
         "pr-48421",
@@ -143,6 +143,8 @@ PATCHES = [
         ("lora.ops.torch_ops.lora_ops.bgmv_shrink",),
         _no_adapter_is_none,
         source="vllm PR #48421",
+        platforms=("cpu",),
+        adapted=True,
     ),
     Overlay(
         "pipeline-per-layer-inputs",
@@ -152,5 +154,6 @@ PATCHES = [
         _per_layer_inputs_of_the_rank_before,
         source="docs/findings/vllm-pipeline-per-layer-inputs.md",
         families=("gemma4",),
+        of_model="per_layer_input",
     ),
 ]

@@ -138,7 +138,6 @@ def change_kernel(function: str, old: str, new: str):
     `triton_unified_attention`, its kernel or a helper; ``old`` must occur exactly once."""
 
     def apply(worker, changes: Changes) -> None:
-        require_implementation(worker, "TritonAttentionImpl")
         home = importlib.import_module("vllm.v1.attention.ops.triton_unified_attention")
         source = inspect.getsource(getattr(home, function).fn)
         if source.count(old) != 1:
