@@ -73,10 +73,12 @@ def changes_of(points: Line, look: Callable[[str], Shown], known: Mapping[str, S
     while (before := shown[good].shows) != shown[bad].shows:
         assert before is not None, "an end without an answer has ended it"
         alike, other = [good], bad
-        while left := [
-            point for point in points.between(alike, other) if point not in shown or shown[point].shows is not None
-        ]:
-            point = next((point for point in left if point in shown), left[0])
+        while among := points.between(alike, other):
+            left = [point for point in among if point not in shown or shown[point].shows is not None]
+            if not left:
+                break
+            lost = len(among) - len(left)
+            point = next((point for point in left if point in shown), left[int(_halved(lost) * len(left))])
             if point not in shown:
                 shown[point] = look(point)
                 yield shown[point]
@@ -88,6 +90,12 @@ def changes_of(points: Line, look: Callable[[str], Shown], known: Mapping[str, S
         assert after is not None, "a point without an answer is skipped"
         yield Changed(before, alike[-1], after, other, tuple(points.between(alike, other)))
         good = other
+
+
+def _halved(number: int) -> float:
+    """0, 1/2, 1/4, 3/4, 1/8, 5/8 and so on: where to look on after so many points without an answer, since those beside them often
+    have none either (van der Corput)."""
+    return sum((number >> bit & 1) / (2 << bit) for bit in range(number.bit_length()))
 
 
 def policies(result: CaseResult, side: str, layers: Layers) -> str:

@@ -26,6 +26,7 @@ from harness.errors import EnvironmentFailure, UsageError
 from harness.files import atomic, jsonl
 from harness.prompts.model_spec import ModelSpec
 from harness.report.folder import claimed
+from harness.text import one_line
 from harness.verification import environments, usage
 from harness.verification.apart import Apart, Named, failures
 from harness.verification.environments.commits import commits_of
@@ -145,7 +146,7 @@ def bisect(
                     changes.append(found)
                 else:
                     steps.append(found)
-                    why = found.shows if found.shows is not None else f"skipped, no answer: {found.why}"
+                    why = found.shows if found.shows is not None else f"skipped, no answer: {one_line(found.why)}"
                     console.print(f"{line.title(found.point)}: {why} ({found.seconds:.0f} s)")
     lost = [one.point for one in steps if one.shows is None]
     raise typer.Exit(3 if line.good in lost or line.bad in lost else 0)
@@ -211,5 +212,5 @@ def _nothing(line: Line, seen: list[Shown]) -> str:
     ends = {one.point: one for one in seen}
     lost = next((ends[end] for end in (line.good, line.bad) if end in ends and ends[end].shows is None), None)
     if lost:
-        return f"{line.title(lost.point)} gives no answer: {lost.why}"
+        return f"{line.title(lost.point)} gives no answer: {one_line(lost.why)}"
     return f"nothing changed: {line.title(line.good)} and {line.title(line.bad)} both show {ends[line.good].shows}"

@@ -66,6 +66,14 @@ def test_a_skipped_point_is_named_where_it_may_be_the_first(before: int, after: 
     assert (change.before, change.after) == ("drop", "clamp")
 
 
+@given(st.integers(1, 39), st.integers(40, 50), st.integers(10, 40))
+def test_a_run_of_points_without_an_answer_is_left_behind_after_few(change: int, first: int, lost: int) -> None:
+    shows: list[str | None] = ["drop"] * change + ["clamp"] * (99 - change)
+    shows[first : first + lost] = [None] * lost
+    found, looks = changes(shows)
+    assert [int(one.first) for one in found] == [change] and looks <= 2 + 7 + 9
+
+
 def test_what_was_seen_before_is_not_looked_at_again() -> None:
     shows: list[str | None] = ["drop"] * 20 + ["clamp"] * 20
     looks = Looks(shows)
