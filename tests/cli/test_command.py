@@ -24,3 +24,9 @@ def test_no_word_is_lost_or_added_without_an_option_that_stands_alone(name: str,
 @pytest.mark.parametrize("name", [*commands.MODULES, *commands.GROUPS])
 def test_every_command_is_listed_by_its_name(name: str) -> None:
     assert name in GROUP.list_commands(None) and GROUP.get_command(None, name).name == name
+
+
+def test_a_report_of_what_another_run_left_takes_no_option_of_a_run() -> None:
+    report = GROUP.get_command(None, "report")
+    used = {"of", "out", "format"}
+    assert {one.name for one in report.params} - used == set(report.idle["report"]["of"])
