@@ -27,6 +27,8 @@ On disk each has the prompts of the stack as its first dimension.
 ``observed``          (N,) uint8, serving only: 0 where a position was not computed, since the
                       prefix cache had it, or where it was computed without calling hooks;
                       its rows are 0 in all other tensors but logits
+``observed.<layer>``  (N,) uint8, serving only, of a layer that was observed elsewhere than `observed` says, in
+                      another rank of a pipeline; `observed` has the positions of any layer then
 ``told``              (P, V) uint8, serving only, where a server's API told the log-probabilities
                       of some tokens alone: 1 for those; the others are 0 in ``logits``
 ``run.<layer>``       (N,) uint8, serving only, of a layer that computed some rows alone, as layers that
@@ -119,9 +121,15 @@ class Capture:
 
     @property
     def observed(self) -> np.ndarray:
-        """Which positions were computed, boolean (N,)."""
+        """Which positions were computed and observed in some layer, boolean (N,)."""
         seen = self.tensors.get("observed")
         return np.ones(self.tokens, dtype=bool) if seen is None else seen.astype(bool)
+
+    @property
+    def observed_in_all(self) -> np.ndarray:
+        """Which positions were computed and observed in every layer, boolean (N,)."""
+        own = [tensor.astype(bool) for name, tensor in self.tensors.items() if name.startswith("observed.")]
+        return np.logical_and.reduce([self.observed, *own])
 
     @property
     def computed(self) -> np.ndarray:
@@ -137,8 +145,10 @@ class Capture:
 
     def rows(self, layer: int) -> np.ndarray:
         """Which positions a layer computed and was observed at, boolean (N,)."""
+        own = self.tensors.get(f"observed.{layer}")
+        observed = self.observed if own is None else own.astype(bool)
         found = self.tensors.get(f"run.{layer}")
-        return self.observed if found is None else self.observed & found.astype(bool)
+        return observed if found is None else observed & found.astype(bool)
 
     def declared(self, layer: int) -> np.ndarray | None:
         """The mask tensor that the side itself declared, bit-packed uint8 (N, ceil(N / 8)), if it has one."""

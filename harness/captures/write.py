@@ -13,6 +13,7 @@ from harness.captures.facts import Facts, PromptFacts
 
 PINNED = 1 << 28
 """Bytes of the largest tensor that is copied from a GPU through page-locked memory."""
+OBSERVED = "observed"
 
 Tensors = dict[str, torch.Tensor]
 
@@ -59,8 +60,9 @@ def save_part(path: Path, tensors: Tensors) -> None:
 
 def join(directory: Path, ranks: int) -> None:
     """Make one stack of the parts of all ranks: each layer's tensors are of the ranks that have it, masks side by side by KV head
-    group, attention outputs by channel; logits were run where they were in some rank, since only the last of a pipeline has any;
-    the rest is the same in every rank that has it."""
+    group, attention outputs by channel; logits were run where they were in some rank, since only the last of a pipeline has any. A
+    layer was observed where all ranks that have it observed it, and the stack where some layer was; the rest is the same in every
+    rank that has it."""
     paths = [directory / f"rank{rank}.safetensors" for rank in range(ranks)]
     parts = [load_file(path) for path in paths]
     along = {"mask": 1, "surplus": 1, "attention": -1}
@@ -75,9 +77,23 @@ def join(directory: Path, ranks: int) -> None:
         whole[name] = having[0] if dim is None else torch.cat(having, dim=dim)
     if "run.logits" in whole:
         whole["run.logits"] = torch.stack([part["run.logits"] for part in parts if "run.logits" in part]).amax(dim=0)
-    save(directory / "capture.safetensors", whole)
+    save(directory / "capture.safetensors", {**whole, **_observed(parts)})
     for path in paths:
         path.unlink()
+
+
+def _observed(parts: Sequence[Tensors]) -> Tensors:
+    """Where the stack was observed, and each layer that was observed elsewhere."""
+    saying = [part for part in parts if OBSERVED in part]
+    if not saying:
+        return {}
+    whole = torch.stack([part[OBSERVED] for part in saying]).amax(dim=0)
+    found = {OBSERVED: whole}
+    for mask in {name for part in saying for name in part if name.startswith("mask.")}:
+        own = torch.stack([part[OBSERVED] for part in saying if mask in part]).amin(dim=0)
+        if not torch.equal(own, whole):
+            found[mask.replace("mask", OBSERVED)] = own
+    return found
 
 
 def write(directory: Path, tensors: Tensors, facts: Facts, prompts: Sequence[PromptFacts]) -> None:

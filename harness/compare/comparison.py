@@ -160,8 +160,8 @@ class _Both:
 
     @property
     def unobserved(self) -> bool:
-        """Serving computed positions whose masks nobody observed."""
-        return bool((self.serving.computed & ~self.rows).any())
+        """Serving computed positions whose masks nobody observed, in some layer at least."""
+        return bool((self.serving.computed & ~self.serving.observed_in_all).any())
 
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
@@ -530,6 +530,16 @@ def _left_out(serving: Capture) -> list[str]:
     return [f"{layers} {sampled}: the others were not run there, and have neither masks nor logits"]
 
 
+def _in_some_layers(serving: Capture) -> list[str]:
+    """What is said of layers that were observed at fewer positions than others: those of another rank of a pipeline."""
+    fewer = [layer.index for layer in serving.facts.layers if f"observed.{layer.index}" in serving.tensors]
+    if not fewer:
+        return []
+    least = min(int(serving.tensors[f"observed.{index}"].sum()) for index in fewer)
+    where = f"layers {listed(fewer, 20)} were observed at {least} of {serving.observed.sum()} positions"
+    return [f"{where}: in their rank of the pipeline the others ran where hooks are not called"]
+
+
 def _notes(reference: Capture, serving: Capture) -> list[str]:
     notes = [*reference.facts.notes]
     if len(reference.facts.logits_at) < reference.tokens:
@@ -557,6 +567,7 @@ def _notes(reference: Capture, serving: Capture) -> list[str]:
             f"position{'s' if len(alone) > 1 else ''} {listed(alone, 5)} ran where hooks are not called, as in a full CUDA graph: "
             "no mask was observed there, and they are judged by their logits alone"
         )
+    notes += _in_some_layers(serving)
     engine = serving.facts.engine
     if engine.count > 1:
         notes.append(f"data-parallel engine {engine.number} served it, of {engine.count}")

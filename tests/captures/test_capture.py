@@ -215,3 +215,19 @@ def test_ranks_have_the_kv_heads_of_a_layer_side_by_side_or_layers_of_their_own(
     np.testing.assert_array_equal(read.tensors["logits"], one["logits"][0])
     assert read.answered.all()
     assert not list(tmp_path.glob("rank*"))
+
+
+def test_a_layer_is_observed_where_all_ranks_that_have_it_observed_it(tmp_path: Path) -> None:
+    """Layer 0 is of ranks 0 and 1, layer 1 of rank 2, and rank 3 has no layer that anybody looks at."""
+    mask = tensors()["mask.0"][None]
+    seen = {0: range(TOKENS), 1: range(TOKENS - 1), 2: range(2)}
+    for rank in range(4):
+        part = {f"mask.{int(rank == 2)}": mask} if rank in seen else {}
+        part |= {"observed": torch.tensor([[at in seen[rank] for at in range(TOKENS)]]).to(torch.uint8)} if part else {}
+        writing.save_part(tmp_path / f"rank{rank}.safetensors", {**part, "logits": tensors()["logits"][None]})
+    writing.join(tmp_path, 4)
+    stack.write_facts(tmp_path, FACTS, [OWN])
+    read = Capture(tmp_path)
+    assert read.observed.all() and read.observed_in_all.tolist() == [at < 2 for at in range(TOKENS)]
+    assert read.rows(0).tolist() == [at < TOKENS - 1 for at in range(TOKENS)]
+    assert read.rows(1).tolist() == [at < 2 for at in range(TOKENS)]

@@ -66,6 +66,7 @@ def write(
     cached_masks: list[np.ndarray] | None = None,
     ran: tuple[int, ...] | None = None,
     hidden_off_from: int | None = None,
+    unseen_there: tuple[int, int] | None = None,
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
@@ -73,7 +74,8 @@ def write(
     decode and how far it is off; of the last ``unseen`` positions serving has no masks. ``truth`` (N, V) are the logits that the
     side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens.
     There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache. Serving's last
-    layer ``ran`` at these positions alone, or at all. Hidden states are off in the layers ``hidden_off_from`` one on."""
+    layer ``ran`` at these positions alone, or at all. Hidden states are off in the layers ``hidden_off_from`` one on. Of a layer
+    serving has none of the last so many masks, as ``unseen_there`` says."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -98,6 +100,9 @@ def write(
             tensors["computed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):
         seen = tensors.get("observed", computed).astype(bool)
+        if unseen_there and unseen_there[0] == index:
+            seen = seen & (np.arange(len(layout)) < len(layout) - unseen_there[1])
+            tensors[f"observed.{index}"] = seen.astype(np.uint8)
         tensors[f"mask.{index}"] = np.packbits(mask & seen[:, None], axis=-1)
         if surplus is not None and SPEC.layers[index] == "s":
             tensors[f"surplus.{index}"] = surplus.astype(np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from harness.prompts.scenario import NOBODY, Scenario
 
 HAVE_NAN = ("auto", "float16", "bfloat16")
 """KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
+PARTITION = "VLLM_PP_LAYER_PARTITION"
+"""vLLM's variable of how many layers each rank of a pipeline has; the engine that is started has it of us."""
 FLEX_WRITER = "reshape_and_cache_flash"
 
 
@@ -149,8 +152,20 @@ def _check_pipeline(options: EngineOptions, spec: ModelSpec) -> None:
 
 
 def _partition(layers: int, ranks: int) -> list[int]:
-    """How many layers each rank has: what is over goes to the later ones, and to the last one last (vLLM
-    `distributed/utils.py`, `get_pp_indices`)."""
+    """How many layers each rank has: as `PARTITION` says, else what is over goes to the later ones, and to the last one last (vLLM
+    `distributed/utils.py`, `get_pp_indices`).
+
+    Raises:
+        UsageError: the variable has no such partition.
+    """
+    if ranks > 1 and (said := os.environ.get(PARTITION)) is not None:
+        parts = said.split(",")
+        given = [int(part) if re.fullmatch(r" *[0-9]{1,4} *", part, re.ASCII) else 0 for part in parts]
+        if 0 in given or len(given) != ranks or sum(given) != layers:
+            raise UsageError(
+                PARTITION, said, f"unset, or {ranks} numbers of layers with commas between them, {layers} in all"
+            )
+        return given
     sizes = [layers // ranks] * ranks
     for place in range(2, layers % ranks + 2):
         sizes[-place] += 1
