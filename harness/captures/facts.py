@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA = 10
+SCHEMA = 11
 ATTENTION_VALUES = 1 << 18
 """The most values that a layer's attention output may have to be captured."""
 
@@ -66,8 +66,8 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What a processor made of a picture: the number of ``patches``, of ``values`` in one, and a digest of each patch and its
-    place."""
+    """What a processor made of a picture, or of a frame of a video: the number of ``patches``, of ``values`` in one, and a digest
+    of each patch and its place. Of a clip of audio the patches are its mel frames."""
 
     patches: int
     values: int
@@ -75,17 +75,37 @@ class PictureFacts:
 
 
 @dataclass(frozen=True)
+class VideoFacts:
+    """What a processor made of a video: its ``frames``, and at how many seconds of it each was taken, where the side tells."""
+
+    frames: tuple[PictureFacts, ...]
+    seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProcessedFacts:
+    """What a side's processor made of a text and its files: the ``pieces`` of text that its tokens stand for, where the side tells,
+    and the pictures, videos and clips; ``notes`` are sentences that a verdict has to say of it."""
+
+    pieces: tuple[str, ...] = ()
+    pictures: tuple[PictureFacts, ...] = ()
+    videos: tuple[VideoFacts, ...] = ()
+    clips: tuple[PictureFacts, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PromptFacts:
     """What is one prompt's own: its tokens over positions (types: reference only), and the image ranges (first, last) that
     each layer's metadata carried, by the layer's index, and the first and last position of each of the ``steps`` that computed
     some, and of the ``drafts`` how many were compared with given tokens and how many of them accepted (serving only).
-    ``pictures`` are those of a text that went through the side's processor."""
+    ``processed`` is of a text that went through the side's processor."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...] = ()
     ranges: dict[str, list[list[int]] | None] = field(default_factory=dict)
     steps: list[list[int]] = field(default_factory=list)
-    pictures: tuple[PictureFacts, ...] | None = None
+    processed: ProcessedFacts | None = None
     drafts: list[int] = field(default_factory=lambda: [0, 0])
 
 
@@ -94,8 +114,9 @@ class Facts:
     """What holds for all prompts of a stack. ``layers`` are those whose masks were observed, none where no step called hooks.
     Logits are of the positions ``logits_at``, some of them ``log_probabilities`` where the sampler gave those (serving only);
     ``seconds``, by what took them, and the most bytes of ``memory``, by what took it (reference only), are the only facts that
-    differ between two runs; ``head`` is None where the model has no such settings; ``special`` are the token ids of boi, eoi and
-    image, ``notes`` sentences that a verdict has to say (both reference only), ``engine`` is of serving only."""
+    differ between two runs; ``head`` is None where the model has no such settings; ``special`` are the token ids of boi, eoi, image
+    and, where the model takes them, of what marks videos and audio, ``notes`` sentences that a verdict has to say (both reference
+    only), ``engine`` is of serving only."""
 
     layers: tuple[LayerFacts, ...]
     logits_at: tuple[int, ...]

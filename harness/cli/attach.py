@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.asked import asked, check_drawn, named
+from harness.cli.asked import Files, asked, check_drawn, named
 from harness.cli.finish import finishing
 from harness.cli.run import show
 from harness.cli.setting_options import with_setting
@@ -30,6 +30,7 @@ from harness.families import checkpoint, pictures
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification import catalogue as catalogues
@@ -84,8 +85,9 @@ def attach(
     address = Address(url.rstrip("/"), str(token_file.absolute()) if token_file else "")
     if catalogue and (layout or image or text):
         raise UsageError("catalogue", layout or text or " ".join(image or ()), "alone: it has layouts of its own")
+    files = Files(image or (), chat=not layout)
     if not catalogue:
-        case, _ = named(layout, None, None, image or [], text, model or "", catalogues.OWN)
+        case, _ = named(layout, None, None, files, text, model or "", catalogues.OWN)
         check_drawn(case, seed, setting)
     for path in image or ():
         pictures.size_of(path)
@@ -113,11 +115,12 @@ def attach(
     cases, spec, declared = (
         _of_catalogue(where, facts, serving_python, known or [])
         if catalogue
-        else _one(layout, image or [], text, where, seed, setting, known or [], facts)
+        else _one(layout, files, text, where, seed, setting, known or [], facts)
     )
     setting = setting_of(facts, setting, dtype_of(facts, dtype, spec))
     results: list[CaseResult] = []
     console = Console(stderr=True)
+    command = shlex.join(["harness", *sys.argv[1:]])
 
     def say(why: str) -> None:
         _say(results, Extent(len(results), len(cases), ended=why), format, panels=out is None)
@@ -126,9 +129,10 @@ def attach(
         if out and results:
             from harness.report.files import write_report
 
-            command = shlex.join(["harness", *sys.argv[1:]])
             index = write_report(results, out, command, Extent(len(results), len(cases), ended=why))
             console.print(f"report: {index}")
+        if out:
+            journal.end(out)
 
     with ExitStack() as held:
         _claim(held, out, keep)
@@ -142,9 +146,15 @@ def attach(
                 runs=runs,
             )
         )
+        recorder = journal.begin("out", out, command, len(cases)) if out else journal.Recorder(None)
         held.enter_context(finishing(say, write))
         held.enter_context(console.working(f"{url}: {len(cases)} requests, {setting.label}"))
-        verify_all(session, [(case, setting) for case in cases], declared, results.append, spec=spec)
+
+        def found(result: CaseResult) -> None:
+            results.append(result)
+            recorder.append(result)
+
+        verify_all(session, [(case, setting) for case in cases], declared, found, spec=spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
 
 
@@ -170,7 +180,7 @@ def _model_of(facts: ServerFacts) -> str:
 
 def _one(
     layout: str | None,
-    image: list[str],
+    files: Files,
     text: str | None,
     model: str,
     seed: int,
@@ -178,9 +188,7 @@ def _one(
     known: list[str],
     facts: ServerFacts,
 ) -> tuple[list[Case], ModelSpec, list[Declared]]:
-    what = asked(
-        layout, None, None, image, text, model, None, None, None, seed, setting, known, catalogues.OWN, chat=True
-    )
+    what = asked(layout, None, None, files, text, model, None, None, None, seed, setting, known, catalogues.OWN)
     if what.case.layout:
         check_layout(facts, Layout.parse(what.case.layout))
     return [what.case], what.spec, what.declared

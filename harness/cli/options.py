@@ -73,7 +73,7 @@ class Checked(Command):
     """A command of this harness."""
 
     bounds = BOUNDS
-    alike = ("image", "mate", "mate_after", "before")
+    alike = ("image", "video", "audio", "mate", "mate_after", "before")
     idle = IDLE
     alone = MappingProxyType({"--known": HERE})
 

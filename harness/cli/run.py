@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.asked import asked
+from harness.cli.asked import Files, asked
 from harness.cli.finish import finishing
 from harness.cli.setting_options import with_setting
 from harness.compare.result import CaseResult
@@ -21,7 +21,7 @@ from harness.compare.setting import Setting
 from harness.console import Console
 from harness.drivers.timeouts import Timeouts
 from harness.families.checkpoint import asks_hub
-from harness.prompts.case import IMAGE
+from harness.prompts.case import AUDIO, IMAGE, VIDEO
 from harness.report.folder import claimed
 from harness.verification.catalogue import OWN
 
@@ -37,7 +37,21 @@ def run(
     image: Annotated[
         list[str] | None, typer.Option(help="a picture's file, through both processors; repeatable")
     ] = None,
-    text: Annotated[str | None, typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image")] = None,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(help="a video's file, through both processors, which each take frames of it; repeatable"),
+    ] = None,
+    audio: Annotated[list[str] | None, typer.Option(help="a WAV file, through both processors; repeatable")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help=f"the text of the prompt, with {IMAGE} for each --image, {VIDEO} and {AUDIO} for the others"),
+    ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat", help="the text is a user's message, after the files, through the checkpoint's chat template"
+        ),
+    ] = False,
     model: Annotated[
         str,
         typer.Option(
@@ -63,7 +77,19 @@ def run(
     """Run one layout on both sides and compare masks and logits."""
     timeouts = Timeouts(timeout, start_timeout)
     what = asked(
-        layout, case, picture, image or [], text, model, weights, layers, window, seed, setting, known or [], cases
+        layout,
+        case,
+        picture,
+        Files(image or (), video or (), audio or (), chat),
+        text,
+        model,
+        weights,
+        layers,
+        window,
+        seed,
+        setting,
+        known or [],
+        cases,
     )
     if asks_hub(model):
         os.environ.setdefault("HF_HUB_OFFLINE", "0")
@@ -75,6 +101,7 @@ def run(
     serving_python, reference_python, further = options.several(serving_python, references)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens, what.before, what.items)
     usage.check_offload(setting, [reference_python, *further])
+    usage.check_decoders(what.case, serving_python, [reference_python, *further])
     console = Console(stderr=True)
     results: list[CaseResult] = []
 

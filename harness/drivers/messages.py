@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-from harness.captures.facts import AfterModel, PictureFacts
+from harness.captures.facts import AfterModel, ProcessedFacts
 from harness.errors import FailureKind
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.prompts.scenario import MATES, NOBODY, REQUEST
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
 
 A = TypeVar("A")
@@ -124,13 +124,13 @@ class LoadReference(Request[Done]):
 
 @dataclass(frozen=True)
 class PreparedPrompt:
-    """A prompt as transformers' processor and towers give it to the text model: its tokens and their types, the ``pictures`` of a
-    text, and a ``file`` of safetensors with the embeddings of its soft tokens in the order of the prompt, ``soft`` in the dtype
-    of the model (bfloat16 as bits in uint16) and ``truth.soft`` one precision up, (soft tokens, hidden size) each."""
+    """A prompt as transformers' processor and towers give it to the text model: its tokens and their types, what was ``processed``
+    of a text, and a ``file`` of safetensors with the embeddings of its soft tokens in the order of the prompt, ``soft`` in the
+    dtype of the model (bfloat16 as bits in uint16) and ``truth.soft`` one precision up, (soft tokens, hidden size) each."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...]
-    pictures: tuple[PictureFacts, ...] | None
+    processed: ProcessedFacts | None
     file: Path
 
 
@@ -167,12 +167,14 @@ class Caching:
 @dataclass(frozen=True)
 class Forced:
     """Masks that are laid over a reference: those of the policies ``sliding`` and ``full`` (`harness.masks.policies`) for layers of
-    these types and image ``spans`` (first, last), in the rows of these ``positions``; the others stay as they are."""
+    these types and image ``spans`` (first, last), in the rows of these ``positions``; the others stay as they are. Where there are
+    ``ends`` of the rows, none sees a key behind its own."""
 
     sliding: str
     full: str
     spans: tuple[tuple[int, int], ...]
     positions: tuple[int, ...]
+    ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class Family(ABC):
     """What `config.json` calls its members."""
     model_class: ClassVar[str]
     """Its class of transformers."""
-    image_word: ClassVar[str]
-    """What stands for a picture in a text that goes through both processors."""
+    words: ClassVar[Mapping[str, str]]
+    """By modality what stands for an image, a video or audio in a text that goes through both processors."""
     presets: ClassVar[Mapping[str, ModelSpec]]
     published: ClassVar[Mapping[str, ModelSpec]] = {}
     """The shapes of published models, which have no weights of their own here."""
@@ -125,9 +125,22 @@ class Family(ABC):
         """How many soft tokens a picture of this ``size`` (width, height) becomes; raises UsageError, which calls it ``field``
         ``name``, where the processor refuses it."""
 
+    def rate(self, spec: ModelSpec) -> int:
+        """How many samples of audio a second the model's processor takes; raises UsageError where it takes no audio."""
+        raise UsageError("audio", spec.name, f"left out: {self.title} takes none")
+
+    def clip_tokens(self, name: str, samples: int, spec: ModelSpec) -> int:
+        """How many soft tokens a clip becomes, which an error calls ``name``; raises UsageError for one that becomes none."""
+        raise UsageError("audio", name, f"left out: {spec.name} takes none")
+
+    def video_tokens(self, name: str, frames: int, size: tuple[int, int], spec: ModelSpec) -> int:
+        """How many tokens a preset makes of a video, with the marks and times of its frames; raises UsageError for what it does not
+        take."""
+        raise UsageError("video", name, f"left out: {spec.name} takes none")
+
     @abstractmethod
-    def check_text(self, text: str, images: int) -> None:
-        """Raise UsageError for a text that the processors would not take with this many pictures."""
+    def check_text(self, text: str, places: Mapping[str, int]) -> None:
+        """Raise UsageError for a text that the processors would not take with so many ``places`` for files of each modality."""
 
     @abstractmethod
     def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
@@ -164,7 +177,7 @@ class Family(ABC):
     @property
     def picture_text(self) -> str:
         """The text of a drawn picture, of words that presets have."""
-        return DEFAULT_PICTURE_TEXT.replace(IMAGE, self.image_word)
+        return DEFAULT_PICTURE_TEXT.replace(IMAGE, self.words["image"])
 
     def policy(self, kind: str, bidirectional: str | None) -> str:
         """The policy that layers of a ``kind`` are meant to follow, under the spec's ``bidirectional``."""
@@ -214,6 +227,14 @@ class ReferenceSide(ABC):
         """Of each picture that a processor made the patches (patches, values) and their places (patches, 2), negative where
         there is none."""
 
+    def videos(self, arguments: dict[str, torch.Tensor]) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+        """As `pictures` has them, the frames of each video that a processor made."""
+        return ()
+
+    def clips(self, arguments: dict[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        """Of each clip of audio the mel frames (frames, values) and their places (frames, 1), negative where there is none."""
+        return (), ()
+
     @abstractmethod
     def prepare(self, model: Any) -> None:
         """Called whenever a model was loaded or attends in another way from now on."""
@@ -231,8 +252,8 @@ class ReferenceSide(ABC):
 class ServingSide(ABC):
     """What the driver of vLLM and its workers ask of a family."""
 
-    picture_fields: tuple[str, ...]
-    """The names of the tensors that vLLM's processor makes of a picture."""
+    fields: Mapping[str, tuple[str, ...]]
+    """By modality the names of the tensors that vLLM's processor makes of an item."""
 
     @abstractmethod
     def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
@@ -242,7 +263,15 @@ class ServingSide(ABC):
 
     @abstractmethod
     def pictures(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches and places, as `ReferenceSide.pictures` gives them, of the ``picture_fields`` of one picture."""
+        """Patches and places, as `ReferenceSide.pictures` gives them, of the ``fields`` of one picture."""
+
+    def video(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `ReferenceSide.videos` has them, of the ``fields`` of one video."""
+        raise NotImplementedError(f"{type(self).__name__} has no videos")
+
+    def clip(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `ReferenceSide.clips` has them, of the ``fields`` of one clip."""
+        raise NotImplementedError(f"{type(self).__name__} has no audio")
 
     @abstractmethod
     def name_of(self, name: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.errors import UsageError
 from harness.families.content import SUFFIXES
-from harness.families.reading import LARGEST, LARGEST_TOKENIZER, Part, checked, json_of
+from harness.families.reading import LARGEST, LARGEST_TOKENIZER, Part, checked, file_of, json_of
 
 LONGEST_TEMPLATE = 1 << 20
 """Bytes of the longest chat template; Gemma 4's has 16 KiB."""
@@ -206,6 +206,7 @@ SCHEMAS: Mapping[str, tuple[type[Part], int]] = {
 """By the names of the files that either side reads, what is in them and how large they may be."""
 NEEDED = ("tokenizer.json",)
 CONFIG = "config.json"
+TEMPLATE = "chat_template.jinja"
 TEMPLATES = "additional_chat_templates"
 """The folder of further chat templates."""
 
@@ -229,6 +230,16 @@ def check(name: str, directory: Path) -> None:
     for file, path in there.items():
         if path.suffix == ".jinja":
             _check_template(name, file, path)
+
+
+def has_template(source: str) -> bool:
+    """Whether the checkpoint has a chat template, in any of the files that it may be in."""
+    if file_of(source, TEMPLATE).exists():
+        return True
+    files = [
+        (file, file_of(source, file)) for file, (schema, _) in SCHEMAS.items() if "chat_template" in schema.model_fields
+    ]
+    return any(json_of(source, path, LARGEST_TOKENIZER).get("chat_template") for _, path in files if path.exists())
 
 
 def _check_file(name: str, file: str, path: Path) -> None:

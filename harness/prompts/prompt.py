@@ -27,9 +27,9 @@ class Item:
 @dataclass(frozen=True)
 class Prompt:
     """What one request is: ``token_ids`` and ``token_types`` over positions, and the items. ``text`` and the files of its
-    ``images`` stand for all of them where real pictures go through both processors, and of a ``chat`` through the chat template
-    too, as a user's message of the images and the text. ``continuation`` are the tokens of text that
-    both sides go on with, one a step, whatever they would have sampled."""
+    ``images``, ``videos`` and ``clips`` of audio stand for all of them where these go through both processors, and of a ``chat``
+    through the chat template too, as a user's message of the files, in this order, and the text. ``continuation`` are the tokens
+    of text that both sides go on with, one a step, whatever they would have sampled."""
 
     token_ids: tuple[int, ...]
     token_types: tuple[int, ...]
@@ -38,6 +38,8 @@ class Prompt:
     text: str | None = None
     continuation: tuple[int, ...] = ()
     chat: bool = False
+    videos: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
 
     @property
     def whole(self) -> Prompt:

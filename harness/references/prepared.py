@@ -148,7 +148,7 @@ def _capture(model: Model, prompt: PreparedPrompt, prepared: Prepared, directory
         head=model.head,
         special=prepared.special,
     )
-    own = PromptFacts(prompt.token_ids, prompt.token_types, pictures=prompt.pictures)
+    own = PromptFacts(prompt.token_ids, prompt.token_types, processed=prompt.processed)
     stack.write(directory, arrays, facts, [own], halves)
     return directory
 

@@ -56,7 +56,7 @@ class Attached(Interpreters):
     def asking(self) -> Asking:
         named = ("--token-file", str(Path(self.address.token_file).absolute())) if self.address.token_file else ()
         one = () if self.number is None else ("--engine", str(self.number))
-        return Asking(("attach", self.address.url, *named, *one), CHOSEN)
+        return Asking(("attach", self.address.url, *named, *one), CHOSEN, says_chat=False)
 
     def start_serving(self, options: EngineOptions, log: Path, scratch: Path) -> Driver:
         number = "" if self.number is None else str(self.number)

@@ -30,12 +30,17 @@ def v(n):
 versions = {n: v(n) for n in sys.argv[1:]}
 print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **versions}))
 """
+OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+AUDIO_READERS = ("soundfile", "av", "torchcodec")
+"""What vLLM reads the audio of a message with."""
 DISTRIBUTIONS = tuple(
     dict.fromkeys(
         [
             *(name for engine in ENGINES.values() for name in engine.distributions),
             *(name for one in REFERENCES.values() for name in (one.distribution, *one.versions.values())),
             *("torch", "triton", "torchvision", "torchaudio", "torchcodec", "safetensors"),
+            *OPENCV,
+            *AUDIO_READERS,
         ]
     )
 )
@@ -98,10 +103,12 @@ def reference_of(python: str) -> Reference:
 
 @dataclass(frozen=True)
 class Asking:
-    """How a command asks for a case: its first ``words``, and the ``options`` of a setting that it takes; None for all."""
+    """How a command asks for a case: its first ``words``, and the ``options`` of a setting that it takes; None for all. It
+    ``says_chat`` of a text that is a message unless each is one."""
 
     words: tuple[str, ...] = ("run",)
     options: tuple[str, ...] | None = None
+    says_chat: bool = True
 
 
 class Sides(Protocol):

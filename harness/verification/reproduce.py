@@ -40,6 +40,7 @@ def command(
     would be taken anyway; where something was ``declared`` the command knows where that stands."""
     asking = session.asking if session else Asking()
     words = ["harness", *asking.words, *(session.sides if session else ()), *_prompt(case), *_model(case, spec)]
+    words += ["--chat"] if case.chat and asking.says_chat else []
     words += setting.words_of(asking.options)
     words += _times(session) if session else []
     words += known_words(declared)
@@ -75,7 +76,12 @@ def _escaped(letter: str) -> str:
 def _prompt(case: Case) -> list[str]:
     words = ["--layout", case.layout] if case.layout else []
     words += ["--picture", "{}x{}".format(*case.picture)] if case.picture else []
-    words += [word for image in case.images for word in ("--image", os.path.abspath(image))]
+    words += [
+        word
+        for modality, some in case.files.items()
+        for file in some
+        for word in (f"--{modality}", os.path.abspath(file))
+    ]
     return words + (["--text", case.text] if case.text is not None else [])
 
 

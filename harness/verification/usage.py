@@ -11,11 +11,19 @@ from harness.engines.adapter import Asked
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
 from harness.families.registry import family_of
+from harness.prompts.case import Case
 from harness.prompts.model_spec import ModelSpec
-from harness.references.adapter import REFERENCES, Reference
+from harness.references.adapter import REFERENCES, TRANSFORMERS, Reference
 from harness.references.options import NO_CACHE
 from harness.verification.environments import Release, Source, side
-from harness.verification.interpreters import engine_of, inspect, platform_of, reference_of
+from harness.verification.interpreters import (
+    AUDIO_READERS,
+    OPENCV,
+    engine_of,
+    inspect,
+    platform_of,
+    reference_of,
+)
 
 
 def check(
@@ -102,6 +110,20 @@ def check_offload(setting: Setting, references: Sequence[str]) -> None:
     if cache != NO_CACHE:
         why = "generate runs all of the reference's layers"
         raise UsageError("reference-cache", cache, f"{NO_CACHE} with --reference-offload: {why}")
+
+
+def check_decoders(case: Case, serving: str, references: Sequence[str]) -> None:
+    """Raise UsageError where the interpreter of a side lacks what it reads the files of a case with."""
+    transformers = [python for python in references if inspect(python)[TRANSFORMERS.distribution]]
+    sides = [("serving", serving), *(("reference", python) for python in transformers)]
+    for side, python in sides if case.videos else ():
+        if not any(inspect(python)[name] for name in OPENCV):
+            why = f"the interpreter of --{side} has none of {', '.join(OPENCV)}, which both sides read a video with"
+            raise UsageError("video", case.videos[0], f"left out: {why}")
+    if case.clips and case.chat and not any(inspect(serving)[name] for name in AUDIO_READERS):
+        why = "vLLM reads the audio of a message with one of"
+        lacks = f"{why} {', '.join(AUDIO_READERS)}, and the interpreter of --serving has none"
+        raise UsageError("audio", case.clips[0], f"with a text that has a place for it, without --chat: {lacks}")
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:

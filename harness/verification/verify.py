@@ -18,16 +18,18 @@ from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.errors import DriverFailure, FailureKind
-from harness.families import decoded
+from harness.families import decoded, sounds
+from harness.families import videos as videos_of
 from harness.families.registry import continued, family_of, preset, prompt_for
 from harness.prompts.case import Case
-from harness.prompts.layout import Layout, Segment
+from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.references import adapter
 from harness.verification import mates, one_side, unobserved
 from harness.verification.mended import Mended
 from harness.verification.one_side import Turn
+from harness.verification.read_back import layout_of
 from harness.verification.reproduce import command
 from harness.verification.session import Pair, Session
 
@@ -70,9 +72,7 @@ def _continued(prompt: Prompt, spec: ModelSpec, setting: Setting, seed: int) -> 
 def _turn(session: Session, case: Case, setting: Setting, spec: ModelSpec) -> tuple[Layout | None, Turn]:
     """The layout of a case, and what both sides are asked for."""
     layout = Layout.parse(case.layout) if case.layout else None
-    prompt = (
-        prompt_for(layout, spec, case.seed) if layout else text_prompt(case, family_of(spec).picture_text, session.work)
-    )
+    prompt = prompt_for(layout, spec, case.seed) if layout else text_prompt(case, spec, session.work)
     before, after = mates.prompts(setting, spec, case.seed)
     history = mates.history(setting, spec, case.seed)
     return layout, Turn(_continued(prompt, spec, setting, case.seed), before, after, history, case.name)
@@ -157,9 +157,7 @@ def compared(
     release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
     holds = [d for d in declared if d.holds(served, release, spec.family)]
     versions = {**pair.reference.facts.versions, **pair.serving.facts.versions}
-    if layout is None and (
-        why := processed.tokens_differ(pair.reference.prompt.token_ids, pair.serving.prompt.token_ids)
-    ):
+    if layout is None and (why := processed.tokens_differ(pair.reference.prompt, pair.serving.prompt)):
         nothing = failed(
             case, layout, spec, setting, reproduce, Failure("comparison", FailureKind.INCOMPARABLE, why), versions
         )
@@ -185,8 +183,10 @@ def compared(
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
         return failed(case, layout, spec, setting, reproduce, failure, versions)
-    if why := processed.pictures_differ(pair.reference.prompt.pictures, pair.serving.prompt.pictures):
+    if why := processed.files_differ(pair.reference.prompt, pair.serving.prompt):
         result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
+    elif both := processed.taken(pair.reference.prompt):
+        result = replace(result, diagnosis="; ".join([result.diagnosis, *both]))
     either = (d for d in declared if any(d.holds(each, release, spec.family) for each in (served, setting)))
     result = _still_failing(result, either)
     if pair.further:
@@ -408,37 +408,20 @@ def each_verified(
             yield from (verify(session, case, setting, declared, spec=spec) for case in some)
 
 
-def text_prompt(case: Case, words: str, work: Path) -> Prompt:
-    """A prompt whose text and pictures go through both processors; a ``case.picture`` is drawn, and stands among ``words``."""
+def text_prompt(case: Case, spec: ModelSpec, work: Path) -> Prompt:
+    """A prompt whose text and files go through both processors; a ``case.picture`` is drawn, and stands among words."""
     import numpy as np
     from PIL import Image
 
     if not case.picture:
         images = tuple(str(decoded.kept(path, work)) for path in case.images)
-        return Prompt((), (), (), images=images, text=case.text, chat=case.chat)
+        videos = tuple(str(videos_of.kept(path, work)) for path in case.videos)
+        clips = tuple(str(sounds.kept(path, family_of(spec).rate(spec), work)) for path in case.clips)
+        return Prompt((), (), (), images=images, text=case.text, chat=case.chat, videos=videos, clips=clips)
     width, height = case.picture
     path = work / f"picture-{width}x{height}.png"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng([width, height]).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    return Prompt((), (), (), images=(str(path),), text=words)
-
-
-def layout_of(capture: Capture) -> Layout:
-    """The layout that the reference's processor made of a text with pictures, read back from its tokens."""
-    kinds = {number: kind for kind, number in capture.facts.special.items()}
-    segments: list[Segment] = []
-    before = ""
-    for token in capture.prompt.token_ids:
-        kind = kinds.get(token, "text")
-        form = {"text": "t", "image": "i"}.get(kind)
-        if form and kind == before:
-            segments[-1] = Segment(form, segments[-1].soft + 1)
-        elif form:
-            segments.append(Segment(form, 1))
-        before = kind
-    layout = Layout(tuple(segments))
-    if tuple(layout.token_types) != capture.prompt.token_types:
-        raise ValueError("the processor's token types are not those of images wrapped in boi and eoi")
-    return layout
+    return Prompt((), (), (), images=(str(path),), text=family_of(spec).picture_text)

@@ -128,6 +128,16 @@ def test_a_given_checkpoint_and_pictures_are_named_from_the_root(
     assert words[words.index("--text") + 1] == "<|image|> it's\n$HOME"
 
 
+def test_a_message_with_files_is_one_again_and_one_to_a_server_needs_no_option() -> None:
+    case = Case("run", "", text="hello", chat=True, images=("a.png",), videos=("b.mp4",), clips=("c.wav", "d.wav"))
+    line = command(case, Setting(), preset("tiny"), HERE)
+    files = ("--image", "a.png", "--video", "b.mp4", "--audio", "c.wav", "--audio", "d.wav")
+    named = " ".join(os.path.abspath(word) if "." in word else word for word in files)
+    assert f" {named} " in line and " --chat" in line
+    served = SimpleNamespace(sides=(), timeouts=Timeouts(), asking=Asking(("attach", "http://h"), (), says_chat=False))
+    assert "--chat" not in command(case, Setting(), preset("tiny"), served)
+
+
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
 def test_a_word_comes_back_from_a_shell(word: str) -> None:
     line = quoted(word)

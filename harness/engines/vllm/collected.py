@@ -13,7 +13,7 @@ from harness.captures.facts import (
     HeadFacts,
     LayerFacts,
     Loaded,
-    PictureFacts,
+    ProcessedFacts,
     PromptFacts,
 )
 
@@ -78,7 +78,7 @@ def of_stack(facts: Facts, ranks: Sequence[dict[str, Any]], directory: str, rows
 
 
 def of_prompt(
-    ranks: Sequence[dict[str, Any]], name: str, token_ids: Sequence[int], pictures: tuple[PictureFacts, ...] | None
+    ranks: Sequence[dict[str, Any]], name: str, token_ids: Sequence[int], processed: ProcessedFacts | None
 ) -> PromptFacts:
     """The facts of the prompt that had this ``name`` there."""
     sampling = _sampling(ranks)
@@ -86,6 +86,6 @@ def of_prompt(
         tuple(token_ids),
         ranges={layer: ranges for rank in ranks for layer, ranges in rank["ranges"][name].items()},
         steps=sampling["steps"][name],
-        pictures=pictures,
+        processed=processed,
         drafts=sampling["drafts"][name],
     )

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from harness.captures import pictures, write
-from harness.captures.facts import EngineFacts, Loaded, PictureFacts
+from harness.captures import write
+from harness.captures.facts import EngineFacts, Loaded, ProcessedFacts
 from harness.captures.selection import chosen
 from harness.captures.stack import write_facts
 from harness.drivers import channel
@@ -43,11 +43,11 @@ from harness.drivers.messages import (
 )
 from harness.engines.vllm import ahead, blocks, collected, items, loaded, releases
 from harness.engines.vllm.cpu import backends
+from harness.engines.vllm.processing import Processing
 from harness.errors import OverlayRefused
 from harness.families import adapter
 from harness.families.base import ServingSide
 from harness.families.content import Unchanged, content
-from harness.families.decoded import read
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
@@ -87,10 +87,8 @@ class Engine:
         self.adapted: frozenset[str] = frozenset()
         """The requests that have it."""
         self.ranks = 1
-        self.pictures: dict[str, PictureFacts] = {}
-        """What the processor made of each picture that it has seen, by vLLM's hash of it: what its cache has it leaves out."""
-        self.made: dict[str, tuple[PictureFacts, ...]] = {}
-        """Of the pictures of each prompt that is a text."""
+        self.made: dict[str, ProcessedFacts] = {}
+        """What the processor made of each prompt that is a text."""
         self.alone = False
         """The only worker lives in this process, so that it can be asked beside the next step."""
         self.together: Sequence[Prompt] = ()
@@ -126,7 +124,7 @@ class Engine:
         self.observe = request.observe
         if request.arguments.get("enable_lora"):
             self.adapter = self._adapter(request.checkpoint)
-        self.dtype = getattr(torch, request.arguments["dtype"])
+        self.processing = Processing(self.llm, self.family, getattr(torch, request.arguments["dtype"]))
         installed = self.llm.collective_rpc("harness_install") if self.observe else []
         self.ranks = len(installed)
         self.alone = {rank["process"] for rank in installed} == {os.getpid()}
@@ -204,11 +202,8 @@ class Engine:
         ready = self._named("case", request.prompts)
         before, after = self._named("before", request.mates), self._named("after", request.after)
         given = self._given({name: one for some in (*past, ready, before, after) for name, one in some.items()})
-        fields = self.family.picture_fields
         self.made = {
-            name: tuple(self.pictures[picture] for picture, _ in releases.pictures(asked.entry, fields))
-            for name, asked in ready.items()
-            if asked.prompt.text is not None
+            name: self.processing.facts(asked.entry) for name, asked in ready.items() if asked.prompt.text is not None
         }
         ids = {name: asked.token_ids for name, asked in ready.items()}
         longest = request.longest or max(map(len, ids.values()))
@@ -329,24 +324,11 @@ class Engine:
 
     def _input(self, prompt: Prompt):
         if prompt.text is not None:
-            return self._processed(prompt)
+            return self.processing.processed(prompt, self.salt)
         if not prompt.items:
             return releases.text_input(list(prompt.token_ids), self.salt)
         placed = items.placed(prompt, self.together, self.family, self.config, self.salt)
         return releases.engine_input(list(prompt.token_ids), placed.items, placed.hashes, placed.places, self.salt)
-
-    def _processed(self, prompt: Prompt):
-        """A text with pictures, through vLLM's processor."""
-        request: dict = {"prompt": prompt.text}
-        if prompt.images:
-            request["multi_modal_data"] = {"image": [*map(read, prompt.images)]}
-        request |= {"cache_salt": self.salt} if self.salt else {}
-        rendered = releases.processed(self.llm, request)
-        for name, tensors in releases.pictures(rendered, self.family.picture_fields):
-            if tensors is not None:
-                patches, places = self.family.pictures(tensors)
-                self.pictures[name] = pictures.processed([patches], [places], self.dtype)[0]
-        return rendered
 
 
 def _family(config: Any) -> ServingSide:

@@ -6,8 +6,11 @@ The rest of the serving driver speaks to vLLM only through names that every rele
 from __future__ import annotations
 
 import asyncio
+import base64
+import mimetypes
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
@@ -259,6 +262,25 @@ def processed(llm, request: dict):
     return rendered
 
 
+def video(path: str) -> Any:
+    """The frames that vLLM takes of a video, with their metadata, as it loads those of a message."""
+    from vllm.multimodal.media.connector import MediaConnector
+
+    return MediaConnector().fetch_video(data_url(path))
+
+
+def data_url(path: str, kind: str = "") -> str:
+    """A file as an address that has all of it in it, of the media type ``kind`` or what its name says."""
+    content = base64.b64encode(Path(path).read_bytes()).decode()
+    return f"data:{kind or mimetypes.guess_type(path)[0]};base64,{content}"
+
+
+def rendered_chat(llm, content: list[dict]):
+    """A user's message of this ``content`` after the checkpoint's chat template and vLLM's own processor, as `LLM.chat` has it."""
+    (rendered,) = llm._preprocess_chat([[{"role": "user", "content": content}]])
+    return rendered
+
+
 def empty_prefix_cache(llm) -> None:
     """Forget what earlier requests left in the prefix cache, if there is one."""
     if llm.llm_engine.vllm_config.cache_config.enable_prefix_caching:
@@ -286,18 +308,26 @@ def kv_cache(layer):
     return layer.kv_cache[0] if isinstance(layer.kv_cache, list) else layer.kv_cache
 
 
-def pictures_of(new, fields: Sequence[str]) -> list[list] | None:
-    """Of each picture of a request that is new its tensors of these ``fields``; None where some are not sent again."""
-    items = [feature.data for feature in new.mm_features if feature.modality == "image"]
-    return None if None in items else [[item[name].data for name in fields] for item in items]
+def items_of(new, modality: str) -> list | None:
+    """Each item of a ``modality`` of a request that is new; None where some are not sent again."""
+    items = [feature.data for feature in new.mm_features if feature.modality == modality]
+    return None if None in items else items
 
 
-def pictures(rendered: dict, fields: Sequence[str]) -> list[tuple]:
-    """Of each picture of a processed prompt vLLM's hash and its tensors of these ``fields``; None for what the processor's cache
-    knows already."""
-    hashes = (rendered.get("mm_hashes") or {}).get("image", ())
-    items = (rendered.get("mm_kwargs") or {}).get("image", [None] * len(hashes))
-    return [
-        (content, None if item is None else [item[name].data for name in fields])
-        for content, item in zip(hashes, items, strict=True)
-    ]
+def items(rendered: dict, modality: str) -> list[tuple]:
+    """Of each item of a ``modality`` of a processed prompt vLLM's hash and what `tensors` takes; None for what the processor's
+    cache knows already."""
+    hashes = (rendered.get("mm_hashes") or {}).get(modality, ())
+    some = (rendered.get("mm_kwargs") or {}).get(modality, [None] * len(hashes))
+    return [*zip(hashes, some, strict=True)]
+
+
+def tensors(item, fields: Sequence[str]) -> list:
+    """Those of these ``fields`` of an item."""
+    return [item[name].data for name in fields]
+
+
+def seconds(item) -> tuple[float, ...]:
+    """At how many seconds of a video each frame of it was taken; nothing where the release does not keep that."""
+    found = item.get("video_timestamps")
+    return () if found is None else tuple(map(float, getattr(found.data, "tolist", lambda: found.data)()))

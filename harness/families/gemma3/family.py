@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -22,7 +22,7 @@ class Gemma3(Family):
     title = "Gemma 3"
     model_types = ("gemma3",)
     model_class = "Gemma3ForConditionalGeneration"
-    image_word = BOI
+    words = {"image": BOI}  # noqa: RUF012  nobody writes to it
     presets = presets.PRESETS
     intended = {"sliding": "clamp", "full": "everywhere"}  # noqa: RUF012  nobody writes to it
     dtypes = ("float32", "bfloat16")
@@ -57,8 +57,8 @@ class Gemma3(Family):
     def soft_tokens(self, field: str, name: str, size: tuple[int, int], cut: int) -> int:
         return cut
 
-    def check_text(self, text: str, images: int) -> None:
-        wording.check(text, images)
+    def check_text(self, text: str, places: Mapping[str, int]) -> None:
+        wording.check(text, places["image"])
 
     def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
         return wording.tokens(text, soft, spec)

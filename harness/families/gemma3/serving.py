@@ -20,7 +20,7 @@ PREFIXES = {
 
 
 class Serving(ServingSide):
-    picture_fields = ("pixel_values",)
+    fields = {"image": ("pixel_values",)}  # noqa: RUF012  nobody writes to it
 
     def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
         """As `gemma3_mm.py`, `_get_mm_fields_config`: the crops of all images one after another, and how many each has."""

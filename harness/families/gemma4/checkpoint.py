@@ -6,13 +6,13 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.families.dummy import shortened
-from harness.families.gemma4.config import Config, Pictures, Processor, UnifiedConfig
+from harness.families.gemma4.config import Config, Pictures, Processor, Sounds, UnifiedConfig
 from harness.families.gemma4.prompts import PATCH, POOL, UNIFIED
 from harness.families.limits import LONGEST
 from harness.families.reading import checked, read
 from harness.prompts.model_spec import LAYER_TYPES, ModelSpec
 
-PRESET_PICTURES = Pictures(patch_size=PATCH, pooling_kernel_size=POOL, max_soft_tokens=70)
+PRESET_PICTURES = PRESET_FRAMES = Pictures(patch_size=PATCH, pooling_kernel_size=POOL, max_soft_tokens=70)
 
 
 def pictures(spec: ModelSpec) -> Pictures | None:
@@ -21,10 +21,17 @@ def pictures(spec: ModelSpec) -> Pictures | None:
     Raises:
         UsageError: its processor_config.json is damaged.
     """
-    if not spec.source:
-        return PRESET_PICTURES
+    return _processor(spec).image_processor if spec.source else PRESET_PICTURES
+
+
+def sounds(spec: ModelSpec) -> Sounds:
+    """How the feature extractor of a checkpoint takes audio; raises as `pictures`."""
+    return (_processor(spec).feature_extractor if spec.source else None) or Sounds()
+
+
+def _processor(spec: ModelSpec) -> Processor:
     path = Path(spec.source) / "processor_config.json"
-    return read(spec.name, path, Processor).image_processor if path.exists() else None
+    return read(spec.name, path, Processor) if path.exists() else Processor()
 
 
 AS_DRAWN = {"rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True}

@@ -162,5 +162,10 @@ class Pictures(Part):
     max_soft_tokens: Annotated[int, Field(ge=1, le=1 << 16)] = 280
 
 
+class Sounds(Part):
+    sampling_rate: Annotated[int, Field(ge=1000, le=1 << 20)] = 16_000
+
+
 class Processor(Part):
     image_processor: Pictures | None = None
+    feature_extractor: Sounds | None = None

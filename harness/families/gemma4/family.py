@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from harness.families.base import Family, Followed, ReferenceSide, ServingSide
 from harness.families.gemma4 import presets, prompts, published, wording
 from harness.families.gemma4.prompts import UNIFIED
 from harness.families.limits import PICTURES
-from harness.prompts.case import IMAGE
+from harness.prompts.case import AUDIO, IMAGE, VIDEO
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
@@ -18,7 +18,9 @@ from harness.prompts.prompt import Prompt
 FRAMES, FRAME = 32, 70
 """The most frames of a video and soft tokens of a frame, which has 8 tokens around them (vLLM `gemma4_mm.py`,
 `get_mm_max_tokens_per_item`)."""
-AUDIO = 750
+AROUND_FRAME = 3
+"""Tokens beside the soft ones of a preset's frame: its time, which is one word there, boi and eoi."""
+LONGEST_AUDIO = 750
 """Tokens of the longest audio, as transformers' processor has it where nothing else is said (`audio_seq_length`)."""
 
 
@@ -29,7 +31,7 @@ class Gemma4(Family):
     title = "Gemma 4"
     model_types = ("gemma4", UNIFIED)
     model_class = "Gemma4ForConditionalGeneration"
-    image_word = IMAGE
+    words = {"image": IMAGE, "video": VIDEO, "audio": AUDIO}  # noqa: RUF012  nobody writes to it
     presets = presets.PRESETS
     published = published.PUBLISHED
     intended = {"sliding": "clamp", "full": "causal"}  # noqa: RUF012  nobody writes to it
@@ -73,7 +75,7 @@ class Gemma4(Family):
 
     def largest(self, spec: ModelSpec) -> dict[str, int]:
         cut = self.pictures(spec)
-        sizes = {"video": FRAMES * (FRAME + 8), **({"audio": AUDIO} if spec.audio and not spec.source else {})}
+        sizes = {"video": FRAMES * (FRAME + 8), **({"audio": LONGEST_AUDIO} if spec.audio and not spec.source else {})}
         return sizes | ({"image": cut.max_soft_tokens} if cut else {})
 
     def longest_image(self, spec: ModelSpec) -> int:
@@ -103,8 +105,23 @@ class Gemma4(Family):
 
         return pictures.soft_tokens(field, name, size, cut)
 
-    def check_text(self, text: str, images: int) -> None:
-        wording.check(text, images)
+    def rate(self, spec: ModelSpec) -> int:
+        from harness.families.gemma4 import checkpoint
+
+        return checkpoint.sounds(spec).sampling_rate
+
+    def clip_tokens(self, name: str, samples: int, spec: ModelSpec) -> int:
+        from harness.families.gemma4 import sounds
+
+        return sounds.soft_tokens(name, samples, self.rate(spec))
+
+    def video_tokens(self, name: str, frames: int, size: tuple[int, int], spec: ModelSpec) -> int:
+        from harness.families.gemma4 import checkpoint
+
+        return min(frames, FRAMES) * (self.soft_tokens("video", name, size, checkpoint.PRESET_FRAMES) + AROUND_FRAME)
+
+    def check_text(self, text: str, places: Mapping[str, int]) -> None:
+        wording.check(text, {self.words[modality]: count for modality, count in places.items()})
 
     def text_tokens(self, text: str, soft: Sequence[int], spec: ModelSpec) -> int:
         return wording.tokens(text, soft, spec)

@@ -20,6 +20,11 @@ def audio(item: Item) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(features), torch.from_numpy(mask)
 
 
+def counted(mask: torch.Tensor) -> torch.Tensor:
+    """The place (frames, 1) of each mel frame of a ``mask`` (frames,), -1 where there is none."""
+    return torch.where(mask.bool(), torch.arange(len(mask), device=mask.device), -1)[:, None]
+
+
 def padded(tensors: list[torch.Tensor], fill: float, length: int = 0) -> torch.Tensor:
     """Stack along a new first dimension, filling up the first dimension of each to the longest, or to ``length``."""
     longest = max(length, *(len(tensor) for tensor in tensors))

@@ -56,6 +56,17 @@ class Reference(ReferenceSide):
         pixels, positions = (arguments.get(name, ()) for name in ("pixel_values", "image_position_ids"))
         return pixels, positions
 
+    def videos(self, arguments: dict[str, torch.Tensor]) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+        if "pixel_values_videos" not in arguments:
+            return ()
+        counts = arguments["num_frames_per_video"].tolist()
+        names = ("pixel_values_videos", "video_position_ids")
+        return [*zip(*(arguments[name].split(counts) for name in names), strict=True)]
+
+    def clips(self, arguments: dict[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        features, masks = (arguments.get(name, ()) for name in ("input_features", "input_features_mask"))
+        return features, [*map(inputs.counted, masks)]
+
     def forward(self, model: Any, arguments: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
         """Videos are encoded first, as `generate` does: 5.19.0's forward requires the frame counts and does not pass them on
         (docs/findings/transformers-video-forward.md)."""

@@ -22,7 +22,11 @@ OLDER = {".moe.experts.": ".experts.", ".moe.per_expert_scale": ".router.per_exp
 
 
 class Serving(ServingSide):
-    picture_fields = ("pixel_values", "pixel_position_ids")
+    fields = {  # noqa: RUF012  nobody writes to it
+        "image": ("pixel_values", "pixel_position_ids"),
+        "video": ("pixel_values_videos", "pixel_position_ids_videos"),
+        "audio": ("input_features_padded", "input_features_mask"),
+    }
     prefixes: Mapping[str, str] = PREFIXES
 
     def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
@@ -45,7 +49,7 @@ class Serving(ServingSide):
             )
             data["pixel_values"] = [inputs.padded([pixels[0]], 0, patches)[0] for pixels, _ in images]
             data["pixel_position_ids"] = [inputs.padded([positions[0]], -1, patches)[0] for _, positions in images]
-            fields.update({name: MultiModalFieldConfig.batched("image") for name in self.picture_fields})
+            fields.update({name: MultiModalFieldConfig.batched("image") for name in self.fields["image"]})
         videos = [item for item in prompt.items if item.modality == "video"]
         if videos:
             drawn = [inputs.vision(item) for item in videos]
@@ -73,6 +77,14 @@ class Serving(ServingSide):
     def pictures(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         pixels, positions = tensors
         return pixels, positions
+
+    def video(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, positions = tensors
+        return pixels, positions
+
+    def clip(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        features, mask = tensors
+        return features, inputs.counted(mask)
 
     def name_of(self, name: str) -> str:
         for older, newer in OLDER.items():

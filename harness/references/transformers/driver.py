@@ -85,8 +85,8 @@ class Reference:
         loaded = self._loaded(request.model)
         each = []
         for place, prompt in enumerate(request.prompts):
-            arguments = calling.arguments(loaded, [prompt])
-            made, file = calling.pictures(loaded, prompt, arguments), request.out / f"{place}.safetensors"
+            arguments, made = calling.arguments(loaded, [prompt])
+            file = request.out / f"{place}.safetensors"
             each.append(preparing.prepared(loaded, arguments, made, partial(calling.last_forward, loaded), file))
         facts = loaded.facts
         return Prepared(tuple(each), facts.after, facts.special, facts.loaded.checkpoint)

@@ -43,8 +43,7 @@ class Group:
         self._loaded = loaded
         self._prompts = prompts
         self._directory = directory
-        self._arguments = calling.arguments(loaded, prompts)
-        self._pictures = calling.pictures(loaded, prompts[0], self._arguments)
+        self._arguments, self._processed = calling.arguments(loaded, prompts)
         self._tokens = self._arguments["input_ids"].shape[1]
         self._rows = chosen(asked.positions, self._tokens)
         self._observed = observing.Observed(loaded.device, asked.layers)
@@ -151,7 +150,7 @@ class Group:
                     recovered, doubtful, host[f"mask.{index}"], self._tokens, index
                 )
             each = zip(host.pop("input_ids").tolist(), host.pop("types").tolist(), strict=True)
-            own = [PromptFacts(tuple(ids), tuple(types), pictures=self._pictures) for ids, types in each]
+            own = [PromptFacts(tuple(ids), tuple(types), processed=self._processed) for ids, types in each]
             probing = observed.probing.seconds() / len(self._prompts)
             seconds = {"reference": took() - probing, "reference probing": probing}
             facts = replace(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from harness.references.transformers.offloading import Offloaded, keys, renamed,
 from harness.references.transformers.stored import Stored
 from harness.text import listed
 
+SPECIAL = ("boi", "eoi", "image", "video", "boa", "eoa", "audio")
 TRUTH = {"float32": torch.float64, "bfloat16": torch.float32, "float16": torch.float32}
 PROCESSORS = {
     "begin_suppress_tokens": None, "bad_words_ids": None, "sequence_bias": None, "forced_bos_token_id": None,
@@ -89,11 +91,18 @@ def load(of: ReferenceModel, device: str, told: Callable[[str], None] = lambda t
         loaded=facts.Loaded(content(checkpoint), weights, not_finite),
         after=_after(model.generation_config),
         head=HeadFacts(text.final_logit_softcapping, 1.0, text.vocab_size),
-        special={name: getattr(model.config, f"{name}_token_id") for name in ("boi", "eoi", "image")},
+        special=_special(model.config),
     )
     files.check()
     routers = routing.routers(model, family.router), routing.routers(truth, family.router)
     return Loaded(of, family, own, on, model, truth, *routers, of_all, files, offloaded)
+
+
+def _special(config: Any) -> dict[str, int]:
+    """The ids of tokens that mark what is no text, as far as the model has them; eoa's was called otherwise until 5.6."""
+    found = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL}
+    found["eoa"] = found["eoa"] if found["eoa"] is not None else getattr(config, "eoa_token_index", None)
+    return {name: token for name, token in found.items() if token is not None}
 
 
 def _skeletons(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from harness.captures.facts import PictureFacts
+from harness.captures.facts import ProcessedFacts
 from harness.drivers.messages import PreparedPrompt
 from harness.references.transformers import attention, precision
 from harness.references.transformers.loading import Loaded
@@ -23,7 +23,7 @@ class _Reached(Exception):
 
 
 def prepared(
-    loaded: Loaded, arguments: dict, pictures: tuple[PictureFacts, ...] | None, forward: Callable, file: Path
+    loaded: Loaded, arguments: dict, processed: ProcessedFacts | None, forward: Callable, file: Path
 ) -> PreparedPrompt:
     """Write the embeddings of the soft tokens of the one prompt that ``arguments`` are of; ``forward(model, arguments)`` is how the
     reference calls its model."""
@@ -36,7 +36,7 @@ def prepared(
     soft = {name: every[types != 0].cpu().contiguous() for name, every in embeddings.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: t.view(torch.uint16) if t.dtype == torch.bfloat16 else t for name, t in soft.items()}, file)
-    return PreparedPrompt(tuple(arguments["input_ids"][0].tolist()), tuple(types.tolist()), pictures, file)
+    return PreparedPrompt(tuple(arguments["input_ids"][0].tolist()), tuple(types.tolist()), processed, file)
 
 
 def _embeddings(model: torch.nn.Module, run: Callable[[], object]) -> torch.Tensor:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.families.recorded import clip
+
 
 def make(folder: Path) -> Path:
     """Write them all into ``folder``, which is made."""
@@ -20,6 +22,9 @@ def make(folder: Path) -> Path:
     _broken(folder)
     _large(folder)
     _none(folder)
+    clip(folder / "ok.wav", 0.5)
+    clip(folder / "slow.wav", 0.5, rate=8000)
+    clip(folder / "short.wav", 0.005)
     return folder
 
 

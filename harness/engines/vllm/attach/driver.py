@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.captures import stack, write
-from harness.captures.facts import AfterModel, Facts, Loaded, PictureFacts, PromptFacts
+from harness.captures.facts import AfterModel, Facts, Loaded, ProcessedFacts, PromptFacts
 from harness.captures.selection import chosen
 from harness.drivers import channel
 from harness.drivers.messages import Captured, Done, LayOverlays, LoadEngine, Request, RunEngine, Stored
@@ -47,7 +47,7 @@ class AttachedEngine:
 
     def load(self, request: LoadEngine) -> Done:
         """Make sure that the server is there."""
-        from transformers import AutoConfig
+        from transformers import AutoConfig, AutoTokenizer
 
         facts = self.server.facts
         if facts.problem:
@@ -57,6 +57,7 @@ class AttachedEngine:
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
         self.width = config.get_text_config().vocab_size
+        self.tokenizer = AutoTokenizer.from_pretrained(request.checkpoint, trust_remote_code=False)
         every = range(facts.engines) if self.engine is None else [self.engine]
         self.engines = cycle(every if facts.engines > 1 else [None])
         self.requests = Requests(facts, family.serving_side(config.model_type), config)
@@ -89,12 +90,13 @@ class AttachedEngine:
             out = request.out / str(place)
             self._fetch(ticket, last, number, len(ranks), out)
         of_prompt = ranks[0]["prompts"][name]
-        token_ids, made = of_prompt["token_ids"], of_prompt["pictures"] if prompt.text is not None else None
-        pictures = None if made is None else tuple(typed.read(PictureFacts, one) for one in made)
+        token_ids, made = of_prompt["token_ids"], of_prompt["processed"] if prompt.text is not None else None
+        pieces = tuple(map(str, self.tokenizer.convert_ids_to_tokens([*token_ids])))
+        processed = None if made is None else replace(typed.read(ProcessedFacts, made), pieces=pieces)
         rows = chosen(request.positions, len(token_ids))
         side = replace(self.side, engine=replace(self.side.engine, number=number, count=len(engines)))
         facts = collected.of_stack(collected.facts(ranks, side, served), ranks, str(last), rows)
-        stack.write_facts(out, facts, [collected.of_prompt(ranks, name, token_ids, pictures)])
+        stack.write_facts(out, facts, [collected.of_prompt(ranks, name, token_ids, processed)])
         return Stored(out, 0)
 
     def _told(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from harness.captures import pictures
+from harness.captures.facts import ProcessedFacts
 from harness.captures.selection import chosen
 from harness.engines.vllm import releases
 from harness.engines.vllm.attach.sparse import SparseProber
 from harness.engines.vllm.observer import Observer
 from harness.engines.vllm.observer.probing import Call, Prober
+from harness.engines.vllm.processing import facts_by_modality
 from harness.errors import UsageError
 from harness.families.registry import of_type
+from harness.files import typed
 
 
 class Guest(Observer):
@@ -90,21 +93,23 @@ class Guest(Observer):
             raise UsageError(
                 "prompt", name, f"at most {self.longest} tokens, as it was announced; it has {len(token_ids)}"
             )
-        self.prompts[name] = {"token_ids": list(token_ids), "pictures": self._pictures(request)}
+        self.prompts[name] = {"token_ids": list(token_ids), "processed": self._processed(request)}
         self.admit(name, len(token_ids), chosen(self.asked_for, len(token_ids)))
 
-    def _pictures(self, request: Any) -> list[dict] | None:
-        """What the server's processor made of the pictures of a request, as `PictureFacts`."""
+    def _processed(self, request: Any) -> dict | None:
+        """What the server's processor made of the files of a request, as `ProcessedFacts`; None where some are not sent again."""
         model_type = self.model.config.model_type
         family = of_type(model_type)
         if family is None:
             return None
-        side = family.serving_side(model_type)
-        found = releases.pictures_of(request, side.picture_fields)
-        if found is None:
-            return None
-        pixels, places = zip(*map(side.pictures, found), strict=True) if found else ((), ())
-        return [vars(one) for one in pictures.processed(pixels, places, self.runner.vllm_config.model_config.dtype)]
+        side, dtype = family.serving_side(model_type), self.runner.vllm_config.model_config.dtype
+        made: dict[str, tuple] = {}
+        for modality, facts_of in facts_by_modality(side, dtype).items():
+            items = releases.items_of(request, modality)
+            if items is None:
+                return None
+            made[modality] = tuple(map(facts_of, items))
+        return json.loads(typed.dumps(ProcessedFacts((), made["image"], made["video"], made["audio"])))
 
     def _scored(self, req_id: str, token_ids: torch.Tensor, scores: torch.Tensor) -> bool:
         """Scores of a prompt are for whoever asked for them."""

@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.captures.facts import EngineFacts, Held
 
-VERSION = 2
+VERSION = 3
 """Counts the changes by which a client of before would misunderstand a server, or the other way round."""
 ROOT = "/harness"
 BEGIN, COLLECT, FETCH, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "end"))
