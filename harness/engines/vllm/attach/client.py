@@ -155,7 +155,7 @@ class Server:
 
     @property
     def _of_harness(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def _harness(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._asked(method, path, body, self._of_harness)

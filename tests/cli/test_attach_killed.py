@@ -1,0 +1,68 @@
+"""What `harness attach --catalogue` has found is on disk, whatever kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from harness.drivers.process import ROOT
+from harness.families.gemma4.tokens import ID_OF_KIND
+from harness.files import jsonl
+from harness.report.journal import FILE, left
+from tests.drivers.processes import within
+from tests.families.gemma4.test_takes import given
+
+BEFORE = 2
+"""Results that are known when it is killed."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A server without the plugin, of a checkpoint that is here."""
+    model = given(tmp_path / "checkpoint", ids={f"{kind}_token_id": token for kind, token in ID_OF_KIND.items()}).source
+    answers = {"/version": {"version": "0.32.0"}, "/v1/models": {"data": [{"id": model, "max_model_len": 512}]}}
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in answers else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers.get(self.path, {})).encode())
+
+        def do_POST(self) -> None:
+            self.send_response(422)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{serving.server_port}"
+    serving.shutdown()
+
+
+def test_what_was_found_is_there_as_a_part_when_it_is_killed(server: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["attach", server, "--catalogue", "--dtype", "float32", "--out", str(out)]
+    with (tmp_path / "err").open("w") as err:
+        command = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.pretended", "0.2", *words], cwd=ROOT, stdout=err, stderr=err
+        )
+    try:
+        assert within(60, lambda: len(jsonl.read(out / FILE)) > BEFORE or command.poll() is not None)
+        os.kill(command.pid, signal.SIGKILL)
+        assert command.wait(10) == -signal.SIGKILL, (tmp_path / "err").read_text()
+    finally:
+        command.kill()
+    found = left("of", out / FILE)
+    assert BEFORE <= len(found.results) < found.planned and "attach" in found.command
