@@ -12,9 +12,12 @@ FLOOR = ("logits", "again.logits")
 """The reference in the serving dtype, with one or two attention implementations: samples of the noise floor."""
 
 
-def against(reference: Capture, serving: Capture, *floor: str, ours: str = "") -> LogitsResult:
+def against(
+    reference: Capture, serving: Capture, *floor: str, ours: str = "", rows: np.ndarray | None = None
+) -> LogitsResult:
     """Serving's logits against the truth of a ``reference``, whose tensors called ``floor``, or `FLOOR`, are samples of the noise
-    floor. Where ``ours`` is given it is the reference's own tensor of this name that is judged.
+    floor; at positions ``rows``, boolean (N,), alone where they are given. Where ``ours`` is given it is the reference's own tensor
+    of this name that is judged.
 
     Where positions were not observed, their logits are those of the sampler: tokens that are suppressed after the model are left
     out, and log-probabilities are compared with log-probabilities. Where a server told those of some tokens alone, the others have
@@ -38,7 +41,7 @@ def against(reference: Capture, serving: Capture, *floor: str, ours: str = "") -
         truth,
         [told_of(form(theirs[name], np.float32)) for name in floor or FLOOR if name in theirs],
         told_of(judged),
-        serving.answered,
+        serving.answered if rows is None else serving.answered & rows,
         reference.facts.logits_at,
         told_of(form(theirs["routed.logits"], np.float64)) if "routed.logits" in theirs else None,
     )

@@ -362,15 +362,35 @@ class _Both:
 
     def _known(self, words: list[str], declared: Declared, masks: Declared) -> Meaning:
         """Serving's masks are those of ``masks``, as declared: its logits must be those that these give, since a declaration of
-        masks hides nothing else."""
-        found = self.likely.against(masks)
+        masks hides nothing else. Where rows count keys that no mask has, what follows from these rows alone is left out."""
+        reached = self._reached if masks.split else np.zeros(self.serving.tokens, dtype=bool)
+        found = self.likely.against(masks, ~reached) if reached.any() else self.likely.against(masks)
         if found is None or found.within:
-            return Verdict.KNOWN, [*words, declared.met], declared
+            left = (
+                [f"logits at {reached.sum()} positions are not judged, which follow from those keys"]
+                if reached.any()
+                else []
+            )
+            return Verdict.KNOWN, [*words, declared.met, *left], declared
         beside = (
             f"these masks are declared ({declared.link}), but do not explain the logits: a reference that attends by them is "
             f"{found.ratio:.3g} times the noise floor away ({logits.FACTOR:g} are allowed)"
         )
         return Verdict.DIVERGED, [*words, beside], declared
+
+    @cached_property
+    def _reached(self) -> np.ndarray:
+        """Positions whose logits follow from rows that count keys beside their own, boolean (N,): layer by layer those rows, and
+        what attends to what was reached before. Where not all layers were observed, what begins with the first split image."""
+        serving, layers = self.serving, sorted(layer.index for layer in self.layers)
+        reached = np.zeros(serving.tokens, dtype=bool)
+        if layers != list(range(len(self.spec.layers))):
+            split = [span.start for span in self.layout.spans if self.steps.ends[span.start] < span.end]
+            return reached | (np.arange(serving.tokens) >= min(split, default=serving.tokens))
+        for index in layers:
+            attends = serving.unpack(serving.masks(index)).any(axis=0)
+            reached = reached | serving.surplus(index).any(axis=0) | (attends & reached[None, :]).any(axis=1)
+        return reached
 
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:
         """Every layer and KV head group of this side is as declared. Where images that are split are declared, only the pairs

@@ -61,10 +61,10 @@ def candidates(
     return [Candidate(tuple(alike), Forced(*alike[0], spans, tuple(map(int, rows)))) for alike in found.values()]
 
 
-def of_all_rows(layout: Layout, policies: Policies) -> Candidate:
-    """The masks that these policies give in every row."""
+def of_all_rows(layout: Layout, policies: Policies, ends: Sequence[int] = ()) -> Candidate:
+    """The masks that these policies give in every row, up to the ``ends`` of the rows where there are any."""
     spans = layout.vision
-    return Candidate((policies,), Forced(*policies, spans, tuple(range(len(layout)))))
+    return Candidate((policies,), Forced(*policies, spans, tuple(range(len(layout))), tuple(ends)))
 
 
 def _of_reference(reference: Capture, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -114,10 +114,11 @@ class Likely:
         every = [(one.candidate, self._against(one.reference)) for one in self.laid or ()]
         return sorted(every, key=lambda one: one[1].ratio)
 
-    def _against(self, reference: Capture) -> LogitsResult:
+    def _against(self, reference: Capture, rows: np.ndarray | None = None) -> LogitsResult:
         """Against the truth, or where that is exceeded by the error of a coarser precision that was run."""
         coarse = [f"{name}.logits" for name in PRECISIONS if f"{name}.logits" in reference.tensors]
-        every = [against(reference, self.serving), *(against(reference, self.serving, name) for name in coarse)]
+        floors: list[tuple[str, ...]] = [(), *((name,) for name in coarse)]
+        every = [against(reference, self.serving, *floor, rows=rows) for floor in floors]
         return next((one for one in every if one.within), every[0])
 
     @property
@@ -130,10 +131,16 @@ class Likely:
         found = self.against(declared)
         return None if found is None else found.within
 
-    def against(self, declared: Declared) -> LogitsResult | None:
-        """Serving's logits against the reference that attends as a policy says; None where that was not tried."""
+    def against(self, declared: Declared, rows: np.ndarray | None = None) -> LogitsResult | None:
+        """Serving's logits at these ``rows``, boolean (N,), or all, against the reference that attends as a policy says; None where
+        that was not tried, or there are none."""
         policies = (declared.policy, declared.full_policy)
-        return next((result for one, result in self.results if policies in one.policies), None)
+        if rows is None:
+            return next((result for one, result in self.results if policies in one.policies), None)
+        found = next((one.reference for one in self.laid or () if policies in one.candidate.policies), None)
+        if found is None or not (self.serving.answered & rows)[list(found.facts.logits_at)].any():
+            return None
+        return self._against(found, rows)
 
     @property
     def sentence(self) -> str:

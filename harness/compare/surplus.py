@@ -60,6 +60,13 @@ class Steps:
             ends[first : last + 1] = last
         return ends
 
+    @property
+    def reach(self) -> list[int]:
+        """As `ends`, and the last position of all for those that no step computed: what another request left in the prefix cache
+        was not cut by these."""
+        computed = {position for first, last in self.of for position in range(first, last + 1)}
+        return [int(end) if place in computed else self.tokens - 1 for place, end in enumerate(self.ends)]
+
     @cached_property
     def visible(self) -> np.ndarray:
         """Which keys were computed by the end of each query's step, boolean (N, N)."""

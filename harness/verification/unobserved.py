@@ -10,6 +10,7 @@ from harness.compare.known import Declared
 from harness.compare.likely import Candidate, Laid, candidates, of_all_rows
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
+from harness.compare.surplus import Steps
 from harness.families.registry import family_of
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -23,7 +24,7 @@ def tried(
     """The masks that are to be laid over the reference, if any are."""
     if wanted(pair, result, declared):
         return candidates(layout, spec, pair.reference, pair.serving, declared)
-    return declared_masks(layout, spec, result, declared) or None
+    return declared_masks(layout, spec, result, declared, Steps(pair.serving.prompt.steps, len(layout))) or None
 
 
 def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
@@ -34,13 +35,16 @@ def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
     return not result.logits.within or (declared is not None and not serving.observed.any())
 
 
-def declared_masks(layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None) -> list[Candidate]:
+def declared_masks(
+    layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None, steps: Steps
+) -> list[Candidate]:
     """The masks that a KNOWN case was seen to have: those ``declared`` of serving where that is meant, else those that are
-    intended. Masks that steps split have no policy for whole prompts."""
+    intended. Where images that are split are declared, rows see what their ``steps`` could."""
     if not result.known_by_masks:
         return []
     if declared and result.declared == declared.to_dict():
-        return [] if declared.split else [of_all_rows(layout, (declared.policy, declared.full_policy))]
+        ends = steps.reach if declared.split else ()
+        return [of_all_rows(layout, (declared.policy, declared.full_policy), ends)]
     family = family_of(spec)
     return [
         of_all_rows(layout, (family.policy("sliding", spec.bidirectional), family.policy("full", spec.bidirectional)))

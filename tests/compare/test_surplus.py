@@ -9,10 +9,11 @@ import pytest
 
 from harness.compare import surplus
 from harness.compare.known import Declared
+from harness.compare.likely import Laid, of_all_rows
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
 from harness.prompts.layout import Layout
-from tests.compare.captures import KV_HEADS, judged, masks_of, write
+from tests.compare.captures import KV_HEADS, judged, masks_of, truth_of, write
 
 LAYOUT = Layout.parse("t3 i9 t2")
 STEPS = [[0, 7], [8, 15]]
@@ -85,3 +86,37 @@ def test_another_declaration_does_not_cover_keys_too_many(tmp_path: Path) -> Non
 def test_runs_are_those_of_the_group_that_has_most() -> None:
     assert surplus.runs(np.array([[0, 1, 0, 0], [0, 1, 1, 2]])) == [[1, 2, 1], [3, 3, 2]]
     assert surplus.runs(np.zeros((2, 3), dtype=int)) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "off_at", "verdict"),
+    [
+        (0, None, Verdict.KNOWN),
+        (0, 2, Verdict.DIVERGED),
+        (0, 15, Verdict.DIVERGED),
+        (5, 2, Verdict.DIVERGED),
+        (5, 4, Verdict.KNOWN),
+        (5, 15, Verdict.KNOWN),
+    ],
+)
+def test_a_declared_split_hides_no_logits_but_those_that_follow_from_keys_that_do_not_exist(
+    tmp_path: Path, more: int, off_at: int | None, verdict: Verdict
+) -> None:
+    """Queries 6 and 7 count them: the image attends to these two, and so does all behind; the text before it does not."""
+    truth, steps = truth_of(LAYOUT, 7), surplus.Steps(STEPS, len(LAYOUT))
+    off = truth + np.where(np.arange(len(LAYOUT)) == (-1 if off_at is None else off_at), 0.5, 0.0)[:, None]
+    masks = [mask & steps.visible for mask in masks_of("clamp", LAYOUT)]
+    counted = counting(slice(6, 8), more)
+    serving = write(tmp_path / "s", LAYOUT, masks, side="serving", steps=STEPS, truth=off, surplus=counted)
+    reference = write(tmp_path / "r", LAYOUT, masks_of("clamp", LAYOUT), side="reference")
+    attends = write(tmp_path / "l", LAYOUT, masks, side="reference", truth=truth)
+    laid = [Laid(of_all_rows(LAYOUT, ("clamp", "causal"), steps.reach), attends)]
+    result = judged(reference, serving, LAYOUT, SPLIT, laid=laid)
+    assert result.verdict is verdict, result.diagnosis
+    assert ("do not explain the logits" in result.diagnosis) == (verdict is Verdict.DIVERGED)
+    left = f"logits at {len(LAYOUT) - 4} positions are not judged, which follow from those keys"
+    assert (left in result.diagnosis) == (more > 0 and verdict is Verdict.KNOWN)
+
+
+def test_what_no_step_computed_was_cut_by_none() -> None:
+    assert surplus.Steps([[2, 3], [4, 4]], 5).reach == [4, 4, 3, 3, 4]

@@ -23,8 +23,12 @@ IMPLEMENTATION = "eager"
 def masks(forced: Forced, tokens: int, window: int, device: torch.device) -> Masks:
     """The masks of a prompt of ``tokens`` under a window of so many."""
 
+    ends = torch.tensor(forced.ends or [tokens] * tokens, device=device)
+    visible = torch.arange(tokens, device=device)[None, :] <= ends[:, None]
+
     def of(policy: str, *, sliding: bool) -> torch.Tensor:
-        return torch.from_numpy(POLICIES[policy].mask(tokens, forced.spans, window, sliding=sliding)).to(device)
+        mask = POLICIES[policy].mask(tokens, forced.spans, window, sliding=sliding)
+        return torch.from_numpy(mask).to(device) & visible
 
     return {
         "sliding_attention": of(forced.sliding, sliding=True),
