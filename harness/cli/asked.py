@@ -184,8 +184,8 @@ def _check_files(case: Case, files: Files, spec: ModelSpec) -> None:
         if len(some) > limits.get(modality, 0):
             raise UsageError(modality, f"{len(some)} files", f"at most {limits[modality]} in a prompt")
     if case.chat and not (spec.source and has_template(spec.source)):
-        why = "a message goes through a chat template, which presets do not have, and other checkpoints in chat_template.jinja"
-        raise UsageError("chat", str(case.text), f"left out with {spec.name}: {why}")
+        why = f"{spec.name} has none: presets do not, and other checkpoints have it in chat_template.jinja"
+        raise UsageError("text", str(case.text), f"a message for a checkpoint with a chat template; {why}")
 
 
 def _of_catalogue(name: str, model: str, cases: str) -> tuple[Case, list[Declared]]:

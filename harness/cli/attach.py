@@ -26,7 +26,7 @@ from harness.engines.vllm.attach.protocol import ServerFacts, start
 from harness.engines.vllm.attach.switch import SWITCH
 from harness.engines.vllm.options import DTYPES
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families import checkpoint, pictures
+from harness.families import checkpoint, pictures, videos
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -34,6 +34,7 @@ from harness.report import journal
 from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.verification import catalogue as catalogues
+from harness.verification import usage
 from harness.verification.attached import CHOSEN, Attached, check_engine, check_layout, dtype_of, setting_of
 
 UNOBSERVED = "the server was started without the plugin: no mask is observed, and what its API tells is compared"
@@ -49,6 +50,12 @@ def attach(
     layout: Annotated[str | None, typer.Option(help='for instance "t3 i5 t4 i12 t3"')] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="a picture's file, before the text of a message; repeatable")
+    ] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="a video's file, before the text of a message; repeatable")
+    ] = None,
+    audio: Annotated[
+        list[str] | None, typer.Option(help="a WAV file, before the text of a message; repeatable")
     ] = None,
     text: Annotated[str | None, typer.Option(help="the text of a message, through the server's chat template")] = None,
     catalogue: Annotated[
@@ -83,12 +90,15 @@ def attach(
     """Observe requests to a running server, and compare masks and logits with the reference here."""
     timeouts = Timeouts(timeout, start_timeout)
     address = Address(url.rstrip("/"), str(token_file.absolute()) if token_file else "")
-    if catalogue and (layout or image or text):
-        raise UsageError("catalogue", layout or text or " ".join(image or ()), "alone: it has layouts of its own")
-    files = Files(image or (), chat=not layout)
+    files = Files(image or (), video or (), audio or (), chat=not layout)
+    if catalogue and (layout or text or any(files.named.values())):
+        given = layout or text or " ".join(filter(None, files.named.values()))
+        raise UsageError("catalogue", given, "alone: it has layouts of its own")
     if not catalogue:
         case, _ = named(layout, None, None, files, text, model or "", catalogues.OWN)
         check_drawn(case, seed, setting)
+    for path in video or ():
+        videos.looked_at(path)
     for path in image or ():
         pictures.size_of(path)
     if dtype not in (None, *DTYPES):
@@ -101,6 +111,8 @@ def attach(
     with ExitStack() as tried:
         _claim(tried, out, keep)
     serving_python, reference_python = options.interpreters(serving_python, reference)
+    if not catalogue:
+        usage.check_decoders(case, None, [reference_python])
     with closing(Server(address, WAITING)) as server:
         facts = server.facts
     if facts.problem:

@@ -112,15 +112,16 @@ def check_offload(setting: Setting, references: Sequence[str]) -> None:
         raise UsageError("reference-cache", cache, f"{NO_CACHE} with --reference-offload: {why}")
 
 
-def check_decoders(case: Case, serving: str, references: Sequence[str]) -> None:
-    """Raise UsageError where the interpreter of a side lacks what it reads the files of a case with."""
+def check_decoders(case: Case, serving: str | None, references: Sequence[str]) -> None:
+    """Raise UsageError where the interpreter of a side lacks what it reads the files of a case with; nobody knows
+    that of a server, which is None."""
     transformers = [python for python in references if inspect(python)[TRANSFORMERS.distribution]]
-    sides = [("serving", serving), *(("reference", python) for python in transformers)]
+    sides = [*([("serving", serving)] if serving else []), *(("reference", python) for python in transformers)]
     for side, python in sides if case.videos else ():
         if not any(inspect(python)[name] for name in OPENCV):
             why = f"the interpreter of --{side} has none of {', '.join(OPENCV)}, which both sides read a video with"
             raise UsageError("video", case.videos[0], f"left out: {why}")
-    if case.clips and case.chat and not any(inspect(serving)[name] for name in AUDIO_READERS):
+    if serving and case.clips and case.chat and not any(inspect(serving)[name] for name in AUDIO_READERS):
         why = "vLLM reads the audio of a message with one of"
         lacks = f"{why} {', '.join(AUDIO_READERS)}, and the interpreter of --serving has none"
         raise UsageError("audio", case.clips[0], f"with a text that has a place for it, without --chat: {lacks}")

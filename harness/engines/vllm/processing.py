@@ -9,7 +9,7 @@ import torch
 
 from harness.captures import pictures
 from harness.captures.facts import PictureFacts, ProcessedFacts, VideoFacts
-from harness.engines.vllm import releases
+from harness.engines.vllm import message, releases
 from harness.families import decoded, sounds
 from harness.families.base import ServingSide
 from harness.prompts.prompt import Prompt
@@ -28,7 +28,7 @@ class Processing:
     def processed(self, prompt: Prompt, salt: str | None) -> Any:
         """What the engine takes of a text."""
         if prompt.chat:
-            rendered = releases.rendered_chat(self._llm, _content(prompt))
+            rendered = releases.rendered_chat(self._llm, message.content(prompt, _picture))
             if salt:
                 rendered["cache_salt"] = salt
         else:
@@ -76,11 +76,5 @@ def facts_by_modality(family: ServingSide, dtype: torch.dtype) -> dict[str, Call
     return {"image": picture, "video": video, "audio": clip}
 
 
-def _content(prompt: Prompt) -> list[dict]:
-    """A message as the OpenAI API has it: pictures, videos and audio, then the text."""
-    return [
-        *({"type": "image_pil", "image_pil": decoded.read(path)} for path in prompt.images),
-        *({"type": "video_url", "video_url": {"url": releases.data_url(path)}} for path in prompt.videos),
-        *({"type": "audio_url", "audio_url": {"url": releases.data_url(path, "audio/wav")}} for path in prompt.clips),
-        {"type": "text", "text": prompt.text},
-    ]
+def _picture(path: str) -> dict[str, Any]:
+    return {"type": "image_pil", "image_pil": decoded.read(path)}

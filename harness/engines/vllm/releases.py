@@ -6,16 +6,14 @@ The rest of the serving driver speaks to vLLM only through names that every rele
 from __future__ import annotations
 
 import asyncio
-import base64
-import mimetypes
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
 from harness.engines.vllm.attention_backends import backend, serving_with
+from harness.engines.vllm.message import data_url
 
 
 def version() -> str:
@@ -267,12 +265,6 @@ def video(path: str) -> Any:
     from vllm.multimodal.media.connector import MediaConnector
 
     return MediaConnector().fetch_video(data_url(path))
-
-
-def data_url(path: str, kind: str = "") -> str:
-    """A file as an address that has all of it in it, of the media type ``kind`` or what its name says."""
-    content = base64.b64encode(Path(path).read_bytes()).decode()
-    return f"data:{kind or mimetypes.guess_type(path)[0]};base64,{content}"
 
 
 def rendered_chat(llm, content: list[dict]):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from harness.engines.vllm import items
+from harness.engines.vllm import items, message
 from harness.engines.vllm.attach.client import Server
 from harness.engines.vllm.attach.protocol import ServerFacts
 from harness.families.base import ServingSide
@@ -42,7 +39,8 @@ class Requests:
         """The request for ``prompt``; what it leaves in the prefix cache is found by those with the same ``salt`` alone."""
         common = {"model": self.facts.served_as, "request_id": name, "cache_salt": salt}
         if prompt.text is not None:
-            return Asked(f"chatcmpl-{name}", "chat", {**common, **SAMPLED, "messages": [_message(prompt)]})
+            messages = [{"role": "user", "content": message.content(prompt, _picture)}]
+            return Asked(f"chatcmpl-{name}", "chat", {**common, **SAMPLED, "messages": messages})
         if not prompt.items:
             return Asked(f"cmpl-{name}-0", "complete", {**common, **SAMPLED, "prompt": list(prompt.token_ids)})
         return Asked(f"generate-tokens-{name}", "generate", {**common, **self._of_items(prompt, salt)})
@@ -69,11 +67,5 @@ def _soft(item: Item) -> dict[str, int]:
     return {"offset": item.offset + first, "length": len(item.embedded)}
 
 
-def _message(prompt: Prompt) -> dict[str, Any]:
-    pictures = [{"type": "image_url", "image_url": {"url": _data(path)}} for path in prompt.images]
-    return {"role": "user", "content": [*pictures, {"type": "text", "text": prompt.text}]}
-
-
-def _data(path: str) -> str:
-    kind = mimetypes.guess_type(path)[0] or "image/png"
-    return f"data:{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
+def _picture(path: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": message.data_url(path)}}
