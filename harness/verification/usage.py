@@ -117,9 +117,9 @@ def check_decoders(case: Case, serving: str | None, references: Sequence[str]) -
     that of a server, which is None."""
     transformers = [python for python in references if inspect(python)[TRANSFORMERS.distribution]]
     sides = [*([("serving", serving)] if serving else []), *(("reference", python) for python in transformers)]
-    for side, python in sides if case.videos else ():
+    for named, python in sides if case.videos else ():
         if not any(inspect(python)[name] for name in OPENCV):
-            why = f"the interpreter of --{side} has none of {', '.join(OPENCV)}, which both sides read a video with"
+            why = f"the interpreter of --{named} has none of {', '.join(OPENCV)}, which both sides read a video with"
             raise UsageError("video", case.videos[0], f"left out: {why}")
     if serving and case.clips and case.chat and not any(inspect(serving)[name] for name in AUDIO_READERS):
         why = "vLLM reads the audio of a message with one of"
