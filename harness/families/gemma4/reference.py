@@ -59,9 +59,11 @@ class Reference(ReferenceSide):
     def videos(self, arguments: dict[str, torch.Tensor]) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
         if "pixel_values_videos" not in arguments:
             return ()
+        both = arguments["pixel_values_videos"], arguments["video_position_ids"]
+        if "num_frames_per_video" not in arguments:  # until 5.16 the first dimension is of videos
+            return [*zip(*both, strict=True)]
         counts = arguments["num_frames_per_video"].tolist()
-        names = ("pixel_values_videos", "video_position_ids")
-        return [*zip(*(arguments[name].split(counts) for name in names), strict=True)]
+        return [*zip(*(tensor.split(counts) for tensor in both), strict=True)]
 
     def clips(self, arguments: dict[str, torch.Tensor]) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
         features, masks = (arguments.get(name, ()) for name in ("input_features", "input_features_mask"))
