@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.errors import UsageError
-from harness.prompts.layout import Layout
+from harness.prompts.layout import TYPES, Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item, Prompt
 
@@ -48,14 +48,16 @@ def prompt_of(
     and ``cut`` is that of every item."""
     drawn = np.random.default_rng([seed, 1]).integers(*words, size=len(layout))
     texts = iter(drawn.tolist())
-    token_ids = [ids[token.kind] if token.kind in ids else next(texts) for token in layout.tokens]
+    token_ids: list[int] = []
+    types: list[int] = []
     items: list[Item] = []
-    for index, segment in enumerate(layout.segments):
-        if segment.form == "t":
-            continue
-        positions = [token.position for token in layout.tokens if token.segment == index]
-        embedded = tuple(p - positions[0] for p in positions if layout.tokens[p].kind == segment.kind)
-        content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
-        shape = (positions[0], len(positions), embedded, segment.soft, segment.frames)
-        items.append(Item(segment.kind, *shape, content, cut))
-    return Prompt(tuple(token_ids), tuple(layout.token_types), tuple(items))
+    for segment in layout.segments:
+        kinds = [kind for kind, _ in segment.tokens()]
+        if segment.form != "t":
+            embedded = tuple(place for place, kind in enumerate(kinds) if kind == segment.kind)
+            content = zlib.crc32(f"{seed} {len(items)} {segment}".encode())
+            shape = (len(token_ids), len(kinds), embedded, segment.soft, segment.frames)
+            items.append(Item(segment.kind, *shape, content, cut))
+        token_ids += [ids[kind] if kind in ids else next(texts) for kind in kinds]
+        types += [TYPES.get(kind, 0) for kind in kinds]
+    return Prompt(tuple(token_ids), tuple(types), tuple(items))

@@ -28,6 +28,8 @@ LONGEST = 1 << 20
 _SEGMENT = re.compile(r"(?:([tiIa])([1-9][0-9]*)|v([1-9][0-9]*)x([1-9][0-9]*))\Z")
 _WORD = 24
 """Characters of the longest segment that is read."""
+TYPES = {"image": 1, "video": 2, "audio": 3}
+"""The `mm_token_type_ids` of transformers for soft tokens; all other tokens have 0."""
 _NAMES = {"t": "text", "i": "image", "I": "image", "v": "video", "a": "audio"}
 
 
@@ -169,8 +171,8 @@ class Layout:
 
     @property
     def token_types(self) -> list[int]:
-        """``mm_token_type_ids`` of transformers: 0 text, 1 image, 2 video, 3 audio."""
-        return [{"image": 1, "video": 2, "audio": 3}.get(token.kind, 0) for token in self.tokens]
+        """``mm_token_type_ids`` of transformers: those of `TYPES`, and 0."""
+        return [TYPES.get(token.kind, 0) for token in self.tokens]
 
     @property
     def kinds(self) -> set[str]:

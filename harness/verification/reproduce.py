@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from harness.compare.known import Declared
@@ -59,6 +60,7 @@ def known_words(declared: Iterable[Declared]) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=4096)
 def quoted(word: str) -> str:
     """A word as a shell reads it back: in quotes where it needs them, and with what cannot be seen escaped byte by byte, so
     that a command stays one line that can be copied."""
