@@ -91,7 +91,10 @@ def bisect(
         def shown(point: str) -> Shown:
             return Shown.of(point, results[point], side.value, criterion, layers, seen[point]["seconds"])
 
-        known = {point: shown(point) for point, result in results.items() if result.error is None}
+        asked_about = {line.good, line.bad, *line.between([line.good], line.bad)}
+        known = {
+            point: shown(point) for point, result in results.items() if result.error is None and point in asked_about
+        }
         steps: list[Shown] = []
         changes: list[Changed] = []
 
