@@ -8,7 +8,6 @@ side cannot do without ("" if there is none); ``misfits``, installed versions th
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib import metadata
 
@@ -69,7 +68,9 @@ def _official() -> dict:
 
 
 def _keras_hub() -> dict:
-    os.environ["KERAS_BACKEND"] = "torch"
+    from harness.references.keras_hub import backend
+
+    backend.choose()
     from keras_hub.src.models.gemma4 import gemma4_backbone  # noqa: F401  it is what the driver imports
 
     return {}

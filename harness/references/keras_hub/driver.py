@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -21,6 +20,7 @@ from harness.captures.facts import Loaded as LoadedFacts
 from harness.drivers import channel
 from harness.drivers.messages import PreparedPrompt, ReferenceModel
 from harness.errors import UnsupportedPrompt
+from harness.references.keras_hub import backend
 from harness.references.prepared import Answer, Answers, check_scores, wanted
 
 
@@ -115,8 +115,7 @@ def _load(of: ReferenceModel, device: str) -> KerasHub:
 
 
 def main() -> None:
-    os.environ["KERAS_BACKEND"] = "torch"
-    os.environ["KERAS_HOME"] = tempfile.gettempdir()  # it writes a file there
+    backend.choose()
     channel.serve(Answers(_load).handlers, int(sys.argv[1]), int(sys.argv[2]))
 
 
