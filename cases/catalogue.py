@@ -74,6 +74,8 @@ CACHED = {
 
 DRAFTED = [Case("drafts", "drafts of n-grams, of which some are accepted and some thrown away", "t3 i12 t4")]
 DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
+DRAFTED_BY_MODEL = [Case("drafts-of-mtp", "drafts of Gemma 4's own drafter, as the other drafts", "t3 i12 t4")]
+OF_MODEL: dict[str, Any] = {**DRAFTS, "draft": "mtp"}
 
 PIPELINED = [Case("pipeline", "the first layer on one rank and the last on another", "t3 i5 t4 i12 t3")]
 RANKS: dict[str, Any] = {"pipeline_parallel": 2, "decode": 2}
@@ -95,6 +97,8 @@ TWO_RANKS: dict[str, Any] = {"pipeline_parallel": 2}
 
 APART = [
     (DRAFTED, DRAFTS, "v1"),
+    (DRAFTED_BY_MODEL, OF_MODEL, "v1"),
+    (DRAFTED_BY_MODEL, OF_MODEL, "v2"),
     (PIPELINED, RANKS, "v1"),
     (FAST, FAST_PREFILL, "v2"),
     (ADAPTED, ADAPTER, "v1"),
@@ -103,7 +107,7 @@ APART = [
 ]
 """Cases that have a scenario of their own, what that is, and the runner that serves them."""
 
-CASES = [*ON_CPU, *DECODED, *CACHED.values(), *(case for cases, *_ in APART for case in cases), *gpu.CASES]
+CASES = [*ON_CPU, *DECODED, *CACHED.values(), *dict.fromkeys(case for cases, *_ in APART for case in cases), *gpu.CASES]
 
 V1 = Setting.of(backend="triton", runner="v1")
 V2 = Setting.of(backend="triton", runner="v2")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cases.catalogue import DECLARED, PIPELINED_INPUTS, entries
+from cases.catalogue import DECLARED, DRAFTED_BY_MODEL, PIPELINED_INPUTS, entries
 from harness.compare.setting import Setting
 from harness.prompts.case import Case
 from harness.verification.session import Session
@@ -12,8 +12,8 @@ from harness.verification.verify import verify
 
 pytestmark = pytest.mark.engine
 
-SLOW = {case.name for case in PIPELINED_INPUTS}
-"""Cases that start two ranks for one token, which tests/engines/vllm/test_ranks.py does too."""
+SLOW = {case.name for case in (*PIPELINED_INPUTS, *DRAFTED_BY_MODEL)}
+"""Cases that start engines of their own, which slow tests of tests/engines/vllm do too."""
 
 
 def each() -> Iterator:

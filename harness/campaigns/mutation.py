@@ -38,6 +38,8 @@ SMALLEST_CHUNK = {"cpu": 1, "cuda": 70}
 DRAFTS = {"decode": 14, "speculate": 2}
 """Tokens that a prompt is continued with, and drafts at a time: some of them are accepted."""
 MATE = "t2 seed=9"
+SHARED = {"layers": "sfsf", "kv_shared_layers": 2, "per_layer_input": 16}
+"""What layers of a model are that share keys."""
 SAME, OTHER_PICTURES = "{layout}", "{other_pictures}"
 """A request that is served before a layout: with all that it has, or with the same words alone."""
 NO_VIDEO = ("limit_mm_per_prompt", '{"image": 64, "video": 0}')
@@ -121,9 +123,10 @@ def search_space(
         case Needs.DRAFTS:
             return SearchSpace(v1.with_(**DRAFTS), one, spec, known)
         case Needs.FAST_PREFILL:
-            shares = spec.with_(layers="sfsf", kv_shared_layers=2, per_layer_input=16)
             fast = v1.with_(arguments=(*v1.engine.arguments, ("kv_sharing_fast_prefill", "true")))
-            return SearchSpace(fast, one, shares, known)
+            return SearchSpace(fast, one, spec.with_(**SHARED), known)
+        case Needs.SHARED_KEYS:
+            return SearchSpace(v1, one, spec.with_(**SHARED), known)
         case Needs.NO_FLAG:
             return SearchSpace(v1, one, causal(spec), known)
         case Needs.NOTHING:

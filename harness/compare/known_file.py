@@ -43,6 +43,7 @@ OF_CACHE = ("reference_cache", "prefill_chunk_size")
 NEEDS: dict[str, dict[str, Any]] = {
     "prefill_chunk_size": {"reference_cache": "dynamic"},
     "speculate": {"decode": 1},
+    "draft": {"decode": 1, "speculate": 1},
     "adapter": {"mates": ("t1",)},
 }
 """Options that mean nothing without others."""

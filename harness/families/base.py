@@ -277,6 +277,14 @@ class ServingSide(ABC):
     def name_of(self, name: str) -> str:
         """The checkpoint's name of a parameter of vLLM's model."""
 
+    def drafter(self, checkpoint: Path, directory: Path) -> Path:
+        """Write a drafter of a ``checkpoint`` into ``directory``, as vLLM loads it beside the model; returns the directory.
+
+        Raises:
+            RuntimeError: these models have none.
+        """
+        raise RuntimeError(f"{checkpoint}: no drafter is known of its family")
+
 
 def renamed(name: str, prefixes: Mapping[str, str]) -> str:
     """A name with another prefix, where it has one of these."""

@@ -15,6 +15,7 @@ from harness.families.gemma4.family import Gemma4
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.prompts.scenario import MTP, NGRAM
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -87,13 +88,14 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
     return family_of(spec).prompt_for(layout, spec, seed, field)
 
 
-PERIOD, ANOTHER = 3, 8
-"""What repeats itself does so after so many words, and has another one in each place of so many."""
+PERIOD, RUN, ANOTHER = 3, 4, 8
+"""What repeats itself does so after so many words, or stands so often in a row, and has another one in each place of so many."""
 
 
-def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0, *, repeats: bool = False) -> Prompt:
-    """A prompt that both sides go on from with as many words as ``steps``, which ``seed`` draws. Words that ``repeats`` is said of
-    are `PERIOD` again and again, but for `ANOTHER`, so that who foretells them from those before is right, and wrong at times.
+def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0, *, drafter: str = "") -> Prompt:
+    """A prompt that both sides go on from with as many words as ``steps``, which ``seed`` draws. Where there is a ``drafter`` they
+    are such that it is right, and wrong at times: `PERIOD` words again and again for n-grams, each word `RUN` times for one that
+    drafts the last word again (`harness.families.gemma4.assistant`), but for `ANOTHER`.
 
     Raises:
         UsageError: the model does not take that many.
@@ -103,8 +105,13 @@ def continued(prompt: Prompt, spec: ModelSpec, steps: int, seed: int = 0, *, rep
         return prompt
     words = prompt_for(Layout((Segment("t", steps),)), spec, seed ^ CONTINUATION)
     own = words.token_ids
-    again = tuple(own[place if place % ANOTHER == ANOTHER - 1 else place % PERIOD] for place in range(steps))
-    return replace(prompt, continuation=again if repeats else own)
+    foretold = {
+        "": range(steps),
+        NGRAM: [at % PERIOD for at in range(steps)],
+        MTP: [at - at % RUN for at in range(steps)],
+    }
+    places = [at if at % ANOTHER == ANOTHER - 1 else foretold[drafter][at] for at in range(steps)]
+    return replace(prompt, continuation=tuple(own[place] for place in places))
 
 
 def build(spec: ModelSpec, cache: Path) -> Path:

@@ -10,6 +10,7 @@ from harness.options import check_choices, option
 MOST_TIMES = 1000
 MOST_DRAFTED = 16
 NOBODY, REQUEST, MATES = "nobody", "request", "mates"
+NGRAM, MTP = "ngram", "mtp"
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Scenario:
     the number of tokens that the prompt is continued with, one a step: both sides are given the same. ``before`` are layouts that
     are served to the end one after another before the batch, in the same engine, and ``times`` is how often the batch is served:
     the last time is the one that is compared. With ``poison`` what is free of the KV cache is NaN before each step. ``speculate``
-    is the number of tokens that serving drafts at a time from what it has seen before (n-grams); the tokens that both sides are
-    given then repeat themselves, and now and then do not, so that some drafts are accepted and others are not. ``adapter`` says who
+    is the number of tokens that serving drafts at a time, and ``draft`` who does: n-grams that it has seen before, or Gemma 4's own
+    drafter (MTP); the tokens that both sides are given then repeat themselves, and now and then do not, so that some drafts are
+    accepted and others are not. ``adapter`` says who
     of the batch is served with a LoRA adapter (`harness.families.adapter`).
 
     Raises:
@@ -63,8 +65,12 @@ class Scenario:
     )  # fmt: skip
 
     speculate: int = option(
-        0, "--speculate", "let serving draft this many tokens at a time from n-grams it has seen; with --decode, whose tokens then "
-        "repeat themselves in part", label="drafts of {}".format,
+        0, "--speculate", "let serving draft this many tokens at a time; with --decode, whose tokens then repeat themselves",
+        label="drafts of {}".format,
+    )  # fmt: skip
+    draft: str = option(
+        NGRAM, "--draft", "who drafts with --speculate: ngram, what it has seen before, or mtp, Gemma 4's drafter, which is drawn",
+        choices=(NGRAM, MTP), label="by {}".format,
     )  # fmt: skip
 
     adapter: str = option(
@@ -72,6 +78,11 @@ class Scenario:
         "not), or mates (the request is not)", choices=(NOBODY, REQUEST, MATES), label="adapter of {}".format,
         new_engine=lambda who: who != NOBODY,
     )  # fmt: skip
+
+    @property
+    def drafter(self) -> str:
+        """Who drafts, if anybody does."""
+        return self.draft if self.speculate else ""
 
     @property
     def adapted(self) -> bool:
@@ -90,5 +101,7 @@ class Scenario:
             raise UsageError("speculate", self.speculate, f"0 to {MOST_DRAFTED} tokens that are drafted at a time")
         if self.speculate and not self.decode:
             raise UsageError("speculate", self.speculate, "needs --decode: what is not continued has no drafts")
+        if self.draft != NGRAM and not self.speculate:
+            raise UsageError("draft", self.draft, "with --speculate: nobody drafts without it")
         if self.chunk is not None and self.chunk < 1:
             raise UsageError("chunk", self.chunk, "a chunk is at least 1 token")

@@ -17,6 +17,7 @@ from harness.families.reading import file_of, json_of
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.interpreters import Asking, Interpreters, inspect
+from harness.verification.usage import check_codes
 
 SERVES = "harness.engines.vllm.attach.driver"
 """The module of the driver that has a server serve."""
@@ -68,9 +69,9 @@ def setting_of(facts: ServerFacts, chosen: Setting, dtype: str) -> Setting:
     """What a server with these ``facts`` serves with, in ``dtype``, with what was ``chosen``.
 
     Raises:
-        UsageError: it serves with something that the harness does not know.
+        UsageError: it serves with something that the harness does not know, or whose masks cannot be observed.
     """
-    return chosen.with_(
+    setting = chosen.with_(
         backend=facts.engine.backend,
         runner=facts.engine.runner,
         dtype=dtype,
@@ -82,6 +83,8 @@ def setting_of(facts: ServerFacts, chosen: Setting, dtype: str) -> Setting:
         chunk=facts.step if facts.step < facts.longest else None,
         prefix_caching=facts.prefix_caching,
     )
+    check_codes(setting)
+    return setting
 
 
 def dtype_of(facts: ServerFacts, said: str | None, spec: ModelSpec) -> str:

@@ -83,9 +83,7 @@ def prompts(setting: Setting, spec: ModelSpec, seed: int) -> tuple[list[Prompt],
         field = "mate" if place <= len(scenario.mates) else "mate-after"
         mate = parsed(text, field)
         own = seed + place if mate.seed is None else mate.seed
-        every.append(
-            continued(mate.prompt(spec, own, field), spec, scenario.decode, own, repeats=scenario.speculate > 0)
-        )
+        every.append(continued(mate.prompt(spec, own, field), spec, scenario.decode, own, drafter=scenario.drafter))
     return every[: len(scenario.mates)], every[len(scenario.mates) :]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from harness.captures.selection import LOGITS
+from harness.captures.selection import LOGITS, MASKS
 from harness.compare.setting import Setting
 from harness.engines.adapter import Asked
 from harness.errors import UsageError
@@ -139,8 +139,16 @@ def _check_positions(setting: Setting, tokens: Sequence[int]) -> None:
             raise UsageError("logits-at", position, f"-{tokens[0]} to {tokens[0] - 1}, the positions of this prompt")
 
 
+def check_codes(setting: Setting) -> None:
+    """Raise UsageError where masks are to be observed and the KV cache does not hold what they are read from."""
+    if setting.selection.observe == MASKS and not setting.engine.holds_codes:
+        why = "masks are read from codes in the place of keys, and four bits do not hold them"
+        raise UsageError("kv-dtype", setting.engine.kv_dtype, f"with --observe logits: {why}")
+
+
 def _check_observed(setting: Setting) -> None:
     selection = setting.selection
+    check_codes(setting)
     if selection.observe == LOGITS and setting.scenario.speculate:
         why = "what is sampled at a draft that is thrown away is no logit of the prompt"
         raise UsageError("observe", LOGITS, f"masks with --speculate: {why}")

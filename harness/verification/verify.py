@@ -66,7 +66,7 @@ def _verified(
 
 def _continued(prompt: Prompt, spec: ModelSpec, setting: Setting, seed: int) -> Prompt:
     scenario = setting.scenario
-    return continued(prompt, spec, scenario.decode, seed, repeats=scenario.speculate > 0)
+    return continued(prompt, spec, scenario.decode, seed, drafter=scenario.drafter)
 
 
 def _turn(session: Session, case: Case, setting: Setting, spec: ModelSpec) -> tuple[Layout | None, Turn]:

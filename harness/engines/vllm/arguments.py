@@ -27,8 +27,7 @@ OPTIONS = {
     "pipeline_parallel_size": "--pipeline-parallel",
     "attention_backend": "--backend",
     "enable_lora": "--adapter, which draws one",
-    "speculative_config": "--speculate, which drafts from n-grams: Gemma 4's drafter, gemma4_mtp, is a checkpoint of its own, "
-    "which the harness does not build",
+    "speculative_config": "--speculate and --draft",
 }
 """Arguments that the harness sets from an option of its own."""
 OWN = (

@@ -38,7 +38,7 @@ ATTENTION_BACKENDS = {
             "triton", "TRITON_ATTN", "TritonAttentionImpl",
             cpu_class="vllm.v1.attention.backends.triton_attn.TritonAttentionBackend", cpu_name="TRITON_ATTN",
             cpu_dtypes=("float32", "float16"),  # Triton's interpreter multiplies bfloat16 wrongly
-            cpu_kv_dtypes=("auto", "float16", "int8_per_token_head"),
+            cpu_kv_dtypes=("auto", "float16", "int8_per_token_head", "int4_per_token_head"),
         ),
         AttentionBackend(
             "cpu", "cpu", "CPUAttentionBackendImpl", ("cpu",), cpu_name="CPU_ATTN", cpu_modes=("eager", "compiled"),

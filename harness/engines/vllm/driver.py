@@ -5,6 +5,7 @@ Run as ``PYTHON -m harness.engines.vllm.driver READ_FD WRITE_FD``.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -51,6 +52,7 @@ from harness.families.content import Unchanged, content
 from harness.families.registry import of_type
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
+from harness.prompts.scenario import MTP
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,10 @@ class Engine:
         self.llm = LLM(
             model=request.checkpoint,
             worker_extension_cls="harness.engines.vllm.worker.ObserverExtension",
-            **request.arguments,
+            **self._with_drafter(request),
         )
         self.config = self.llm.llm_engine.model_config.hf_config
-        self.family = _family(self.config)
+        self.family = _family(self.config.model_type)
         self.observe = request.observe
         if request.arguments.get("enable_lora"):
             self.adapter = self._adapter(request.checkpoint)
@@ -141,6 +143,16 @@ class Engine:
             if module is not None:
                 self.versions[f"serving {name}"] = module.__version__
         return self.overlay(LayOverlays(request.overlays))
+
+    def _with_drafter(self, request: LoadEngine) -> dict[str, Any]:
+        """The engine's arguments; where a model drafts it is written first, into a directory that goes with this process."""
+        drafts = request.arguments.get("speculative_config", {})
+        if drafts.get("method") != MTP:
+            return request.arguments
+        checkpoint, self.drafter = Path(request.checkpoint), TemporaryDirectory()
+        kind = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["model_type"]
+        written = _family(kind).drafter(checkpoint, Path(self.drafter.name))
+        return request.arguments | {"speculative_config": {**drafts, "model": str(written)}}
 
     def overlay(self, request: LayOverlays) -> Done:
         """Lay overlays over the workers.
@@ -331,11 +343,11 @@ class Engine:
         return releases.engine_input(list(prompt.token_ids), placed.items, placed.hashes, placed.places, self.salt)
 
 
-def _family(config: Any) -> ServingSide:
-    family = of_type(config.model_type)
+def _family(model_type: str) -> ServingSide:
+    family = of_type(model_type)
     if family is None:
-        raise RuntimeError(f"no family has models of the type {config.model_type!r}")
-    return family.serving_side(config.model_type)
+        raise RuntimeError(f"no family has models of the type {model_type!r}")
+    return family.serving_side(model_type)
 
 
 def handlers(engine: Engine) -> dict[type[Request], channel.Handler]:

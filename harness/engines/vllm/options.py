@@ -12,13 +12,16 @@ from harness.errors import UsageError
 from harness.families.registry import family_of
 from harness.options import check_choices, option
 from harness.prompts.model_spec import ModelSpec
-from harness.prompts.scenario import NOBODY, Scenario
+from harness.prompts.scenario import NGRAM, NOBODY, Scenario
 
 RUNNERS = ("auto", "v1", "v2")
 DTYPES = ("float32", "bfloat16", "float16")
 KV_DTYPES = (
     "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "int8_per_token_head", "fp8_per_token_head",
+    "int4_per_token_head",
 )  # fmt: skip
+UNCODED = ("int4_per_token_head",)
+"""KV dtypes that position codes do not survive: what reads them back finds other keys than were written."""
 MODES = ("eager", "compiled")
 CPU_BACKEND = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
@@ -101,6 +104,11 @@ class EngineOptions:
             raise UsageError("pipeline_parallel", self.pipeline_parallel, "at least 1 rank")
 
     @property
+    def holds_codes(self) -> bool:
+        """Whether the KV cache gives position codes back as they were written, so that masks can be observed."""
+        return self.kv_dtype not in UNCODED
+
+    @property
     def ranks(self) -> int:
         """Of how many workers the engine consists: on a GPU each has one."""
         return self.tensor_parallel * self.pipeline_parallel
@@ -178,12 +186,9 @@ class EngineOptions:
             "load_format": "safetensors",
         }
         if scenario.speculate:
-            own["speculative_config"] = {
-                "method": "ngram",
-                "num_speculative_tokens": scenario.speculate,
-                "prompt_lookup_min": 1,
-                "prompt_lookup_max": 2,
-            }
+            own["speculative_config"] = {"method": scenario.draft, "num_speculative_tokens": scenario.speculate}
+        if scenario.drafter == NGRAM:
+            own["speculative_config"] |= {"prompt_lookup_min": 1, "prompt_lookup_max": 2}
         if scenario.adapter != NOBODY:
             own |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": 8}
         if platform == "cuda":

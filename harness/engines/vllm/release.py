@@ -99,6 +99,17 @@ class Release:
         source = self.package / "platforms" / f"{platform}.py"
         return not source.exists() or UNSPLIT not in source.read_text(encoding="utf-8")
 
+    def drafts(self, method: str, runner: str) -> bool:
+        """Whether a model runner ("v1", "v2") has a drafter of this method ("ngram", "mtp") for Gemma 4, and says how many of its
+        drafts were thrown away, as V2 does from 0.24 on."""
+        v2 = self.package / "v1/worker/gpu"
+        own = {"mtp": "gemma4"}.get(method, method)
+        if runner == "v1":
+            return method == "ngram" or (self.package / f"v1/spec_decode/{own}.py").exists()
+        said = v2 / "sample/output.py"
+        counted = said.exists() and "num_rejected" in said.read_text(encoding="utf-8")
+        return counted and (v2 / "spec_decode" / own).is_dir()
+
     def registers(self, operator: str) -> bool:
         """Whether one of the release's compiled libraries names this operator of torch."""
         for library in self.package.glob("*.so"):

@@ -17,7 +17,7 @@ from harness.engines.vllm.release import Release, release_of
 from harness.errors import OverlayRefused, UsageError
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
-from harness.prompts.scenario import NOBODY, Scenario
+from harness.prompts.scenario import MTP, NGRAM, NOBODY, Scenario
 
 HAVE_NAN = ("auto", "float16", "bfloat16")
 """KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
@@ -49,7 +49,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_family(options, asked.overlays, spec)
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
-    _check_drafts(options, scenario)
+    _check_drafts(options, scenario, spec, release, version)
     _check_adapter(scenario, spec)
     given.check(asked, release, version)
     _check_schedule(options, platform)
@@ -206,13 +206,22 @@ def _check_adapter(scenario: Scenario, spec: ModelSpec) -> None:
         raise UsageError("adapter", scenario.adapter, f"a Gemma 4 with layers of seven projections each: {what}")
 
 
-def _check_drafts(options: EngineOptions, scenario: Scenario) -> None:
-    if scenario.speculate and options.runner != "v1":
-        why = "tokens that are given are put in place of those that V1's rejection sampler accepts"
-        raise UsageError("speculate", scenario.speculate, f"with --runner v1: {why}")
-    if scenario.speculate and options.mode != "eager":
+def _check_drafts(options: EngineOptions, scenario: Scenario, spec: ModelSpec, release: Release, version: str) -> None:
+    drafts, runner = scenario.speculate, options.runner
+    if not drafts:
+        return
+    if options.mode != "eager":
         why = "where hooks are not called drafts that are thrown away cannot be told from those that are not"
-        raise UsageError("speculate", scenario.speculate, f"with --mode eager: {why}")
+        raise UsageError("speculate", drafts, f"with --mode eager: {why}")
+    if runner == "auto":
+        raise UsageError("speculate", drafts, "with --runner v1 or v2: not every runner drafts in every release")
+    if scenario.draft == MTP and (spec.family != "gemma4" or spec.unified):
+        raise UsageError("draft", MTP, f"with a Gemma 4 that has towers, whose drafter is written; {spec.name} is none")
+    if not release.drafts(scenario.draft, runner):
+        others = [f"--runner {one}" for one in ("v1", "v2") if release.drafts(scenario.draft, one)]
+        others += [f"--draft {one}" for one in (NGRAM, MTP) if release.drafts(one, runner)]
+        allowed = f"with {' or '.join(others)}" if others else "with a newer release"
+        raise UsageError("draft", scenario.draft, f"{allowed}: vLLM {version} does not draft so on runner {runner}")
 
 
 def _check_batch(scenario: Scenario, spec: ModelSpec, tokens: Sequence[int]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.families.base import ServingSide, renamed
-from harness.families.gemma4 import inputs
+from harness.families.gemma4 import assistant, inputs
 from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, cut_of
 from harness.prompts.prompt import Prompt
 
@@ -28,6 +29,9 @@ class Serving(ServingSide):
         "audio": ("input_features_padded", "input_features_mask"),
     }
     prefixes: Mapping[str, str] = PREFIXES
+
+    def drafter(self, checkpoint: Path, directory: Path) -> Path:
+        return assistant.write(checkpoint, directory)
 
     def items(self, prompt: Prompt, together: Sequence[Prompt], config: Any) -> Any:
         """As `gemma4_mm.py`, `_get_mm_fields_config`, which pads every frame of a video to the same number of patches

@@ -21,7 +21,14 @@ from harness.engines.vllm.head import Head
 from harness.engines.vllm.observer import hooks
 from harness.engines.vllm.observer.probing import Call, Probed, Prober, target
 from harness.engines.vllm.observer.rows import Batch
-from harness.engines.vllm.observer.sampling import Continuation, accepted, around_drafts, around_sampler, force
+from harness.engines.vllm.observer.sampling import (
+    Continuation,
+    accepted,
+    around_drafts,
+    around_drafts_of_v2,
+    around_sampler,
+    force,
+)
 from harness.engines.vllm.observer.stacks import SAMPLED, SCORES, Pieces
 from harness.masks import probe
 
@@ -52,8 +59,8 @@ class Observer:
         releases.watch_steps(self.runner, self.hook(self._stepped))
         releases.watch_prompt_scores(self.runner, self._scored)
         around_sampler(self.runner, self.hook(self._sampling), self.hook(self._sampled))
-        if not releases.is_v2(self.runner):
-            around_drafts(self.runner, self.hook(self._drafted))
+        around = around_drafts_of_v2 if releases.is_v2(self.runner) else around_drafts
+        around(self.runner, self.hook(self._drafted))
         hooks.around_model(self.model, self.hook(self._before), self.hook(self._after))
         hooks.after_decoder_layers(
             self.model, self._observes, self.hook(lambda index, hidden: self._keep(index, "hidden", hidden))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,9 +59,13 @@ def accepted(tokens: torch.Tensor, drafts: Sequence[int], end: int, given: Conti
     return sum(token is not None for token in own[: len(drafts)]), right
 
 
-def around_drafts(runner: Any, after: Callable[[list[list[int]], torch.Tensor], None]) -> None:
-    """Call ``after`` with each request's drafts of a step, in the order of the batch, and the tokens (requests, most drafts + 1)
-    that were accepted and sampled behind them, which may be changed."""
+After = Callable[[list[list[int]], torch.Tensor], None]
+"""Is given each request's drafts of a step, in the order of the batch, and the tokens (requests, most drafts + 1) that were
+accepted and sampled, which may be changed: -1 behind the last that counts."""
+
+
+def around_drafts(runner: Any, after: After) -> None:
+    """Call ``after`` in each step of a V1 runner that has drafts."""
     rejection = getattr(runner, "rejection_sampler", None)
     if rejection is None:
         return
@@ -70,6 +75,27 @@ def around_drafts(runner: Any, after: Callable[[list[list[int]], torch.Tensor], 
         output = own.__call__(self, metadata, *args, **kwargs)
         drafts = torch.split(metadata.draft_token_ids, metadata.num_draft_tokens)
         after([each.tolist() for each in drafts], output.sampled_token_ids)
+        return output
+
+    rejection.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})
+
+
+def around_drafts_of_v2(runner: Any, after: After) -> None:
+    """Call ``after`` in each step of a V2 runner that has drafts. How many tokens count is said beside them there."""
+    rejection = getattr(runner, "rejection_sampler", None)
+    if rejection is None:
+        return
+    own = type(rejection)
+
+    def call(self, logits, batch, *args, **kwargs):
+        output = own.__call__(self, logits, batch, *args, **kwargs)
+        tokens, scheduled = output.sampled_token_ids, output.num_sampled + output.num_rejected
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        tokens.masked_fill_(places >= output.num_sampled[:, None], -1)
+        rows = batch.input_ids[batch.logits_indices].tolist()
+        after([rows[first + 1 : last] for first, last in pairwise(batch.cu_num_logits.tolist())], tokens)
+        output.num_sampled.copy_((tokens >= 0).sum(-1))
+        output.num_rejected.copy_(scheduled - output.num_sampled)
         return output
 
     rejection.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})

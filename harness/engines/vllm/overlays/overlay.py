@@ -31,6 +31,7 @@ class Needs(Enum):
     PIPELINE = "a pipeline of two ranks"
     FAST_PREFILL = "kv_sharing_fast_prefill, with layers that share keys"
     DRAFTS = "drafts, of which some are accepted"
+    SHARED_KEYS = "layers that share keys, and per-layer inputs"
     NO_FLAG = "a model that does not ask for bidirectional images"
 
 

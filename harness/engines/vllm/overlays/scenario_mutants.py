@@ -1,10 +1,13 @@
-"""Mutants of what happens to requests: adapters, pipelines, fast prefill and drafts. Most of them leave every mask as it is."""
+"""Mutants of what happens to requests and of what layers are given: adapters, pipelines, fast prefill, drafts, shared keys,
+per-layer inputs. Most of them leave every mask as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Needs, Overlay
@@ -14,6 +17,7 @@ from harness.errors import OverlayRefused
 
 Mapping = Any
 """vLLM's `LoRAMapping`: the adapter of each token and of each sampled one, by its number, 0 for none."""
+GEMMA4 = ("gemma4",)
 LAST_PROJECTION = "mlp.down_proj"
 
 
@@ -161,16 +165,57 @@ def _drafts_not_written(layer, changes: Changes) -> None:
     changes.set(layer.impl, "do_kv_cache_update", update)
 
 
+def _keys_of_its_own(layer, changes: Changes) -> None:
+    if getattr(layer, "kv_sharing_target_layer_name", None):
+        own = layer.kv_cache
+        changes.set(
+            layer,
+            "kv_cache",
+            [torch.zeros_like(one) for one in own] if isinstance(own, list) else torch.zeros_like(own),
+        )
+
+
+def _placeholders_looked_up(worker, changes: Changes) -> None:
+    model = model_of(worker)
+    if getattr(model, "per_layer_embeddings", None) is None:
+        raise OverlayRefused("this model has no per-layer inputs")
+    original = model.embed_input_ids
+
+    def embed(input_ids, multimodal_embeddings=None, *, is_multimodal=None, **more):
+        original(input_ids)
+        kept = model.per_layer_embeddings.clone()
+        found = original(input_ids, multimodal_embeddings, is_multimodal=is_multimodal, **more)
+        model.per_layer_embeddings.copy_(kept)
+        return found
+
+    changes.set(model, "embed_input_ids", embed)
+
+
+def _without_soft_cap(worker, changes: Changes) -> None:
+    from vllm.model_executor.layers.logits_processor import LogitsProcessor
+
+    for module in model_of(worker).modules():
+        if isinstance(module, LogitsProcessor):
+            changes.set(module, "soft_cap", None)
+
+
 def _of_adapters(name: str, sentence: str, changes: str, apply, source: str = "") -> Overlay:
-    return Overlay(name, "mutant", sentence, (changes,), apply, source, needs=Needs.ADAPTER, families=("gemma4",))
+    return Overlay(name, "mutant", sentence, (changes,), apply, source, needs=Needs.ADAPTER, families=GEMMA4)
 
 
 def _of_a_pipeline(name: str, sentence: str, apply, source: str = "") -> Overlay:
     changes = ("Gemma4Model.forward",)
-    return Overlay(name, "mutant", sentence, changes, apply, source, needs=Needs.PIPELINE, families=("gemma4",))
+    return Overlay(name, "mutant", sentence, changes, apply, source, needs=Needs.PIPELINE, families=GEMMA4)
 
 
 SCENARIO_MUTANTS = [
+    Overlay("shared-keys-of-its-own", "mutant", "layers that share keys have a cache of their own, which nobody writes",
+            ("Attention.kv_cache",), change_layers(_keys_of_its_own), "vllm #43185", needs=Needs.SHARED_KEYS, families=GEMMA4),
+    Overlay("per-layer-inputs-of-placeholders", "mutant", "soft tokens have the per-layer inputs of the placeholder's id",
+            ("Gemma4ForConditionalGeneration.embed_input_ids",), _placeholders_looked_up, "coreai-models #83, maxtext #4790",
+            needs=Needs.SHARED_KEYS, families=GEMMA4),
+    Overlay("soft-cap-lost", "mutant", "logits are not capped", ("LogitsProcessor.soft_cap",), _without_soft_cap,
+            "Megatron-Bridge #4645", families=GEMMA4),
     _of_adapters("adapter-of-the-first-row", "every token of a step has the adapter of its first token, or none",
                  "lora.worker_manager.WorkerLoRAManager.set_active_adapters", _adapters(_of_the_first), "vllm PR #48421"),
     _of_adapters("adapter-lost-in-decoding", "in steps of decoding nobody has an adapter",
@@ -187,10 +232,10 @@ SCENARIO_MUTANTS = [
                    _received(lambda hidden: hidden.bfloat16().to(hidden.dtype))),
     Overlay("fast-prefill-misses-a-key", "mutant", "in fast prefill layers that share keys do not see the newest one",
             ("v1.attention.backends.utils.make_kv_sharing_fast_prefill_common_attn_metadata",), _key_not_seen,
-            "vllm #38879", needs=Needs.FAST_PREFILL, families=("gemma4",)),
+            "vllm #38879", needs=Needs.FAST_PREFILL, families=GEMMA4),
     Overlay("fast-prefill-inputs-of-the-first-rows", "mutant",
             "in fast prefill layers that share keys have the per-layer inputs of the first rows",
-            ("Gemma4Model.fast_prefill_forward",), _inputs_of_the_first_rows, needs=Needs.FAST_PREFILL, families=("gemma4",)),
+            ("Gemma4Model.fast_prefill_forward",), _inputs_of_the_first_rows, needs=Needs.FAST_PREFILL, families=GEMMA4),
     Overlay("drafts-without-window", "mutant", "the window is off in steps that verify drafts",
             ("AttentionImpl.sliding_window",), change_windows_while(verifying, lambda window: (-1, -1)),
             "mlx-vlm #1138", needs=Needs.DRAFTS),

@@ -5,7 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.engines.vllm.observer.sampling import Continuation, accepted, around_drafts, around_sampler, force
+from harness.engines.vllm.observer.sampling import (
+    Continuation,
+    accepted,
+    around_drafts,
+    around_drafts_of_v2,
+    around_sampler,
+    force,
+)
 
 GIVEN = {"a": Continuation(4, [40, 41]), "b": Continuation(9, [90])}
 
@@ -65,6 +72,38 @@ def test_drafts_are_told_by_request() -> None:
     assert answer.sampled_token_ids.tolist() == [[-1] * 3, [5] * 3, [-1] * 3]
 
 
+class CountingRejection:
+    """As V2's: which tokens count is said beside them, and the others are whatever they are."""
+
+    def __call__(self, logits: torch.Tensor, batch: SimpleNamespace, draft_logits: None = None) -> SimpleNamespace:
+        tokens = torch.tensor([[7, 77, 88], [7, 8, 9], [55, 66, 77]])
+        return SimpleNamespace(
+            sampled_token_ids=tokens, num_sampled=torch.tensor([1, 3, 0]), num_rejected=torch.tensor([2, 0, 0])
+        )
+
+
+def test_drafts_of_a_runner_that_counts_them_are_told_and_counted_again() -> None:
+    seen: list[tuple[list[list[int]], list[list[int]]]] = []
+    runner = SimpleNamespace(rejection_sampler=CountingRejection())
+
+    def after(drafts: list[list[int]], tokens: torch.Tensor) -> None:
+        seen.append((drafts, tokens.tolist()))
+        tokens[0] = torch.tensor([1, 2, 3])
+        tokens[1] = torch.tensor([4, -1, -1])
+
+    around_drafts_of_v2(runner, after)
+    batch = SimpleNamespace(
+        input_ids=torch.tensor([50, 10, 11, 99, 60, 20, 21, 70]),
+        logits_indices=torch.tensor([0, 1, 2, 4, 5, 6, 7]),
+        cu_num_logits=torch.tensor([0, 3, 6, 7]),
+    )
+    answer = runner.rejection_sampler(torch.zeros(7, 9), batch, None)
+    assert seen == [([[10, 11], [20, 21], []], [[7, -1, -1], [7, 8, 9], [-1, -1, -1]])]
+    assert isinstance(runner.rejection_sampler, CountingRejection)
+    assert answer.sampled_token_ids.tolist() == [[1, 2, 3], [4, -1, -1], [-1, -1, -1]]
+    assert (answer.num_sampled.tolist(), answer.num_rejected.tolist()) == ([3, 1, 0], [0, 2, 0])
+
+
 class Sampler:
     def __call__(self, logits: torch.Tensor) -> SimpleNamespace:
         tokens = logits.argmax(-1, keepdim=True)
@@ -84,3 +123,4 @@ def test_a_sampler_stays_what_it_is_and_its_logits_are_seen_as_they_were() -> No
 def test_a_rank_without_a_sampler_is_left_alone() -> None:
     around_sampler(SimpleNamespace(sampler=None), print, print)
     around_drafts(SimpleNamespace(), print)
+    around_drafts_of_v2(SimpleNamespace(), print)

@@ -1,0 +1,37 @@
+"""What a step with drafts computes is right, whoever drafts and whichever runner verifies them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.compare.setting import Setting
+from harness.compare.verdict import Verdict
+from harness.families.registry import preset
+from harness.prompts.case import Case
+from harness.verification.session import Session
+from harness.verification.verify import verify
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+DRAFTED = Setting.of(decode=14, speculate=2, mates=("t20", "i3 t6"))
+
+
+@pytest.mark.parametrize(("runner", "draft"), [("v2", "ngram"), ("v1", "mtp"), ("v2", "mtp")])
+@pytest.mark.parametrize("model", ["tiny", "e4b-small"])
+def test_some_drafts_are_accepted_and_all_that_counts_is_right(
+    session: Session, runner: str, draft: str, model: str
+) -> None:
+    setting = DRAFTED.with_(runner=runner, draft=draft)
+    found = verify(session, Case("drafted", "", "t3 i12 t4"), setting, spec=preset(model))
+    assert found.verdict is Verdict.PASS, found.diagnosis
+    drafted = re.search(r"(\d+) of (\d+) drafts were accepted", found.diagnosis)
+    assert drafted and 0 < int(drafted[1]) < int(drafted[2]), found.diagnosis
+
+
+@pytest.mark.parametrize("runner", ["v1", "v2"])
+def test_a_fault_of_steps_with_drafts_is_seen_whoever_drafts(session: Session, runner: str) -> None:
+    setting = DRAFTED.with_(runner=runner, draft="mtp", mates=(), overlays=("drafts-without-window",))
+    found = verify(session, Case("drafted", "", "t3 i12 t4"), setting)
+    assert found.verdict is Verdict.DIVERGED and found.masks_differ, found.diagnosis
