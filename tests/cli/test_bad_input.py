@@ -58,7 +58,7 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         (["run", "--layout", "t3", "--kv-dtype", "int3"], ("kv_dtype", "'int3'", "auto, float16")),
         (
             ["run", "--layout", "t3", "--kv-dtype", "fp8"],
-            ("kv_dtype", "'fp8'", "auto or float16 or int8_per_token_head with triton on a CPU"),
+            ("kv_dtype", "'fp8'", "auto or float16 or int8_per_token_head or int4_per_token_head with triton on a CPU"),
         ),
         (["run", "--layout", "t3", "--tensor-parallel", "999"], ("tensor_parallel", "999", "cores")),
         (["run", "--layout", "v1x71"], ("layout", "'v1x71'", "at most 70")),
