@@ -74,7 +74,7 @@ CACHED = {
 
 DRAFTED = [Case("drafts", "drafts of n-grams, of which some are accepted and some thrown away", "t3 i12 t4")]
 DRAFTS: dict[str, Any] = {"decode": 14, "speculate": 2}
-DRAFTED_BY_MODEL = [Case("drafts-of-mtp", "drafts of Gemma 4's own drafter, as the other drafts", "t3 i12 t4")]
+DRAFTED_BY_MODEL = [Case("drafts-of-mtp", "drafts of Gemma 4's own drafter, as the other drafts", "t3 i7 t9")]
 OF_MODEL: dict[str, Any] = {**DRAFTS, "draft": "mtp"}
 
 PIPELINED = [Case("pipeline", "the first layer on one rank and the last on another", "t3 i5 t4 i12 t3")]

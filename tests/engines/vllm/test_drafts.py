@@ -16,6 +16,8 @@ from harness.verification.verify import verify
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DRAFTED = Setting.of(decode=14, speculate=2, mates=("t20", "i3 t6"))
+MENDED = {"v1": (), "v2": ("pr-50539",)}
+"""What a runner needs to be right of an image that is longer than the window."""
 
 
 @pytest.mark.parametrize(("runner", "draft"), [("v2", "ngram"), ("v1", "mtp"), ("v2", "mtp")])
@@ -23,7 +25,7 @@ DRAFTED = Setting.of(decode=14, speculate=2, mates=("t20", "i3 t6"))
 def test_some_drafts_are_accepted_and_all_that_counts_is_right(
     session: Session, runner: str, draft: str, model: str
 ) -> None:
-    setting = DRAFTED.with_(runner=runner, draft=draft)
+    setting = DRAFTED.with_(runner=runner, draft=draft, overlays=MENDED[runner] if model == "tiny" else ())
     found = verify(session, Case("drafted", "", "t3 i12 t4"), setting, spec=preset(model))
     assert found.verdict is Verdict.PASS, found.diagnosis
     drafted = re.search(r"(\d+) of (\d+) drafts were accepted", found.diagnosis)
@@ -32,6 +34,7 @@ def test_some_drafts_are_accepted_and_all_that_counts_is_right(
 
 @pytest.mark.parametrize("runner", ["v1", "v2"])
 def test_a_fault_of_steps_with_drafts_is_seen_whoever_drafts(session: Session, runner: str) -> None:
-    setting = DRAFTED.with_(runner=runner, draft="mtp", mates=(), overlays=("drafts-without-window",))
+    overlays = (*MENDED[runner], "drafts-without-window")
+    setting = DRAFTED.with_(runner=runner, draft="mtp", mates=(), overlays=overlays)
     found = verify(session, Case("drafted", "", "t3 i12 t4"), setting)
     assert found.verdict is Verdict.DIVERGED and found.masks_differ, found.diagnosis
