@@ -99,11 +99,17 @@ ROUNDED: dict[str, Round] = {
 
 
 def rounding(family: ReferenceSide, implementation: str, kv_dtype: str) -> AbstractContextManager[None]:
-    """Let text layers attend to keys and values that were kept as ``kv_dtype``; as they are where it is auto."""
+    """Let text layers attend to keys and values that were kept as ``kv_dtype``; as they are where it is auto. What is attended to
+    `unkept` is as it is given."""
     if kv_dtype == "auto":
         return nullcontext()
     attend = partial(_attend, family.attention, function(family.modeling, implementation), ROUNDED[kv_dtype])
     return replaced(family.modeling, implementation, attend)
+
+
+def unkept(attend: Callable) -> Callable:
+    """The attention function below one that rounds: four bits do not hold the codes that masks are read from."""
+    return attend.args[1] if isinstance(attend, partial) and attend.func is _attend else attend
 
 
 def _attend(text: type, original: Callable, rounded: Round, module, query, key, value, attention_mask, **kwargs):

@@ -11,6 +11,7 @@ import torch
 from harness.drivers.stopwatch import Stopwatch
 from harness.masks import probe
 from harness.references.transformers import attention
+from harness.references.transformers.kv_cache import unkept
 from harness.references.transformers.loading import Loaded
 
 WIDEST = 2048
@@ -31,6 +32,7 @@ class Observed:
         """Wrap the attention function that the text layers call, and hook the decoder layers."""
         family = loaded.family
         original = attention.function(family.modeling, implementation)
+        eager = implementation == "eager"
 
         def attend(module, query, key, value, attention_mask, **kwargs):
             result = original(module, query, key, value, attention_mask, **kwargs)
@@ -40,9 +42,7 @@ class Observed:
                         "type": module.layer_type,
                         "attention": result[0].flatten(2).clone(),
                         "declared": _declared(attention_mask, len(query), query.shape[2]),
-                        "mask": probed(
-                            original, module, query, key, value, attention_mask, implementation == "eager", kwargs
-                        ),
+                        "mask": probed(unkept(original), module, query, key, value, attention_mask, eager, kwargs),
                     }
             return result
 

@@ -35,3 +35,12 @@ def test_the_kernel_of_the_cpu_passes_in_eight_bits(session: Session) -> None:
     found = verify(session, Case("rounded", "", "t40"), Setting.of(backend="cpu", runner="v1", kv_dtype="fp8"))
     assert found.verdict is Verdict.PASS, found.diagnosis
     assert found.logits.ratio > 1  # docs/findings/vllm-cpu-fp8-kv-truncates.md
+
+
+@pytest.mark.slow
+def test_four_bits_are_judged_by_logits(session: Session) -> None:
+    four = Setting.of(runner="v1", kv_dtype="int4_per_token_head", observe="logits")
+    found = verify(session, IMAGES, four)
+    assert found.verdict is Verdict.PASS, found.diagnosis
+    wrong = verify(session, IMAGES, four.with_(overlays=("window-not-applied-at-all",)))
+    assert wrong.verdict is Verdict.DIVERGED, wrong.diagnosis
