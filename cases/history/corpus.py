@@ -189,6 +189,11 @@ CORPUS = [
         "that finds them is wrong although nothing of it was split (docs/findings/vllm-split-image-in-prefix-cache.md)",
         ("t62 i2",), CACHING.with_(chunk=64, before=("t62 i2",)), (LOGITS,), CACHING.with_(before=("t62 i2",)),
     ),
+    _mutant(
+        "ranges-behind-what-is-cached", "openvino #36708", ("https://github.com/openvinotoolkit/openvino/pull/36708",),
+        "ranges that are positions of the prompt were taken for places behind what the prefix cache had",
+        "t64 i2", "ranges-shifted-by-context", {"s": Wrong("causal", 1, 0, (65, 66))}, CACHING.with_(before=("t65",)),
+    ),
     Bug(
         "free-slots-multiplied", "vllm #35219, #53628", vllm(35219, 43990, 53628),
         "values of slots that nobody wrote are multiplied by a weight of 0, so that NaN there is NaN everywhere: this release's "
