@@ -95,7 +95,7 @@ def with_further(
         diagnosis="; ".join([result.diagnosis, *words]),
         further=further,
         agreement=found,
-        declared=result.declared or (meant.to_dict() if meant else None),
+        declared=meant.to_dict() if meant and result.verdict is Verdict.PASS else result.declared,
         error=result.error or (next(one.error for one in further if one.error) if verdict is Verdict.ERROR else None),
         seconds={**result.seconds, **_seconds(sides)},
     )
@@ -262,7 +262,7 @@ class _Sides:
         follows = declared is not None and self._follows(side, declared)
         alone = [one for one in found if self._alone(side, one)]
         if not alone:
-            if verdict is Verdict.PASS and declared and not follows:
+            if verdict in (Verdict.PASS, Verdict.KNOWN) and declared and not follows:
                 return Verdict.FIXED, [declared.gone], declared
             return verdict, [], None
         if declared and follows and all(one.layers for one in alone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,31 @@ def test_what_is_declared_of_a_reference_is_known_and_fixed_when_it_is_gone(tmp_
     assert three(tmp_path / "b", LONG, third="clamp", declared=BOTH_SIDES).verdict is Verdict.FIXED
     assert three(tmp_path / "c", LONG, third="causal", declared=BOTH_SIDES).verdict is Verdict.DIVERGED
     assert three(tmp_path / "d", SHORT, third="clamp", declared=BOTH_SIDES).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"), [("unclamped", Verdict.KNOWN), ("clamp", Verdict.FIXED), ("causal", Verdict.DIVERGED)]
+)
+def test_what_is_declared_of_each_of_several_is_looked_at(second: str, verdict: Verdict, tmp_path: Path) -> None:
+    theirs, ours = (
+        write(tmp_path / side, LONG, masks_of("clamp", LONG), side=side) for side in ("reference", "serving")
+    )
+    keras = write(tmp_path / "keras", LONG, masks_of(second, LONG), side="reference", versions={"keras-hub": "0.32.0"})
+    answers = [
+        Answer("official", official(tmp_path, LONG, "clamp-both"), BOTH_SIDES),
+        Answer("keras-hub", keras, replace(BOTH_SIDES, policy="unclamped", reference="keras-hub")),
+    ]
+    assert with_further(judged(theirs, ours, LONG), LONG, SPEC, theirs, ours, answers).verdict is verdict
+
+
+def test_of_what_is_declared_that_is_named_which_a_verdict_comes_from(tmp_path: Path) -> None:
+    theirs, ours = (
+        write(tmp_path / side, LONG, masks_of("clamp", LONG), side=side) for side in ("reference", "serving")
+    )
+    of_serving = replace(judged(theirs, ours, LONG), declared={"policy": "drop"})
+    answer = Answer("official", official(tmp_path, LONG, "clamp-both"), BOTH_SIDES)
+    assert with_further(of_serving, LONG, SPEC, theirs, ours, [answer]).declared == BOTH_SIDES.to_dict()
+    assert with_further(of_serving, LONG, SPEC, theirs, ours, []).declared == {"policy": "drop"}
 
 
 @pytest.mark.parametrize(
