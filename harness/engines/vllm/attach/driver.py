@@ -47,7 +47,7 @@ class AttachedEngine:
 
     def load(self, request: LoadEngine) -> Done:
         """Make sure that the server is there."""
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoConfig
 
         facts = self.server.facts
         if facts.problem:
@@ -57,7 +57,7 @@ class AttachedEngine:
         if family is None:
             raise RuntimeError(f"no family has models of the type {config.model_type!r}")
         self.width = config.get_text_config().vocab_size
-        self.tokenizer = AutoTokenizer.from_pretrained(request.checkpoint, trust_remote_code=False)
+        self.checkpoint = request.checkpoint
         every = range(facts.engines) if self.engine is None else [self.engine]
         self.engines = cycle(every if facts.engines > 1 else [None])
         self.requests = Requests(facts, family.serving_side(config.model_type), config)
@@ -91,13 +91,18 @@ class AttachedEngine:
             self._fetch(ticket, last, number, len(ranks), out)
         of_prompt = ranks[0]["prompts"][name]
         token_ids, made = of_prompt["token_ids"], of_prompt["processed"] if prompt.text is not None else None
-        pieces = tuple(map(str, self.tokenizer.convert_ids_to_tokens([*token_ids])))
-        processed = None if made is None else replace(typed.read(ProcessedFacts, made), pieces=pieces)
+        processed = None if made is None else replace(typed.read(ProcessedFacts, made), pieces=self._pieces(token_ids))
         rows = chosen(request.positions, len(token_ids))
         side = replace(self.side, engine=replace(self.side.engine, number=number, count=len(engines)))
         facts = collected.of_stack(collected.facts(ranks, side, served), ranks, str(last), rows)
         stack.write_facts(out, facts, [collected.of_prompt(ranks, name, token_ids, processed)])
         return Stored(out, 0)
+
+    def _pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint, trust_remote_code=False)
+        return tuple(map(str, tokenizer.convert_ids_to_tokens([*token_ids])))
 
     def _told(self, prompt: Prompt, request: RunEngine, place: int) -> Stored:
         """What the API tells of a prompt, the last time that it is asked."""

@@ -74,7 +74,8 @@ class Served:
 @dataclass(frozen=True)
 class How:
     """How a server is started: with ``more`` options, and what is in its environment. On a ``gpu`` it takes a fifth of the memory,
-    so that several fit, and ``backend`` is vLLM's name of a back end."""
+    so that several fit, and ``backend`` is vLLM's name of a back end. Where it is ``joined`` the engine's process has the worker in
+    it, as on a GPU; on a CPU vLLM does that only if it is told that nothing has a process of its own."""
 
     backend: str = "triton"
     runner: str = "v1"
@@ -83,6 +84,7 @@ class How:
     eager: bool = True
     gpu: bool = False
     more: tuple[str, ...] = ()
+    joined: bool = False
 
     def environment(self) -> dict[str, str]:
         """What is in its environment for where it runs."""
@@ -92,6 +94,7 @@ class How:
             "VLLM_WORKER_MULTIPROC_METHOD": "fork",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(not self.joined)),
             "HARNESS_CPU_BACKEND": self.backend,
             **({"TRITON_INTERPRET": "1"} if self.backend == "triton" else {}),
         }
