@@ -41,8 +41,10 @@ def explanations(
     possible = (each for each in known if each.backend in ("", vllm_name(backend)) and each.family in ("", name_of))
     names = [policy.name for policy in possible if (policy.on_sliding if sliding else policy.on_full)]
     names.sort(key=lambda name: (name != first, name != intended))
-    alone = list(policies.explanations(mask, vision, window, names, sliding=sliding, rows=rows, visible=visible))
-    yield from alone
+    alone = []
+    for name in policies.explanations(mask, vision, window, names, sliding=sliding, rows=rows, visible=visible):
+        alone.append(name)
+        yield name
     if len(vision) < len(layout.spans):
         every = [(span.start, span.end) for span in layout.spans]
         for name in policies.explanations(mask, every, window, names, sliding=sliding, rows=rows, visible=visible):
