@@ -18,13 +18,13 @@ from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
 from harness.engines.registry import OVERLAYS
 from harness.engines.vllm.overlays.overlay import Needs
-from harness.errors import DriverFailure, FailureKind
+from harness.errors import DriverFailure, FailureKind, UsageError
 from harness.families.registry import causal, family_of
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.scenario import REQUEST
-from harness.verification import mates
+from harness.verification import mates, usage
 from harness.verification.reproduce import known_words, quoted
 from harness.verification.session import Session
 from harness.verification.verify import verify_batch
@@ -97,15 +97,15 @@ def search_space(
             cached = v1.with_(prefix_caching=True)
             return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))
         case Needs.EVICTED:
-            # A layer of each type makes two groups of blocks, and each request takes 5 of 10: the last one takes one that is
-            # kept of the first, and no more.
+            # A layer of each type, with as many KV heads, makes two groups of blocks, and each request takes 5 of 10: the last one
+            # takes one that is kept of the first, and no more.
             block = 2 * base.engine.block_size
             long = st.integers(block + 1, block + base.engine.block_size - 1).map(
                 lambda tokens: [Layout.parse(f"t{tokens}")]
             )
             small = (("num_gpu_blocks_override", "11"), ("max_model_len", str(2 * block)))
             kept = v1.with_(prefix_caching=True, arguments=(*v1.engine.arguments, *small))
-            two_groups = spec.with_(layers="sf", kv_shared_layers=0)
+            two_groups = spec.with_(layers="sf", kv_shared_layers=0, kv_heads=spec.global_kv_heads)
             return SearchSpace(kept, long, two_groups, known, (SAME, f"t{block + 6} seed=7", f"t{block + 6} seed=8"))
         case Needs.OTHER_PICTURES:
             return SearchSpace(v1, one, spec, known, (OTHER_PICTURES,))
@@ -143,7 +143,8 @@ def search(
 ) -> tuple[MutantOutcome, list[CaseResult]]:
     """Look for layouts that catch ``mutant``, at most ``examples`` before the first catch; the results of the smallest.
 
-    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the search.
+    A probe that did not understand the engine is a catch; a driver that fails otherwise is the error of the search. What a
+    mutant needs and this machine or release has not, as a second GPU, refuses it.
     """
     start = time.perf_counter()
     space = search_space(mutant, spec, base, declared, session.platform)
@@ -152,8 +153,7 @@ def search(
     counter = _Counter(session, setting, space)
     refused, error = "", None
     try:
-        session.engine(space.spec, space.setting)
-        refused = _refusal(session, setting, space.spec)
+        refused = _lacking(session, setting, space.spec) or _refusal(session, setting, space)
         if not refused:
             _find(space.layouts, counter, examples)
     except DriverFailure as failure:
@@ -228,10 +228,20 @@ def lost(mutant: str, setting: Setting, failure: DriverFailure) -> MutantOutcome
     )
 
 
-def _refusal(session: Session, setting: Setting, spec: ModelSpec) -> str:
-    """What the release has against the overlays of ``setting``."""
+def _lacking(session: Session, setting: Setting, spec: ModelSpec) -> str:
+    """What of a search's ``setting`` this machine or these releases do not have."""
     try:
-        session.engine(spec, setting)
+        usage.check(setting, spec, session.serving_python, session.reference_python)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _refusal(session: Session, setting: Setting, space: SearchSpace) -> str:
+    """What the release has against the overlays of ``setting``, where it serves without them."""
+    session.engine(space.spec, space.setting)
+    try:
+        session.engine(space.spec, setting)
     except DriverFailure as failure:
         if failure.kind is not FailureKind.REFUSED:
             raise

@@ -66,7 +66,8 @@ def change_blocks(change: Callable[[Any, list[int]], None]):
         for builder in _builders(worker):
             original = builder.build
 
-            def build(self, common_prefix_len, common, *args, original=original, **kwargs):
+            def build(self, common_prefix_len, common_attn_metadata, *args, original=original, **kwargs):
+                common = common_attn_metadata
                 starts, lengths = common.query_start_loc_cpu.tolist(), common.seq_lens.tolist()
                 new = [end - start for start, end in pairwise(starts)]
                 rows = [row for row, tokens in enumerate(new) if 0 < tokens < lengths[row]]

@@ -26,7 +26,7 @@ from tests.engines.vllm.attach.served import How, Served, serving
 OTHERS, AT_A_TIME = 8, 4
 """Requests of a batch beside the one that may be observed, and how many of all are under way."""
 TOKENS, ANSWER = 60, 24
-ROUNDS = 12
+ROUNDS = 30
 OBSERVED, ABSENT = "harness-load-0123456789", "harness-load-abcdefghij"
 TICKS = os.sysconf("SC_CLK_TCK")
 
