@@ -127,7 +127,7 @@ class Elsewhere:
     def _without_answer(self, test: str, failure: Exception | None) -> list[dict[str, Any]]:
         """The reports of a test that its node has told nothing of."""
         why = f"{failure}\n{getattr(failure, 'log', '')}".strip() if failure else "the node has not run it"
-        about = {"nodeid": test, "location": self._items[test].location, "keywords": {}}
+        about: dict[str, Any] = {"nodeid": test, "location": self._items[test].location, "keywords": {}}
         state = [(STATE, Verdict.ERROR.value)]
         made = [
             pytest.TestReport(**about, outcome="failed", longrepr=why, when="setup", user_properties=[*state]),
