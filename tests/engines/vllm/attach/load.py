@@ -2,8 +2,8 @@
 On a GPU: ``python -m tests.engines.vllm.attach.load CHECKPOINT TRITON_ATTN OPTION...``, with the back end and the server's options.
 
 Two servers stand side by side, one with the plugin switched off and one with it switched on. Requests of text are sent to them in
-small batches, in turn, so that what else the machine has to do meets both; each batch is compared with that of its round to the
-server that is switched off. What the processors worked, for all processes of a server, depends least on the rest of the machine.
+small batches, in turn, so that what else the machine has to do meets both, and the least that a batch took in some round is
+compared. What the processors worked is for all processes of a server, some of which spin where they wait for each other.
 """
 
 from __future__ import annotations
@@ -105,22 +105,19 @@ def _prompt(number: int) -> list[int]:
 
 
 def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -> None:
-    """Print by how much each of the states costs more than ``off``."""
+    """Print by how much each of the states costs more than ``off``, at least: what disturbs a batch adds to it."""
     rounds = [(off(), {name: cost() for name, cost in states.items()}) for _ in range(ROUNDS)]
     names = [field.name for field in fields(Cost)]
-    middle = [statistics.median(column) for column in zip(*(astuple(one) for one, _ in rounds), strict=True)]
-    print(
-        "switched off:",
-        ", ".join(f"{name} {seconds:.3f} s" for name, seconds in zip(names, middle, strict=True)),
-        flush=True,
-    )
+    here = _least([cost for cost, _ in rounds])
+    print("switched off:", ", ".join(f"{name} {one:.3f} s" for name, one in zip(names, here, strict=True)), flush=True)
     for state in states:
-        ratios = [
-            [there / here for there, here in zip(astuple(costs[state]), astuple(one), strict=True)]
-            for one, costs in rounds
-        ]
-        more = [100 * (statistics.median(column) - 1) for column in zip(*ratios, strict=True)]
+        there = _least([costs[state] for _, costs in rounds])
+        more = [100 * (one / least - 1) for one, least in zip(there, here, strict=True)]
         print(f"{state}:", ", ".join(f"{name} {percent:+.1f} %" for name, percent in zip(names, more, strict=True)))
+
+
+def _least(costs: list[Cost]) -> list[float]:
+    return [min(column) for column in zip(*map(astuple, costs), strict=True)]
 
 
 def main(checkpoint: str, backend: str = "", *more: str) -> None:
