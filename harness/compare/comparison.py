@@ -311,6 +311,11 @@ class _Both:
         if wrong is None or wrong.first_layer is None:
             return []
         first = _first_hidden([layer for layer, _ in compared], self.reference)
+        there = {layer.index for layer, _ in compared}
+        unseen = [index for index in range(wrong.first_layer + 1) if index not in there]
+        if unseen and (first is None or first >= wrong.first_layer):
+            where = f"whether it is the declared divergence from layer {wrong.first_layer} on cannot be told"
+            return [f"{where}: layers {listed(unseen, 20)} were not observed ({wrong.link})"]
         if first == wrong.first_layer:
             return []
         seen = (
@@ -381,15 +386,18 @@ class _Both:
     @cached_property
     def _reached(self) -> np.ndarray:
         """Positions whose logits follow from rows that count keys beside their own, boolean (N,): layer by layer those rows, and
-        what attends to what was reached before. Where not all layers were observed, what begins with the first split image."""
+        what attends to what was reached before, or may, since nobody saw. Where not all layers were observed, what begins with the
+        first split image."""
         serving, layers = self.serving, sorted(layer.index for layer in self.layers)
         reached = np.zeros(serving.tokens, dtype=bool)
         if layers != list(range(len(self.spec.layers))):
             split = [span.start for span in self.layout.spans if self.steps.ends[span.start] < span.end]
             return reached | (np.arange(serving.tokens) >= min(split, default=serving.tokens))
+        unseen = serving.computed & ~serving.observed_in_all
         for index in layers:
             attends = serving.unpack(serving.masks(index)).any(axis=0)
             reached = reached | serving.surplus(index).any(axis=0) | (attends & reached[None, :]).any(axis=1)
+            reached |= unseen & np.logical_or.accumulate(reached)
         return reached
 
     def _follows(self, compared: Compared, side: str, declared: Declared) -> bool:

@@ -93,7 +93,7 @@ class Decode:
             side = "serving is not" if self.serving_within else "and serving is off too"
             said = [*words, *self._off, f"the reference is at fault, {side}"]
             if self.declared and self.follows and verdict.as_expected:
-                return Verdict.KNOWN, [*said, self.declared.met], self.declared
+                return Verdict.KNOWN, [*said, self.declared.met], meant if verdict is Verdict.KNOWN else self.declared
             return Verdict.DIVERGED, said, meant
         if self.declared and self.gone and verdict.as_expected:
             return Verdict.FIXED, [*words, self.declared.gone], self.declared

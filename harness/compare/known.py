@@ -138,7 +138,7 @@ class Declared:
         return bool(named) and whole and self._has_all(setting)
 
     def _has_all(self, setting: Setting) -> bool:
-        values = setting.to_dict()
+        values = setting.to_dict() | {"draft": setting.scenario.drafter}
         return all(_has(values[name], allowed) for name, allowed in self.settings)
 
     def _covers(self, release: str) -> bool:

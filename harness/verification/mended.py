@@ -17,29 +17,30 @@ from harness.verification.session import Pair
 @dataclass(frozen=True)
 class Mended:
     """A batch that was served under a ``setting``: ``serve`` serves it again under another one, ``judge`` compares the pair at a
-    place of the batch anew, and ``discard`` is told of captures that are judged."""
+    place of the batch anew, and ``discard`` is told of captures that are judged. ``meant`` is what is declared of the logits of a
+    pair."""
 
     setting: Setting
-    declared: Sequence[Declared]
+    meant: Callable[[Pair], Declared | None]
     serve: Callable[[Setting], Sequence[Capture]]
     judge: Callable[[int, Setting, Pair], CaseResult]
     discard: Callable[[Sequence[Capture]], None]
 
     def shown(self, results: Sequence[CaseResult], pairs: Sequence[Pair]) -> list[CaseResult]:
         """The results; one that is KNOWN since its logits are off as declared is DIVERGED unless it is PASS with a patch that is
-        said to mend that."""
+        said to mend that, or KNOWN for what is no fault of its logits."""
         served: dict[str, Sequence[Capture]] = {}
         found = list(results)
         for place, result in enumerate(results):
-            if (one := self._meant(result)) is not None:
+            if (one := self._meant(result, pairs[place])) is not None:
                 found[place] = self._shown(one, result, place, pairs[place], served)
         for captures in served.values():
             self.discard(captures)
         return found
 
-    def _meant(self, result: CaseResult) -> Declared | None:
-        known = (d for d in self.declared if d.logits and d.mended_by and d.to_dict() == result.declared)
-        return next(known, None) if result.known_by_logits else None
+    def _meant(self, result: CaseResult, pair: Pair) -> Declared | None:
+        one = self.meant(pair) if result.known_by_logits else None
+        return one if one and one.mended_by and one.to_dict() == result.declared else None
 
     def _shown(
         self, one: Declared, result: CaseResult, place: int, pair: Pair, served: dict[str, Sequence[Capture]]
@@ -54,9 +55,10 @@ class Mended:
             except (DriverFailure, UsageError) as error:
                 why.append(f"`{patch}` could not be laid over: {error}")
                 continue
-            if again.verdict is Verdict.PASS and again.logits:
-                right = f"with `{patch}` laid over they are within the noise floor, at {again.logits.ratio:.3g} times"
-                return replace(result, diagnosis=f"{result.diagnosis}; {right}")
+            right = again.logits is not None and again.logits.within and not again.masks_differ
+            if again.logits and right and again.verdict.as_expected:
+                words = f"with `{patch}` laid over they are within the noise floor, at {again.logits.ratio:.3g} times"
+                return replace(result, diagnosis=f"{result.diagnosis}; {words}")
             why.append(f"with `{patch}` laid over it is {again.verdict}: {again.diagnosis}")
         unproved = f"the declaration says that it is mended, and it is not seen to be: {'; '.join(why)}"
         return replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{result.diagnosis}; {unproved}")

@@ -57,7 +57,7 @@ def _verified(
             result = compared(case, layout, spec, setting, found, declared, reproduce)
             result = explained(session, case, layout, spec, setting, turn.prompt, found, declared, result)
             company = {"mates": turn.mates, "after": turn.after, "history": turn.history, "about": turn.about}
-            proof = _mended(session, spec, setting, declared, [case], [layout], [reproduce], [turn.prompt], **company)
+            proof = proof_of(session, spec, setting, declared, [case], [layout], [reproduce], [turn.prompt], **company)
             yield from proof.shown([result], [found])
         else:
             known = declared_failure(found, setting, session, declared, spec)
@@ -116,7 +116,7 @@ def explained(
     return found
 
 
-def _mended(
+def proof_of(
     session: Session,
     spec: ModelSpec,
     setting: Setting,
@@ -138,7 +138,10 @@ def _mended(
     def discard(captures: Sequence[Capture]) -> None:
         session.captures.discard(*(one.directory for one in captures))
 
-    return Mended(setting, declared, serve, judged, discard)
+    def meant(pair: Pair) -> Declared | None:
+        return declared_logits(declared, spec, setting, pair)
+
+    return Mended(setting, meant, serve, judged, discard)
 
 
 def compared(
@@ -178,13 +181,13 @@ def compared(
             reproduce=reproduce,
             laid=pair.laid,
             of_cache=_declared_of(pair.reference, declared, spec, setting),
-            off=next((d for d in holds if d.logits and d.of_model(spec)), None),
+            off=declared_logits(declared, spec, setting, pair),
         )
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
         return failed(case, layout, spec, setting, reproduce, failure, versions)
     if why := processed.files_differ(pair.reference.prompt, pair.serving.prompt):
-        result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}")
+        result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}", error=None)
     elif both := processed.taken(pair.reference.prompt):
         result = replace(result, diagnosis="; ".join([result.diagnosis, *both]))
     either = (d for d in declared if any(d.holds(each, release, spec.family) for each in (served, setting)))
@@ -204,6 +207,12 @@ def declared_policy(declared: Sequence[Declared], spec: ModelSpec, setting: Sett
     holds = [d for d in declared if d.policy and d.holds(served, release, spec.family)]
     blind = not pair.serving.observed.any()
     return next((d for d in sorted(holds, key=lambda d: not d.unobserved) if blind or not d.unobserved), None)
+
+
+def declared_logits(declared: Iterable[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> Declared | None:
+    """What is declared of logits of serving that are off, of a model that has what it is declared of."""
+    release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
+    return next((d for d in declared if d.logits and d.holds(served, release, spec.family) and d.of_model(spec)), None)
 
 
 def _served(setting: Setting, pair: Pair) -> Setting:
@@ -340,7 +349,7 @@ class Batch:
         """How these layouts are served again, and judged."""
         asked = (self.cases, self.layouts, self.commands, self.prompts)
         company: dict[str, Any] = {"mates": self.mates, "after": self.after, "history": self.history}
-        return _mended(session, spec, setting, declared, *asked, about=self.about, **company)
+        return proof_of(session, spec, setting, declared, *asked, about=self.about, **company)
 
     def failed(
         self, setting: Setting, spec: ModelSpec, error: DriverFailure, session: Session, declared: Iterable[Declared]

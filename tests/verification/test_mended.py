@@ -66,7 +66,9 @@ def test_it_is_known_where_a_patch_mends_it(
     pairs = [Pair(reference, serving("off", 1e-2), 0.0), Pair(reference, serving("right", NOISE), 0.0)]
     before = [judge(place, Setting(), pair) for place, pair in enumerate(pairs)]
     assert [one.verdict for one in before] == [Verdict.KNOWN, Verdict.PASS]
-    proof = Mended(Setting(), [OFF], serve, judge, lambda every: discarded.extend(one.directory for one in every))
+    proof = Mended(
+        Setting(), lambda pair: OFF, serve, judge, lambda every: discarded.extend(one.directory for one in every)
+    )
     off, right = proof.shown(before, pairs)
     assert off.verdict is expected and said in off.diagnosis, off.diagnosis
     assert right == before[1]
@@ -82,5 +84,5 @@ def test_what_is_not_known_by_its_logits_is_not_served_again(tmp_path: Path) -> 
     def never(*given: object) -> Sequence[Capture]:
         raise AssertionError(given)
 
-    proof = Mended(Setting(), [OFF], never, never, never)
+    proof = Mended(Setting(), lambda pair: OFF, never, never, never)
     assert proof.shown([found], [Pair(reference, ours, 0.0)]) == [found]
