@@ -25,7 +25,7 @@ from harness.verification.workplace import Workplace
 TELL = "--harness-tell"
 """The option of pytest that names the file descriptor on which it tells."""
 ENDED = (0, 1, 3)
-"""Exit codes of a pytest that has run all that it was asked for."""
+"""Exit codes of a pytest that may have run all that it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,16 @@ def tested(
                 preexec_fn=partial(die_with, os.getpid()),
             )
         os.close(write)
+        heard: set[str] = set()
         try:
             with os.fdopen(read, encoding="utf-8") as lines:
-                yield from map(Told.of, lines)
+                for one in map(Told.of, lines):
+                    heard.add(one.test)
+                    yield one
             code = process.wait()
         finally:
             process.kill()
             process.wait()
-        if code not in ENDED:
+        if code not in ENDED or not heard.issuperset(tests):
             said = uncoloured(log.read_bytes()[-LOG_BYTES:].decode(errors="replace"))
             raise DriverFailure(f"pytest ended with exit code {code}", stage="tests", kind=FailureKind.GONE, log=said)

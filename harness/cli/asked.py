@@ -138,7 +138,7 @@ def named(
     given = {name: value for name, value in ways.items() if value is not None}
     processed = given and set(given) <= {*files.named, "text"}
     if len(given) != 1 and not processed:
-        fields = " and ".join(given) or "layout, case, picture, image, text"
+        fields = " and ".join(given) or ", ".join(ways)
         raise UsageError(fields, ", ".join(given.values()) or "none of them", WAYS)
     if files.chat and not processed:
         raise UsageError(

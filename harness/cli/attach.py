@@ -26,7 +26,7 @@ from harness.engines.vllm.attach.protocol import ServerFacts, start
 from harness.engines.vllm.attach.switch import SWITCH
 from harness.engines.vllm.options import DTYPES
 from harness.errors import EnvironmentFailure, UsageError
-from harness.families import checkpoint, pictures, videos
+from harness.families import checkpoint, pictures, sounds, videos
 from harness.prompts.case import Case
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -101,6 +101,8 @@ def attach(
         videos.looked_at(path)
     for path in image or ():
         pictures.size_of(path)
+    for path in audio or ():
+        sounds.looked_at(path)
     if dtype not in (None, *DTYPES):
         raise UsageError("dtype", dtype, f"one of {', '.join(DTYPES)}")
     if engine is not None and engine < 0:
@@ -124,12 +126,13 @@ def attach(
     if facts.engine.by_api:
         Console(stderr=True).print(f"{url}: {UNOBSERVED}; {start(facts.versions['vllm'])}")
     where = model or _model_of(facts)
-    cases, spec, declared = (
+    cases, spec, declared, tokens = (
         _of_catalogue(where, facts, serving_python, known or [])
         if catalogue
         else _one(layout, files, text, where, seed, setting, known or [], facts)
     )
     setting = setting_of(facts, setting, dtype_of(facts, dtype, spec))
+    usage.check_attached(setting, spec, reference_python, tokens)
     results: list[CaseResult] = []
     console = Console(stderr=True)
     command = shlex.join(["harness", *sys.argv[1:]])
@@ -199,17 +202,17 @@ def _one(
     setting: Setting,
     known: list[str],
     facts: ServerFacts,
-) -> tuple[list[Case], ModelSpec, list[Declared]]:
+) -> tuple[list[Case], ModelSpec, list[Declared], tuple[int, ...]]:
     what = asked(layout, None, None, files, text, model, None, None, None, seed, setting, known, catalogues.OWN)
     if what.case.layout:
         check_layout(facts, Layout.parse(what.case.layout))
-    return [what.case], what.spec, what.declared
+    return [what.case], what.spec, what.declared, what.tokens
 
 
 def _of_catalogue(
     model: str, facts: ServerFacts, python: str, known: list[str]
-) -> tuple[list[Case], ModelSpec, list[Declared]]:
-    """The layouts of the catalogue that the model and the server take.
+) -> tuple[list[Case], ModelSpec, list[Declared], tuple[int, ...]]:
+    """The layouts of the catalogue that the model and the server take; the last is the length of the shortest.
 
     Raises:
         UsageError: they take none.
@@ -228,7 +231,8 @@ def _of_catalogue(
     taken = [case for case in cases if case.name not in refused]
     if not taken:
         raise UsageError("catalogue", model, "a model and a server that take one of its layouts")
-    return taken, spec, catalogues.declared(known)
+    shortest = min(len(Layout.parse(case.layout)) for case in taken)
+    return taken, spec, catalogues.declared(known), (shortest,)
 
 
 def _say(results: list[CaseResult], extent: Extent, format: options.Format, *, panels: bool) -> None:

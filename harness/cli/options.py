@@ -58,7 +58,7 @@ IDLE: dict[str, dict[str, tuple[str, ...]]] = {
     "report": {
         "of": (
             "cases", "only", "backend", "model", "weights", "layers", "known", "overlay", "serving_python", "references",
-            "official", "reference_offload", "timeout", "start_timeout",
+            "official", "reference_offload", "jobs", "ray", "needs", "timeout", "start_timeout",
         )
     },
 }  # fmt: skip

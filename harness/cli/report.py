@@ -81,7 +81,7 @@ def report(
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
     from harness.verification.interpreters import engine_of, inspect, platform_of
-    from harness.verification.usage import check_offload, check_releases
+    from harness.verification.usage import check_offload, check_reference, check_releases
 
     check(ray, needs)
     if of:
@@ -104,6 +104,8 @@ def report(
     )
     if spec:
         check_releases(spec, serving_python, reference_python)
+        for python in further:
+            check_reference(spec, python)
     if spec and platform == "cpu":
         dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
         check_memory(spec, dtype, offload=setting.reference.offload)

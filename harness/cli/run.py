@@ -100,6 +100,8 @@ def run(
 
     serving_python, reference_python, further = options.several(serving_python, references)
     usage.check(setting, what.spec, serving_python, reference_python, what.tokens, what.before, what.items)
+    for python in further:
+        usage.check_reference(what.spec, python)
     usage.check_offload(setting, [reference_python, *further])
     usage.check_decoders(what.case, serving_python, [reference_python, *further])
     console = Console(stderr=True)

@@ -17,7 +17,7 @@ from harness.cli.parallel import JOBS
 from harness.compare.result import CaseResult, on_node
 from harness.compare.verdict import Verdict
 from harness.console import Console
-from harness.errors import UsageError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.report.journal import Recorder
 from harness.verification.catalogue import HERE
 from harness.verification.interpreters import platform_of
@@ -57,6 +57,20 @@ class Elsewhere:
         if session.config.option.collectonly:
             return True
         self._items = {item.nodeid: item for item in session.items}
+        try:
+            self._run(session)
+        except (EnvironmentFailure, UsageError) as error:
+            for test in self._items:
+                self._report("", test, "", self._without_answer(test, error))
+        return True
+
+    def _run(self, session: pytest.Session) -> None:
+        """Have the cells run, and hear of each.
+
+        Raises:
+            EnvironmentFailure: there is no such cluster, or it is lost.
+            UsageError: none of its nodes has what a cell needs.
+        """
         with closing(Workplace()) as work, machines(self._ray, None, JOBS) as places:
             cells = self._cells(places, work.folder("known"))
             with closing(places.run(cells, nullcontext)) as came:
@@ -66,7 +80,6 @@ class Elsewhere:
                         raise session.Failed(session.shouldfail)
                     if session.shouldstop:
                         raise session.Interrupted(session.shouldstop)
-        return True
 
     def _cells(self, places: Machines, folder: Path) -> list[Cell]:
         words, known, root = self._words(places), self._known(places, folder), self._config.rootpath
@@ -105,18 +118,19 @@ class Elsewhere:
             case Found(cell=cell, item=Told() as item, where=where):
                 for data in item.results if item.test not in self._done else ():
                     self._recorder.append(on_node(CaseResult.from_dict(data), where))
-                self._report(cell, item.test, where, item.reports)
+                self._report(cell.name, item.test, where, item.reports)
             case Over(cell=cell, failure=failure, where=where):
                 for test in cell.arguments[0]:
-                    self._report(cell, test, where, self._without_answer(test, failure))
+                    self._report(cell.name, test, where, self._without_answer(test, failure))
 
-    def _report(self, cell: Cell, test: str, where: str, reports: list[dict[str, Any]]) -> None:
-        """Log the reports of a test that has none yet: a cell that is run again tells of all its tests."""
+    def _report(self, cell: str, test: str, where: str, reports: list[dict[str, Any]]) -> None:
+        """Log the reports of a test that has none yet: a ``cell`` that is run again tells of all its tests. ``where`` is "" for a
+        test that no node was asked for."""
         if test in self._done or test not in self._items:
             return
         self._done.add(test)
         hook, location = self._config.hook, self._items[test].location
-        places = [(RAN, where), *((LOST, one) for one in self._lost.get(cell.name, ()))]
+        places = [*([(RAN, where)] if where else []), *((LOST, one) for one in self._lost.get(cell, ()))]
         hook.pytest_runtest_logstart(nodeid=test, location=location)
         for data in reports:
             report = hook.pytest_report_from_serializable(config=self._config, data=data)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,21 @@ FULL = {1: 1 << 7, 2: 1 << 15, 3: 1 << 23, 4: 1 << 31}
 ALLOWED = "a WAV file of PCM samples that can be read"
 
 
-def samples_of(name: str | Path, rate: int) -> np.ndarray:
-    """The samples of a WAV file at the ``rate`` of the model's processor, float32 (samples,) from -1 to 1, the mean of channels.
+@dataclass(frozen=True)
+class Sound:
+    """What a WAV file has: its ``data``, of ``channels`` with samples of ``width`` bytes, so many a second."""
+
+    data: bytes
+    channels: int
+    width: int
+    rate: int
+
+
+def looked_at(name: str | Path) -> Sound:
+    """The WAV file of this name.
 
     Raises:
-        UsageError: it is no such file, or has another rate.
+        UsageError: it is no such file.
     """
     path = Path(name)
     try:
@@ -33,20 +44,31 @@ def samples_of(name: str | Path, rate: int) -> np.ndarray:
         if found.st_size > LARGEST:
             raise UsageError("audio", name, f"a file of at most {LARGEST >> 20} MiB; this has {found.st_size >> 20}")
         with wave.open(str(path), "rb") as file:
-            channels, width, own = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            data = file.readframes(file.getnframes())
+            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            sound = Sound(file.readframes(file.getnframes()), *form)
     except UsageError:
         raise
     except OSError as error:
         raise UsageError("audio", name, f"{ALLOWED}; {os.strerror(error.errno) if error.errno else error}") from None
     except (wave.Error, EOFError, ValueError) as error:
         raise UsageError("audio", name, f"{ALLOWED}; {str(error) or 'it is damaged'}") from None
-    if own != rate:
-        why = "the two sides would make that of it in two ways, before their processors have it"
-        raise UsageError("audio", name, f"{rate} samples a second, not {own}: {why}")
-    if width not in FULL or not channels or len(data) % (channels * width):
+    size = sound.channels * sound.width
+    if sound.width not in FULL or not size or len(sound.data) % size:
         raise UsageError("audio", name, f"{ALLOWED}; it is damaged")
-    return _mono(data, channels, width)
+    return sound
+
+
+def samples_of(name: str | Path, rate: int) -> np.ndarray:
+    """The samples of a WAV file at the ``rate`` of the model's processor, float32 (samples,) from -1 to 1, the mean of channels.
+
+    Raises:
+        UsageError: it is no such file, or has another rate.
+    """
+    sound = looked_at(name)
+    if sound.rate != rate:
+        why = "the two sides would make that of it in two ways, before their processors have it"
+        raise UsageError("audio", name, f"{rate} samples a second, not {sound.rate}: {why}")
+    return _mono(sound.data, sound.channels, sound.width)
 
 
 def kept(name: str | Path, rate: int, folder: Path) -> Path:

@@ -31,8 +31,9 @@ from harness.drivers.messages import (
     Stored,
 )
 from harness.errors import UnsupportedPrompt
+from harness.prompts.layout import TYPES
 
-IMAGE, VIDEO, AUDIO = 1, 2, 3
+IMAGE, VIDEO, AUDIO = (TYPES[kind] for kind in ("image", "video", "audio"))
 """The types of soft tokens."""
 TRUTH = {"float32": "float64", "bfloat16": "float32"}
 """By the dtype of a model that of its truth."""

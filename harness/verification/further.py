@@ -19,6 +19,7 @@ from harness.verification import environments
 from harness.verification.capture_store import CaptureStore, read
 from harness.verification.interpreters import Interpreters, Sides
 from harness.verification.reference_pool import References, reference_model
+from harness.verification.usage import check_reference
 
 
 def called(python: str) -> str:
@@ -40,8 +41,9 @@ class Answered:
 class FurtherSide:
     """One of them, with a driver of its own. What it answered is remembered."""
 
-    def __init__(self, sides: Sides, name: str, store: CaptureStore, timeouts: Timeouts) -> None:
+    def __init__(self, sides: Sides, python: str, name: str, store: CaptureStore, timeouts: Timeouts) -> None:
         self.called = name
+        self._python = python
         self._sides = sides
         self._store = store
         self._timeouts = timeouts
@@ -53,7 +55,7 @@ class FurtherSide:
         cls, python: str, serving_python: str, gpu: str | None, store: CaptureStore, timeouts: Timeouts
     ) -> FurtherSide:
         """The reference that an interpreter runs; raises EnvironmentFailure where it has none."""
-        return cls(Interpreters(python, serving_python, gpu), called(python), store, timeouts)
+        return cls(Interpreters(python, serving_python, gpu), python, called(python), store, timeouts)
 
     def answers(
         self, spec: ModelSpec, checkpoint: str, setting: Setting, prompts: Sequence[Prompt], *, about: str = ""
@@ -66,6 +68,7 @@ class FurtherSide:
         model = replace(reference_model(checkpoint, setting), attention=known)
         try:
             reference.check(model.attention, model.dtype, model.kv_dtype, spec, adapted=model.adapted)
+            check_reference(spec, self._python)
         except UsageError as error:
             failure = Failure("reference", FailureKind.UNSUPPORTED, str(error))
             return [Answered(self.called, failure)] * len(prompts)

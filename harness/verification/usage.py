@@ -55,6 +55,14 @@ def check(
     _check_observed(setting)
 
 
+def check_attached(setting: Setting, spec: ModelSpec, reference_python: str, tokens: Sequence[int]) -> None:
+    """As `check`, of a server that runs already: what the reference or a capture would refuse."""
+    _check_reference(reference_of(reference_python), setting, spec)
+    check_reference(spec, reference_python)
+    _check_layers(setting, spec)
+    _check_positions(setting, tokens)
+
+
 def check_releases(spec: ModelSpec, python: str, reference_python: str) -> None:
     """Raise UsageError where the release of a side does not have the model."""
     check_reference(spec, reference_python)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -30,7 +31,7 @@ def store() -> Iterator[CaptureStore]:
 
 
 def further(fakes: Fakes, store: CaptureStore) -> FurtherSide:
-    return FurtherSide(fakes, "official==4.0.1", store, Timeouts())
+    return FurtherSide(fakes, sys.executable, "official==4.0.1", store, Timeouts())
 
 
 DEFAULT = Setting()
