@@ -77,12 +77,12 @@ def nightly(
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    if ray is not None and engines > 1:
+        raise UsageError("engines", engines, "1 with --ray: each node has as many as it has room for, see --needs")
     check(ray, needs)
     declared(known or [])  # so that a file that is no good is told of before anything is run
     timeouts = Timeouts(timeout, start_timeout)
     platform = platform_of(sys.executable)
-    if ray is not None and engines > 1:
-        raise UsageError("engines", engines, "1 with --ray: each node has as many as it has room for, see --needs")
     if platform == "cpu" and engines > 1:
         raise UsageError("engines", engines, "1: on a CPU each part has the engines of its own command")
     names = [name for name in READERS if not only or name in only]

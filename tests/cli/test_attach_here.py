@@ -1,4 +1,4 @@
-"""What `harness attach --catalogue` has found is on disk, whatever kills it."""
+"""`harness attach` to a server without the plugin: what it refuses, and that what it has found is on disk whatever kills it."""
 
 from __future__ import annotations
 
@@ -66,3 +66,10 @@ def test_what_was_found_is_there_as_a_part_when_it_is_killed(server: str, tmp_pa
         command.kill()
     found = left("of", out / FILE)
     assert BEFORE <= len(found.results) < found.planned and "attach" in found.command
+
+
+@pytest.mark.parametrize(("option", "value"), [("--observe-layer", "999"), ("--logits-at", "50")])
+def test_what_the_prompt_and_the_model_do_not_have_is_refused(server: str, option: str, value: str) -> None:
+    words = ["attach", server, "--layout", "t3", "--dtype", "float32", option, value]
+    ended = subprocess.run([sys.executable, "-m", "harness", *words], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and f"{option.removeprefix('--')}: {value}" in ended.stderr, ended.stderr
