@@ -9,8 +9,7 @@ from pathlib import Path
 from harness.compare.setting import Setting
 from harness.drivers.process import Driver
 from harness.engines.vllm.attach.client import Address
-from harness.engines.vllm.attach.driver import ENGINE, TOKEN_FILE, URL
-from harness.engines.vllm.attach.protocol import ServerFacts
+from harness.engines.vllm.attach.protocol import ENGINE, TOKEN_FILE, URL, ServerFacts
 from harness.engines.vllm.options import EngineOptions
 from harness.errors import UsageError
 from harness.families.reading import file_of, json_of

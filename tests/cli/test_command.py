@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import typer
 from hypothesis import example, given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.cli import commands
 from harness.cli.app import app
+from harness.drivers.process import ROOT
 
 GROUP = typer.main.get_command(app)
 
@@ -30,3 +34,9 @@ def test_a_report_of_what_another_run_left_takes_no_option_of_a_run() -> None:
     report = GROUP.get_command(None, "report")
     used = {"of", "out", "format"}
     assert {one.name for one in report.params} - used == set(report.idle["report"]["of"])
+
+
+def test_no_command_loads_torch_to_read_its_options() -> None:
+    modules = ", ".join(f"harness.cli.{name}" for name in (*commands.MODULES, *commands.GROUPS))
+    done = subprocess.run([sys.executable, "-c", f"import sys, {modules}; sys.exit('torch' in sys.modules)"], cwd=ROOT)
+    assert done.returncode == 0

@@ -24,6 +24,7 @@ from harness.drivers.messages import Captured, Done, LayOverlays, LoadEngine, Re
 from harness.engines.vllm import collected
 from harness.engines.vllm.attach import api
 from harness.engines.vllm.attach.client import Address, Refused, Server
+from harness.engines.vllm.attach.protocol import ENGINE, TOKEN_FILE, URL
 from harness.engines.vllm.attach.requests import Requests
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.content import content
@@ -32,8 +33,6 @@ from harness.files import typed
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
 
-URL, TOKEN_FILE, ENGINE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE", "HARNESS_SERVER_ENGINE"
-"""The environment variables by which this process knows the server, and which of its engines is asked, where one alone is."""
 PATIENCE = 600.0
 """Seconds that a server may take for one request."""
 

@@ -11,6 +11,8 @@ from packaging.version import InvalidVersion, Version
 
 from harness.captures.facts import EngineFacts, Held
 
+URL, TOKEN_FILE, ENGINE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE", "HARNESS_SERVER_ENGINE"
+"""The environment variables by which the driver knows the server, and which of its engines is asked, where one alone is."""
 VERSION = 3
 """Counts the changes by which a client of before would misunderstand a server, or the other way round."""
 ROOT = "/harness"

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Needs, Overlay
 from harness.engines.vllm.overlays.targets import change_layers, change_windows_while, verifying
@@ -171,7 +169,7 @@ def _keys_of_its_own(layer, changes: Changes) -> None:
         changes.set(
             layer,
             "kv_cache",
-            [torch.zeros_like(one) for one in own] if isinstance(own, list) else torch.zeros_like(own),
+            [one.new_zeros(one.shape) for one in own] if isinstance(own, list) else own.new_zeros(own.shape),
         )
 
 
