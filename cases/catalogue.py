@@ -119,6 +119,18 @@ FEWER = {"gemma3-4b-small": [V1], "12b-small": [V1]}
 """Models that are served under fewer settings."""
 
 DROP = replace(gpu.DROP, backends=("triton",))
+ADAPTER_OF_OTHERS = Declared(
+    family="gemma4",
+    logits=True,
+    link="https://github.com/vllm-project/vllm/pull/48421",
+    reason="on a CPU a request without an adapter gets that of whoever is in the same step "
+    "(docs/findings/vllm-cpu-adapter-of-others.md)",
+    backends=("triton", "cpu"),
+    releases=">=0.25.1,<0.33",
+    settings=(("adapter", ("mates",)),),
+    mended_by=("pr-48421",),
+)
+"""In chunks the two may have no step together, and then the logits are right: without them it is certain."""
 DECLARED = [
     DROP,
     Declared(
@@ -218,29 +230,8 @@ DECLARED = [
         model_has=("per_layer_input",),
         mended_by=("pipeline-per-layer-inputs",),
     ),
-    Declared(
-        family="gemma4",
-        logits=True,
-        certain=True,
-        link="https://github.com/vllm-project/vllm/pull/48421",
-        reason="on a CPU a request without an adapter gets that of whoever is served beside it "
-        "(docs/findings/vllm-cpu-adapter-of-others.md)",
-        backends=("triton", "cpu"),
-        releases=">=0.25.1,<0.33",
-        settings=(("adapter", ("mates",)), ("chunk", (None,))),
-        mended_by=("pr-48421",),
-    ),
-    Declared(
-        family="gemma4",
-        logits=True,
-        link="https://github.com/vllm-project/vllm/pull/48421",
-        reason="on a CPU a request without an adapter gets that of whoever is in the same step "
-        "(docs/findings/vllm-cpu-adapter-of-others.md)",
-        backends=("triton", "cpu"),
-        releases=">=0.25.1,<0.33",
-        settings=(("adapter", ("mates",)),),
-        mended_by=("pr-48421",),
-    ),
+    replace(ADAPTER_OF_OTHERS, certain=True, settings=(*ADAPTER_OF_OTHERS.settings, ("chunk", (None,)))),
+    ADAPTER_OF_OTHERS,
     *gpu.DECLARED,
     *gemma3.DECLARED,
 ]

@@ -261,12 +261,27 @@ def _share(
                 pair = Pair(capture, served, 0.0)
                 result = compared(case, Layout.parse(layout), spec, setting, pair, plan.declared, reproduce)
                 result = _explained(session, case, spec, setting, pair, plan.declared, result, laid)
-                one, prompts = Layout.parse(layout), [prompt_for(Layout.parse(layout), spec)]
-                asked = ([case], [one], [reproduce], prompts)
-                proof = proof_of(session, spec, setting, plan.declared, *asked, about=case.name)
-                (result,) = proof.shown([result], [pair])
+                result = _proved(session, case, spec, setting, pair, plan.declared, result)
             yield placed(result, serving, reference)
         session.captures.discard(*(one.reference.directory for pair in laid.values() for one in pair.laid or ()))
+
+
+def _proved(
+    session: Session,
+    case: Case,
+    spec: ModelSpec,
+    setting: Setting,
+    pair: Pair,
+    declared: Sequence[Declared],
+    result: CaseResult,
+) -> CaseResult:
+    """The result, where logits are off as declared with whether a patch mends that."""
+    if not result.known_by_logits:
+        return result
+    layout = Layout.parse(case.layout)
+    asked = ([case], [layout], [result.reproduce], [prompt_for(layout, spec)])
+    (shown,) = proof_of(session, spec, setting, declared, *asked, about=case.name).shown([result], [pair])
+    return shown
 
 
 def _explained(

@@ -27,8 +27,8 @@ class Mended:
     discard: Callable[[Sequence[Capture]], None]
 
     def shown(self, results: Sequence[CaseResult], pairs: Sequence[Pair]) -> list[CaseResult]:
-        """The results; one that is KNOWN since its logits are off as declared is DIVERGED unless it is PASS with a patch that is
-        said to mend that, or KNOWN for what is no fault of its logits."""
+        """The results; one that is KNOWN since its logits are off as declared is DIVERGED unless a patch that is said to mend
+        them does, and leaves nothing else that is not as expected."""
         served: dict[str, Sequence[Capture]] = {}
         found = list(results)
         for place, result in enumerate(results):
