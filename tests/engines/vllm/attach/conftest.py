@@ -15,7 +15,8 @@ from tests.engines.vllm.attach.served import Served, serving
 def server(
     request: pytest.FixtureRequest, session: Session, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """Started as the module's ``HOW`` says."""
+    """Started as the module's ``HOW`` says, with the checkpoint of its ``PRESET``, if it names one."""
     folder = tmp_path_factory.mktemp("served")
-    with serving(session.checkpoint(preset("tiny")), folder, request.module.HOW) as served:
+    model = preset(getattr(request.module, "PRESET", "tiny"))
+    with serving(session.checkpoint(model), folder, request.module.HOW) as served:
         yield served

@@ -2,18 +2,22 @@
 On a GPU: ``python -m tests.engines.vllm.attach.load CHECKPOINT TRITON_ATTN OPTION...``, with the back end and the server's options.
 
 Two servers stand side by side, one with the plugin switched off and one with it switched on. Requests of text are sent to them in
-small batches, in turn, so that what else the machine has to do meets both, and the least that a batch took in some round is
-compared. What the processors worked is for all processes of a server, some of which spin where they wait for each other.
+small batches, the states of a round in an order that is drawn. A state's percentage is the median over the rounds of what its batch
+took against the batch of the same round with the plugin switched off, with the interval that has the true median at 95 %
+(of resampled rounds). The server that is switched off is measured twice a round: what it seems to cost over itself is the noise.
+The engine's process has the worker in it, as vLLM has it on one GPU: workers of their own spin where they wait, and what a server
+does for the next second then tells more of the state before.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -26,7 +30,8 @@ from tests.engines.vllm.attach.served import How, Served, serving
 OTHERS, AT_A_TIME = 8, 4
 """Requests of a batch beside the one that may be observed, and how many of all are under way."""
 TOKENS, ANSWER = 60, 24
-ROUNDS = 12
+ROUNDS, RESAMPLED = 40, 2000
+SWITCHED_OFF = "switched off"
 OBSERVED, ABSENT = "harness-load-0123456789", "harness-load-abcdefghij"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -65,7 +70,7 @@ class Load:
 
     def batch(self) -> Cost:
         """What a batch takes: requests of others, and one that is called `OBSERVED`, whether anybody observes it or not. Another
-        batch goes before it: vLLM's processes spin for some seconds after a request, and answer the next one sooner."""
+        batch goes before it, as in a server that has something to do."""
         self._served(None)
         return self._served(OBSERVED)
 
@@ -106,27 +111,41 @@ class Load:
 
 
 def _prompt(number: int) -> list[int]:
-    return [2, *((number * 7 + place) % 200 + 20 for place in range(TOKENS))]
+    """Tokens that no other number has, so that nothing of them is in the prefix cache."""
+    return [2, number % 200 + 20, number // 200 + 20, *((number * 7 + place) % 200 + 20 for place in range(TOKENS - 2))]
 
 
 def in_turn(off: Callable[[], Cost], states: Mapping[str, Callable[[], Cost]]) -> None:
-    """Print by how much each of the states costs more than ``off``, at least: what disturbs a batch adds to it."""
-    rounds = [(off(), {name: cost() for name, cost in states.items()}) for _ in range(ROUNDS)]
+    """Print by how much each of the states costs more than ``off``."""
+    drawn = random.Random(0)
+    measured = {SWITCHED_OFF: off, "switched off, again": off, **states}
+    costs: dict[str, list[Cost]] = {state: [] for state in measured}
+    for _ in range(ROUNDS):
+        for state in drawn.sample(list(measured), len(measured)):
+            costs[state].append(measured[state]())
     names = [field.name for field in fields(Cost)]
-    here = _least([cost for cost, _ in rounds])
-    print("switched off:", ", ".join(f"{name} {one:.3f} s" for name, one in zip(names, here, strict=True)), flush=True)
-    for state in states:
-        there = _least([costs[state] for _, costs in rounds])
-        more = [100 * (one / least - 1) for one, least in zip(there, here, strict=True)]
-        print(f"{state}:", ", ".join(f"{name} {percent:+.1f} %" for name, percent in zip(names, more, strict=True)))
+    here = costs.pop(SWITCHED_OFF)
+    middle = [statistics.median(column) for column in zip(*map(astuple, here), strict=True)]
+    print(f"{SWITCHED_OFF}:", ", ".join(f"{name} {one:.3f} s" for name, one in zip(names, middle, strict=True)))
+    for state, there in costs.items():
+        ratios = [
+            [b / a for a, b in zip(astuple(one), astuple(two), strict=True)]
+            for one, two in zip(here, there, strict=True)
+        ]
+        columns = zip(names, zip(*ratios, strict=True), strict=True)
+        print(f"{state}:", ", ".join(f"{name} {_more(column, drawn)}" for name, column in columns), flush=True)
 
 
-def _least(costs: list[Cost]) -> list[float]:
-    return [min(column) for column in zip(*map(astuple, costs), strict=True)]
+def _more(ratios: Sequence[float], drawn: random.Random) -> str:
+    """The median of ``ratios`` and its interval, in percent more than 1."""
+    medians = sorted(statistics.median(drawn.choices(ratios, k=len(ratios))) for _ in range(RESAMPLED))
+    low, high = medians[RESAMPLED // 40], medians[-RESAMPLED // 40]
+    middle, low, high = (100 * (ratio - 1) for ratio in (statistics.median(ratios), low, high))
+    return f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
 def main(checkpoint: str, backend: str = "", *more: str) -> None:
-    how = How(backend, gpu=True, eager=False, more=more) if backend else How("cpu")
+    how = How(backend, gpu=True, eager=False, more=more) if backend else How("cpu", joined=True)
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / name for name in ("off", "on")]
         for place in places:

@@ -18,11 +18,8 @@ from pathlib import Path
 import httpx
 
 from harness.drivers.process import ROOT
+from tests.families.recorded import TEMPLATE
 
-TEMPLATE = (
-    "{{ bos_token }} {% for message in messages %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|image|> {% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}w9"
-)
 PATIENCE = 600.0
 
 
