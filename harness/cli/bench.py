@@ -71,6 +71,7 @@ def bench(
     if batch and step:
         raise UsageError("batch and step", f"{batch} and {step}", "one of the two")
     batch = batch or 1
+    usage.check_named(setting, spec, serving_python, [reference_python])
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     specs = [spec.with_(layers=pattern) for pattern in layers or [spec.layers]]

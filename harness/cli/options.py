@@ -198,8 +198,10 @@ def several(serving: str, references: list[str] | None) -> tuple[str, str, list[
     from harness.verification import environments
 
     given = references or [THIS_PYTHON]
-    for text in given:
-        environments.side(text, "reference")
+    named = [environments.side(text, "reference") for text in given]
+    for place, one in enumerate(named):
+        if one in named[:place]:
+            raise UsageError("reference", given[place], "another one: it is given twice")
     serving, first = interpreters(serving, given[0])
     further = [environments.interpreter(text, "reference") for text in given[1:]]
     for place, python in enumerate(further, start=1):

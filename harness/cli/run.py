@@ -98,11 +98,12 @@ def run(
     from harness.verification.session import Session
     from harness.verification.verify import verify
 
+    asked_for = what.tokens, what.before, what.items
+    usage.check_named(setting, what.spec, serving_python, references or [options.THIS_PYTHON], *asked_for)
     serving_python, reference_python, further = options.several(serving_python, references)
-    usage.check(setting, what.spec, serving_python, reference_python, what.tokens, what.before, what.items)
+    usage.check(setting, what.spec, serving_python, reference_python, *asked_for)
     for python in further:
         usage.check_reference(what.spec, python)
-    usage.check_offload(setting, [reference_python, *further])
     usage.check_decoders(what.case, serving_python, [reference_python, *further])
     console = Console(stderr=True)
     results: list[CaseResult] = []

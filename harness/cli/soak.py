@@ -62,6 +62,7 @@ def soak(
     spec = options.model_with(model, window, weights, layers)
     heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
+    usage.check_named(setting, spec, serving_python, [reference_python])
     sides = [content(serving_python, "serving"), content(reference_python, "reference")]
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)

@@ -46,6 +46,7 @@ def watch(
     spec = options.preset_with(model, None)
     layouts = options.layouts_of(spec, layout or [LAYOUT])
     trees = campaign.trees(serving, reference)
+    usage.check_named(setting, spec, serving, [reference])
     usage.check(setting, spec, *options.interpreters(serving, reference))
     timeouts = Timeouts(timeout, start_timeout)
     told = Console(stderr=True)

@@ -45,6 +45,7 @@ def weights(
 ) -> None:
     """Change every tensor and say which were not seen. Exit code 1 if one was not, 3 if an engine failed."""
     setting = base.with_(runner="v1")
+    usage.check_named(setting, spec, serving_python, [reference_python])
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
     usage.check(setting, spec, serving_python, reference_python)
     asked = [case for case, _ in load(cases).entries(platform_of(serving_python), serving_python)]

