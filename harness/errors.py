@@ -24,6 +24,8 @@ class FailureKind(StrEnum):
     """A prompt that a reference has no way to compute."""
     INCOMPARABLE = "incomparable"
     """Both sides answered, but there is nothing to judge serving by."""
+    MEMORY = "memory"
+    """The machine or its GPU has not the memory for it."""
     UNFORESEEN = "unforeseen"
     """Any other exception of a driver."""
     GONE = "gone"
@@ -39,10 +41,24 @@ class FailureKind(StrEnum):
         return self in (FailureKind.USAGE, FailureKind.REFUSED, FailureKind.PROBE, FailureKind.UNSUPPORTED)
 
 
+NO_MEMORY = (
+    "out of memory",
+    "ALLOC_FAILED",
+    "can't allocate memory",
+    "less than desired GPU memory utilization",
+    "No available memory for the cache blocks",
+)
+"""What torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about something else:
+the shared memory of a kernel.)"""
+
+
 def kind_of(error: BaseException) -> FailureKind:
     """What an exception says that it is."""
     kind = getattr(error, "kind", None)
-    return kind if isinstance(kind, FailureKind) else FailureKind.UNFORESEEN
+    if isinstance(kind, FailureKind):
+        return kind
+    short = isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+    return FailureKind.MEMORY if short else FailureKind.UNFORESEEN
 
 
 class UsageError(ValueError):

@@ -87,7 +87,7 @@ def with_further(
         meant = of_this if verdict is not before_it else meant
     for one in further:
         if one.error:
-            words.append(f"{one.name} has no answer: {one.error.message}")
+            words.append(f"{one.name} has no answer: {one.error.said}")
             if one.error.kind is not FailureKind.UNSUPPORTED and verdict.as_expected:
                 verdict = Verdict.ERROR
     return replace(

@@ -18,6 +18,15 @@ SCHEMA = 5
 NODE, AGAIN = "node", "lost with a node, run again"
 """Entries of `CaseResult.extra` that say on which node of a cluster the case ran, and which nodes it lost before."""
 
+WAYS = {
+    "reference": "`harness run` and `report --reference-offload` have it go layer by layer when serving has ended "
+    "(docs/large-models.md), and fewer --jobs leave it more",
+}
+"""What helps a side that has not the memory that it needs."""
+FEWER = "fewer --jobs, and less beside them on the GPU, leave it more"
+BEGINS = 3
+"""Sentences of torch's message that are about this process: what it tried to have, and what there was."""
+
 
 def encode_mask(mask: np.ndarray) -> str:
     """A boolean (queries, keys) mask as base64 of zlib of its row-major packed bits."""
@@ -110,6 +119,14 @@ class Failure:
     kind: FailureKind
     message: str
     log: str = ""
+
+    @property
+    def said(self) -> str:
+        """The message; of a lack of memory its beginning, and what helps."""
+        if self.kind is not FailureKind.MEMORY:
+            return self.message
+        begins = ". ".join(self.message.split(". ")[:BEGINS]).rstrip(".")
+        return f"{begins}; {WAYS.get(self.stage, FEWER)}"
 
     @classmethod
     def of(cls, error: DriverFailure) -> Failure:

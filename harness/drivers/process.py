@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.drivers import safe_path
+from harness.drivers import killed, safe_path
 from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
 from harness.drivers.running import Told, ignored
 from harness.errors import DriverFailure, FailureKind, UsageError
@@ -99,6 +99,7 @@ class Driver:
         self._greeted = False
         self._count = 0
         self._asked: dict[int, str] = {}
+        self._killed = killed.for_memory()
 
     def ask(self, request: Request[A], *, timeout: float, about: str = "", told: Told = ignored) -> A:
         """Send one request and wait for its answer; raises as `send` and `receive` do."""
@@ -173,7 +174,7 @@ class Driver:
                 raise self._late(f"did not answer within {timeout:.0f} s", asked)
             read = os.read(self._answers, 1 << 16)
             if not read:
-                raise self._failure(f"the {self.stage} driver died ({self._end()})", FailureKind.GONE)
+                raise self._dead("died")
             self._buffer += read
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line
@@ -210,7 +211,14 @@ class Driver:
         return "\n".join(cut(line, LOG_WIDTH) for line in lines[-LOG_LINES:])
 
     def _gone(self) -> DriverFailure:
-        return self._failure(f"the {self.stage} driver is gone ({self._end()})", FailureKind.GONE)
+        return self._dead("is gone")
+
+    def _dead(self, what: str) -> DriverFailure:
+        end = self._end()
+        if end == "signal SIGKILL" and killed.for_memory() > self._killed:
+            why = "the kernel has killed a process meanwhile, because there was no memory left"
+            return self._failure(f"the {self.stage} driver {what} ({end}; {why})", FailureKind.MEMORY)
+        return self._failure(f"the {self.stage} driver {what} ({end})", FailureKind.GONE)
 
     def _late(self, what: str, asked: str) -> DriverFailure:
         self.kill()

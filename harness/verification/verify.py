@@ -283,7 +283,7 @@ def failed(
         title=case.title,
         layout=str(layout or case.text or "picture"),
         verdict=Verdict.KNOWN if known else Verdict.ERROR,
-        diagnosis=f"no answer: {failure.message}{why}",
+        diagnosis=f"no answer: {failure.said}{why}",
         tokens=[{"position": t.position, "kind": t.kind, "segment": t.segment, "name": t.name} for t in tokens],
         layers=[],
         logits=None,

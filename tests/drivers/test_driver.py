@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.drivers import killed
 from harness.drivers.messages import PROTOCOL, LoadReference, ReferenceModel
 from harness.drivers.process import Driver
 from harness.errors import DriverFailure, FailureKind, UsageError
@@ -108,6 +109,17 @@ def test_a_driver_that_dies_by_a_signal_is_a_failure_with_its_log(driver: Driver
     assert (failure.value.stage, failure.value.kind) == ("parent", FailureKind.GONE)
     assert "my last words" in failure.value.log
     assert not driver.alive
+
+
+def test_a_driver_that_the_kernel_kills_for_memory_is_told_from_one_that_somebody_else_kills(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text(f"pgfault 12\n{killed.KILLED} {killed.for_memory() + 1}\n")
+    monkeypatch.setattr(killed, "COUNTERS", counters)
+    with pytest.raises(DriverFailure, match="SIGKILL; the kernel has killed a process meanwhile") as failure:
+        driver.ask(Die("SIGKILL"), timeout=20)
+    assert failure.value.kind is FailureKind.MEMORY
 
 
 def test_a_driver_that_leaves_is_a_failure_with_its_exit_code(driver: Driver) -> None:

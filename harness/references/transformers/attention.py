@@ -83,6 +83,7 @@ def unrounded(modeling: ModuleType) -> AbstractContextManager[None]:
     """Let a model whose implementation is eager apply the masks of eager attention by `scaled_dot_product_attention`.
 
     That is for the truth: eager attention rounds its weights to float32 in whatever precision the model is
-    (`eager_attention_forward`), and holds a score for every pair and head.
+    (`eager_attention_forward`). Queries are taken as in `by_rows`: on a GPU torch has no kernel for float64 that does not hold a
+    score for every pair and head. As in eager attention, only a mask leaves keys out.
     """
-    return replaced(modeling, "eager", function(modeling, "sdpa"))
+    return replaced(modeling, "eager", partial(_by_rows, partial(function(modeling, "sdpa"), is_causal=False)))

@@ -75,7 +75,6 @@ class Group:
         by_rows = partial(attention.by_rows, loaded.family.modeling)
         cached = (as_forced, by_rows, forced, partial(_as_cached, loaded, own))
         higher = (
-            by_rows,
             partial(precision.kept, loaded.truth.dtype),
             partial(attention.unrounded, loaded.family.modeling),
             forced,

@@ -1,4 +1,4 @@
-"""Prints how far transformers' eager attention is from itself by rows, and from the unrounded one.
+"""Prints how far transformers' eager attention is from itself by rows, and from the unrounded one, which is taken by rows too.
 
 ``python -m tests.references.transformers.eager_attention``
 """
@@ -29,15 +29,22 @@ def main() -> None:
         return modeling_gemma4.eager_attention_forward(MODULE, query, key, value, mask, scaling=0.3)[0]
 
     whole = attend()
-    rows = {}
+    rows, unrounded = {}, {}
     for scores in (1, 7 * PROMPTS * HEADS * TOKENS, TOKENS**2 * PROMPTS * HEADS):
         attention.SCORES = scores
         with attention.by_rows(modeling_gemma4):
             rows[scores] = (attend() - whole).abs().max().item()
+        with attention.unrounded(modeling_gemma4):
+            unrounded[scores] = attend()
+    once, *others = unrounded.values()
+    apart = max((other - once).abs().max().item() for other in others)
+    mask = None
+    unmasked = attend()
     with attention.unrounded(modeling_gemma4):
-        unrounded = (attend() - whole).abs().max().item()
-    assert torch.equal(attend(), whole), "something is still in place"
-    print(json.dumps({"by rows": max(rows.values()), "unrounded": unrounded}))
+        unmasked_apart = (attend() - unmasked).abs().max().item()
+    assert torch.equal(attend(), unmasked), "something is still in place"
+    found = {"unrounded": (once - whole).abs().max().item(), "unmasked": unmasked_apart}
+    print(json.dumps({"by rows": max(rows.values()), "unrounded by rows": apart, **found}))
 
 
 if __name__ == "__main__":
