@@ -58,6 +58,11 @@ def test_audio_of_several_lengths(verified: Callable, folder: Path, seconds: lis
     assert (found.verdict, found.layout) == (Verdict.PASS, layout), found.diagnosis
 
 
+def test_a_message_with_audio(verified: Callable, folder: Path) -> None:
+    found = verified("w40", clips=(clip(folder / "said.wav", 0.25),), chat=True)
+    assert (found.verdict, found.layout) == (Verdict.PASS, "t2 a6 t1"), found.diagnosis
+
+
 def test_a_video_and_a_picture(verified: Callable, folder: Path) -> None:
     files = {"videos": (film(folder / "film.avi", 5, 2.0),), "images": (picture(folder / "other.png", (48, 16)),)}
     found = verified("w40", chat=True, **files)
