@@ -80,8 +80,9 @@ def report(
     setting: Setting,
 ) -> None:
     """Run the catalogue of cases under every setting and write index.html, results.json, results.csv and junit.xml."""
-    from harness.verification.interpreters import engine_of, inspect, platform_of
-    from harness.verification.usage import check_offload, check_reference, check_releases
+    from harness.verification.interpreters import platform_of
+    from harness.verification.overlaid import having
+    from harness.verification.usage import check_named_overlays, check_offload, check_reference, check_releases
 
     check(ray, needs)
     if of:
@@ -91,12 +92,14 @@ def report(
     heeded = list(dict.fromkeys([*declared(known or [], cases), *catalogue.declared]))
     if official:
         references = _with_official(references)
-    serving_python, reference_python, further = options.several(serving_python, references)
-    platform = platform_of(serving_python)
-    engine_of(serving_python).check_overlays(setting.overlays, inspect(serving_python))
     if (weights or layers) and not model:
         raise UsageError("weights" if weights else "layers", weights or layers, "with --model")
     spec = checkpoint.model(model, weights, layers) if model else None
+    check_named_overlays(serving_python, setting.overlays)
+    check_offload(setting, references or [options.THIS_PYTHON])
+    serving_python, reference_python, further = options.several(serving_python, references)
+    platform = platform_of(serving_python)
+    check_named_overlays(serving_python, setting.overlays)
     whole, refused = (
         catalogue.of_model(spec, platform, serving_python)
         if spec
@@ -129,6 +132,9 @@ def report(
     ]
     if not chosen:
         raise UsageError("backend", ", ".join(backend or ()), f"one that {', '.join(only or ())} is verified with")
+    chosen, lacking = having(chosen, spec, serving_python)
+    for line in left_out(lacking):
+        Console(stderr=True).print(line)
     for one in dict.fromkeys(entry for _, entry in chosen):
         check_offload(one, [reference_python, *further])
     out = options.folder(out, "reports/latest", whole=not (only or backend))
@@ -136,7 +142,8 @@ def report(
     results: list[CaseResult] = []
 
     def extent(why: str) -> Extent:
-        part = f"{len(chosen)} of the {len(whole)} results of the catalogue were asked for" if only or backend else ""
+        had = "were asked for and have what --overlay changes" if lacking else "were asked for"
+        part = f"{len(chosen)} of the {len(whole)} results of the catalogue {had}" if len(chosen) < len(whole) else ""
         return Extent(len(results), len(chosen), ended=why, chosen=part)
 
     def say(why: str) -> None:

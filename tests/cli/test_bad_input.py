@@ -88,6 +88,11 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         ),
         (["report", "--only", "no-such"], ("only", "'no-such'", "two-images")),
         (["report", "--backend", "warp"], ("backend", "warp")),
+        (
+            ["report", "--overlay", "flash-window-not-applied-beside-images"],
+            ("overlay", "which the back end triton does not run"),
+        ),
+        (["report", "--reference", "official==9.9", "--reference-offload"], ("reference-offload", "official is not")),
         (["show"], ("layout", "--models")),
         (["show", "--layout", "t3", "--policy", "keep"], ("policy", "'keep'", "clamp, drop")),
         (["mutants", "--only", "no-such"], ("only", "'no-such'", "range-end-exclusive")),

@@ -41,6 +41,9 @@ class VLLM:
     def check_overlays(self, names: Sequence[str], found: Mapping[str, Any]) -> None:
         usage.check_overlays(names, self.release(found))
 
+    def check_changed(self, asked: Asked, platform: str) -> None:
+        usage.check_changed(asked, platform)
+
     def unavailable(self) -> Mapping[str, str]:
         import vllm  # noqa: F401
 

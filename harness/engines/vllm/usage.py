@@ -45,8 +45,8 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_pipeline(options, spec)
     _check_block(options, spec, release, platform)
     check_overlays(asked.overlays, version)
-    _check_changed(asked, platform)
-    _check_family(options, asked.overlays, spec)
+    check_changed(asked, platform)
+    _check_dtype(options, spec)
     _check_batch(scenario, spec, tokens)
     _check_poison(options, scenario)
     _check_drafts(options, scenario, spec, release, version)
@@ -92,11 +92,15 @@ def check_overlays(names: Sequence[str], version: str) -> None:
             raise UsageError("overlay", name, str(error)) from None
 
 
-def _check_changed(asked: Asked, platform: str) -> None:
-    """What an overlay changes has to be there: no worker is asked for what the setting and the model say already."""
-    options, spec = asked.options, asked.spec
+def check_changed(asked: Asked, platform: str) -> None:
+    """Raise UsageError where what an overlay changes is not there: no worker is asked for what the setting and the model say
+    already."""
+    options, spec, family = asked.options, asked.spec, family_of(asked.spec)
     runs = backend(options.backend).implementation
     for overlay in (OVERLAYS[name] for name in asked.overlays):
+        if not overlay.fits(family.name):
+            why = f"it changes what {family.title} does not have"
+            raise UsageError("overlay", overlay.name, f"not with {spec.name}: {why}")
         if overlay.platforms and platform not in overlay.platforms:
             raise UsageError(
                 "overlay", overlay.name, f"on {' or '.join(overlay.platforms)} alone; serving runs on {platform}"
@@ -106,18 +110,23 @@ def _check_changed(asked: Asked, platform: str) -> None:
             why = f"it changes {overlay.implementation}, which the back end {options.backend} does not run"
             raise UsageError("overlay", overlay.name, f"with --backend {' or '.join(having)}: {why}")
         if overlay.of_model and not getattr(spec, overlay.of_model):
-            has = ", ".join(name for name, one in family_of(spec).presets.items() if getattr(one, overlay.of_model))
+            has = ", ".join(name for name, one in family.presets.items() if getattr(one, overlay.of_model))
             what = overlay.of_model.replace("_", " ")
             raise UsageError("overlay", overlay.name, f"with a model that has a {what} ({has}); {spec.name} has none")
         if overlay.adapted and asked.scenario.adapter == NOBODY:
             raise UsageError("overlay", overlay.name, "with --adapter: no other engine has adapters")
+        if overlay.pipelined and options.pipeline_parallel == 1:
+            raise UsageError(
+                "overlay", overlay.name, "with --pipeline-parallel: no other engine is a pipeline of ranks"
+            )
+        if overlay.argument and not value(dict(options.arguments).get(overlay.argument, "false")):
+            raise UsageError(
+                "overlay", overlay.name, f"with --{FIELD} {overlay.argument}=true: it changes what that does"
+            )
 
 
-def _check_family(options: EngineOptions, overlays: Sequence[str], spec: ModelSpec) -> None:
+def _check_dtype(options: EngineOptions, spec: ModelSpec) -> None:
     family = family_of(spec)
-    for name in overlays:
-        if not OVERLAYS[name].fits(family.name):
-            raise UsageError("overlay", name, f"not with {spec.name}: it changes what {family.title} does not have")
     if options.dtype not in family.dtypes:
         allowed = " or ".join(family.dtypes)
         raise UsageError("dtype", options.dtype, f"{allowed} with {spec.name}: vLLM serves {family.title} in no other")

@@ -45,7 +45,8 @@ class Overlay:
     ``equivalent`` says, for a mutant that cannot be told apart, why; ``needs`` what it needs to show. ``excludes`` are the names
     of overlays that change the same thing in another way, so that of the two only one can be meant. What is changed is had by the
     model families ``families`` and the ``platforms``, none for all; by the attention back ends that run ``implementation``, by
-    models whose spec has ``of_model`` (a field of `ModelSpec`), and ``adapted`` by engines that serve a LoRA adapter.
+    models whose spec has ``of_model`` (a field of `ModelSpec`), ``adapted`` by engines that serve a LoRA adapter, ``pipelined`` by
+    those of several ranks that have some layers each, and by those that were given ``argument`` as true.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Overlay:
     implementation: str = ""
     of_model: str = ""
     adapted: bool = False
+    pipelined: bool = False
+    argument: str = ""
 
     def fits(self, family: str) -> bool:
         """Whether it changes what a model of this family does."""

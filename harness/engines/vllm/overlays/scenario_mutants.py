@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from harness.engines.vllm.arguments import FAST_PREFILL
 from harness.engines.vllm.overlays.changes import Changes
 from harness.engines.vllm.overlays.overlay import Needs, Overlay
 from harness.engines.vllm.overlays.targets import change_layers, change_windows_while, verifying
@@ -198,12 +199,16 @@ def _without_soft_cap(worker, changes: Changes) -> None:
 
 
 def _of_adapters(name: str, sentence: str, changes: str, apply, source: str = "") -> Overlay:
-    return Overlay(name, "mutant", sentence, (changes,), apply, source, needs=Needs.ADAPTER, families=GEMMA4)
+    return Overlay(
+        name, "mutant", sentence, (changes,), apply, source, needs=Needs.ADAPTER, families=GEMMA4, adapted=True
+    )
 
 
 def _of_a_pipeline(name: str, sentence: str, apply, source: str = "") -> Overlay:
     changes = ("Gemma4Model.forward",)
-    return Overlay(name, "mutant", sentence, changes, apply, source, needs=Needs.PIPELINE, families=GEMMA4)
+    return Overlay(
+        name, "mutant", sentence, changes, apply, source, needs=Needs.PIPELINE, families=GEMMA4, pipelined=True
+    )
 
 
 SCENARIO_MUTANTS = [
@@ -211,7 +216,7 @@ SCENARIO_MUTANTS = [
             ("Attention.kv_cache",), change_layers(_keys_of_its_own), "vllm #43185", needs=Needs.SHARED_KEYS, families=GEMMA4),
     Overlay("per-layer-inputs-of-placeholders", "mutant", "soft tokens have the per-layer inputs of the placeholder's id",
             ("Gemma4ForConditionalGeneration.embed_input_ids",), _placeholders_looked_up, "coreai-models #83, maxtext #4790",
-            needs=Needs.SHARED_KEYS, families=GEMMA4),
+            needs=Needs.SHARED_KEYS, families=GEMMA4, of_model="per_layer_input"),
     Overlay("soft-cap-lost", "mutant", "logits are not capped", ("LogitsProcessor.soft_cap",), _without_soft_cap,
             "Megatron-Bridge #4645", families=GEMMA4),
     _of_adapters("adapter-of-the-first-row", "every token of a step has the adapter of its first token, or none",
@@ -230,10 +235,11 @@ SCENARIO_MUTANTS = [
                    _received(lambda hidden: hidden.bfloat16().to(hidden.dtype))),
     Overlay("fast-prefill-misses-a-key", "mutant", "in fast prefill layers that share keys do not see the newest one",
             ("v1.attention.backends.utils.make_kv_sharing_fast_prefill_common_attn_metadata",), _key_not_seen,
-            "vllm #38879", needs=Needs.FAST_PREFILL, families=GEMMA4),
+            "vllm #38879", needs=Needs.FAST_PREFILL, families=GEMMA4, argument=FAST_PREFILL),
     Overlay("fast-prefill-inputs-of-the-first-rows", "mutant",
             "in fast prefill layers that share keys have the per-layer inputs of the first rows",
-            ("Gemma4Model.fast_prefill_forward",), _inputs_of_the_first_rows, needs=Needs.FAST_PREFILL, families=GEMMA4),
+            ("Gemma4Model.fast_prefill_forward",), _inputs_of_the_first_rows, needs=Needs.FAST_PREFILL, families=GEMMA4,
+            of_model="per_layer_input", argument=FAST_PREFILL),
     Overlay("drafts-without-window", "mutant", "the window is off in steps that verify drafts",
             ("AttentionImpl.sliding_window",), change_windows_while(verifying, lambda window: (-1, -1)),
             "mlx-vlm #1138", needs=Needs.DRAFTS),
