@@ -126,7 +126,8 @@ class Family(ABC):
         ``name``, where the processor refuses it."""
 
     def rate(self, spec: ModelSpec) -> int:
-        """How many samples of audio a second the model's processor takes; raises UsageError where it takes no audio."""
+        """How many samples of audio a second the model's processor takes; raises UsageError where it takes no audio, or
+        makes something else of a clip each time."""
         raise UsageError("audio", spec.name, f"left out: {self.title} takes none")
 
     def clip_tokens(self, name: str, samples: int, spec: ModelSpec) -> int:

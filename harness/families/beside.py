@@ -33,6 +33,12 @@ def _tokens(value: object) -> object:
     return value
 
 
+def _several(value: object) -> object:
+    if value is not None and not isinstance(value, list):
+        raise ValueError("a list of the numbers of tokens")
+    return _tokens(value)
+
+
 def _named(value: object) -> object:
     if value is not None and not (isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w{0,127}", value, re.ASCII)):
         raise ValueError("the name of a class")
@@ -77,6 +83,7 @@ def _channels(value: object) -> object:
 
 
 Tokens = Annotated[Any, BeforeValidator(_tokens)]
+TokenList = Annotated[Any, BeforeValidator(_several)]
 Named = Annotated[Any, BeforeValidator(_named)]
 Template = Annotated[Any, BeforeValidator(_template)]
 Word = Annotated[Any, BeforeValidator(_word)]
@@ -90,7 +97,7 @@ class Generation(Part):
     bos_token_id: Tokens = None
     eos_token_id: Tokens = None
     pad_token_id: Tokens = None
-    suppress_tokens: Tokens = None
+    suppress_tokens: TokenList = None
     begin_suppress_tokens: Tokens = None
     forced_bos_token_id: Tokens = None
     forced_eos_token_id: Tokens = None
@@ -192,8 +199,9 @@ class Templates(Part):
     chat_template: Template = None
 
 
+GENERATION = "generation_config.json"
 SCHEMAS: Mapping[str, tuple[type[Part], int]] = {
-    "generation_config.json": (Generation, LARGEST),
+    GENERATION: (Generation, LARGEST),
     "tokenizer.json": (Tokenizer, LARGEST_TOKENIZER),
     "tokenizer_config.json": (TokenizerConfig, LARGEST_TOKENIZER),
     "special_tokens_map.json": (Words, LARGEST),
@@ -204,11 +212,28 @@ SCHEMAS: Mapping[str, tuple[type[Part], int]] = {
     "chat_template.json": (Templates, LARGEST),
 }
 """By the names of the files that either side reads, what is in them and how large they may be."""
+QUANTIZED = "hf_quant_config.json"
+"""By its mere presence vLLM serves weights as ModelOpt quantizes them; transformers does not know the file."""
 NEEDED = ("tokenizer.json",)
 CONFIG = "config.json"
 TEMPLATE = "chat_template.jinja"
 TEMPLATES = "additional_chat_templates"
 """The folder of further chat templates."""
+
+
+QUANTIZATIONS = ("quantization_config", "compression_config")
+
+
+def check_unquantized(name: str, source: str) -> None:
+    """Raise UsageError where a file of a checkpoint says that its weights, or those of a part of it, are quantized."""
+    unquantized = "weights that are not quantized: the reference has no other ones that could be compared"
+    config = json_of(name, file_of(source, CONFIG))
+    for where, part in _parts(config).items():
+        for field in QUANTIZATIONS:
+            if part.get(field):
+                raise UsageError("model", name, f"its {CONFIG}: {where}{field}: {unquantized}")
+    if file_of(source, QUANTIZED).exists():
+        raise UsageError("model", name, f"its {QUANTIZED}: {unquantized}")
 
 
 def check(name: str, directory: Path) -> None:
@@ -232,6 +257,26 @@ def check(name: str, directory: Path) -> None:
             _check_template(name, file, path)
 
 
+def check_suppressed(field: str, given: str, directory: str, vocabulary: int) -> None:
+    """Look at the tokens that the `GENERATION` of a checkpoint or a directory suppresses, where it has one: vLLM fails at the first
+    request where the ``vocabulary`` has no token of this number.
+
+    Raises:
+        UsageError: it suppresses such a token, or what is none; the error calls the directory ``field`` ``given``.
+    """
+    path = file_of(directory, GENERATION)
+    if not path.exists():
+        return
+    tokens = json_of(given, path).get("suppress_tokens")
+    try:
+        _several(tokens)
+    except ValueError as error:
+        raise UsageError(field, given, f"its {GENERATION}: suppress_tokens: {error}") from None
+    if out := [token for token in tokens or () if token >= vocabulary]:
+        allowed = f"tokens below {vocabulary}, the size of the vocabulary, not {out[0]}"
+        raise UsageError(field, given, f"its {GENERATION}: suppress_tokens: {allowed}")
+
+
 def has_template(source: str) -> bool:
     """Whether the checkpoint has a chat template, in any of the files that it may be in."""
     if file_of(source, TEMPLATE).exists():
@@ -252,10 +297,15 @@ def _check_file(name: str, file: str, path: Path) -> None:
 
 
 def _check_code(name: str, file: str, data: dict) -> None:
-    for where, part in {"": data, **{f"{key}.": part for key, part in data.items() if isinstance(part, dict)}}.items():
+    for where, part in _parts(data).items():
         if part.get(CODE):
             asks = "it names code that comes with the checkpoint, and none of that is run; take it out"
             raise UsageError("model", name, f"its {file}: {where}{CODE}: {asks}")
+
+
+def _parts(data: dict) -> dict[str, dict]:
+    """The object and those in it, each by what stands before the names of its fields."""
+    return {"": data, **{f"{key}.": part for key, part in data.items() if isinstance(part, dict)}}
 
 
 def _check_template(name: str, file: str, path: Path) -> None:

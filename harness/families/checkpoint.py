@@ -46,7 +46,11 @@ def model(name: str, weights: str | None = None, layers: int | None = None) -> M
     if name in PUBLISHED:
         ways = f"--weights {DUMMY} with it, for weights that are drawn; a checkpoint is a directory, or {HUB}ORG/NAME"
         raise UsageError("model", name, ways)
-    return _model(name)
+    spec = _model(name)
+    if spec.source:
+        beside.check_unquantized(name, spec.source)
+        beside.check_suppressed("model", name, spec.source, spec.vocab)
+    return spec
 
 
 def _dummy(name: str, layers: int | None) -> ModelSpec:

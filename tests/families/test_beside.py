@@ -27,6 +27,7 @@ HOSTILE = [
     ("generation_config.json", {"eos_token_id": "1"}, "eos_token_id"),
     ("generation_config.json", {"suppress_tokens": [-1]}, "suppress_tokens"),
     ("generation_config.json", {"suppress_tokens": [True]}, "suppress_tokens"),
+    ("generation_config.json", {"suppress_tokens": 40}, "suppress_tokens"),
     ("generation_config.json", {"temperature": 1e300}, "temperature"),
     ("generation_config.json", {"top_k": 10**30}, "top_k"),
     ("tokenizer.json", {"added_tokens": [{"id": 1 << 40, "content": "x"}]}, "added_tokens.0.id"),

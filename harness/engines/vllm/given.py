@@ -15,6 +15,7 @@ from harness.engines.vllm.arguments import (
     FAST_PREFILL,
     FIELD,
     GENERATION,
+    GENERATION_OF,
     IMPLEMENTATION,
     LARGEST_CACHE,
     MAY_BE_GIVEN,
@@ -27,6 +28,7 @@ from harness.engines.vllm.arguments import (
 from harness.engines.vllm.options import EngineOptions, kv_tokens
 from harness.engines.vllm.release import UNSPLIT, Release
 from harness.errors import UsageError
+from harness.families.beside import check_suppressed
 from harness.families.limits import LONGEST, PICTURES
 from harness.families.registry import family_of
 from harness.prompts.model_spec import ModelSpec
@@ -81,6 +83,8 @@ def check(asked: Asked, release: Release, version: str) -> None:
             )
         if name == GENERATION:
             check_generation(values[name])
+            if values[name] not in GENERATION_OF:
+                check_suppressed(FIELD, given, values[name], asked.spec.vocab)
     _check_items(values.get("limit_mm_per_prompt") or {}, asked.items)
     tokens = max((*asked.tokens, *asked.before), default=1)
     _check_capacity(values, options, asked.scenario, asked.spec, tokens)

@@ -164,6 +164,7 @@ class Pictures(Part):
 
 class Sounds(Part):
     sampling_rate: Annotated[int, Field(ge=1000, le=1 << 20)] = 16_000
+    dither: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
 
 
 class Processor(Part):

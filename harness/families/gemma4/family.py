@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UsageError
 from harness.families.base import Family, Followed, ReferenceSide, ServingSide
 from harness.families.gemma4 import presets, prompts, published, wording
 from harness.families.gemma4.prompts import UNIFIED
@@ -108,7 +109,13 @@ class Gemma4(Family):
     def rate(self, spec: ModelSpec) -> int:
         from harness.families.gemma4 import checkpoint
 
-        return checkpoint.sounds(spec).sampling_rate
+        sounds = checkpoint.sounds(spec)
+        if sounds.dither:
+            why = (
+                f"each side would add noise of its own to a clip, and its processor_config.json says {sounds.dither:g}"
+            )
+            raise UsageError("audio", spec.name, f"a checkpoint whose feature_extractor has a dither of 0: {why}")
+        return sounds.sampling_rate
 
     def clip_tokens(self, name: str, samples: int, spec: ModelSpec) -> int:
         from harness.families.gemma4 import sounds

@@ -53,14 +53,31 @@ def processed(loaded: Loaded, prompt: Prompt) -> tuple[dict[str, torch.Tensor], 
 def _of_chat(processor: Any, text: str | None, files: dict[str, list], sampled: dict[str, Any]) -> Any:
     if not processor.chat_template:
         raise UnsupportedPrompt("a message goes through a chat template, and the checkpoint has none")
-    content = [{"type": kind, kind: one} for kind, some in files.items() for one in some]
+    content: Any = [{"type": kind, kind: one} for kind, some in files.items() for one in some]
     template: Callable = processor.apply_chat_template
+    if not takes_parts(template):
+        if content:
+            raise UnsupportedPrompt("the checkpoint's chat template takes text alone: it has no places for files")
+        content = text
+    else:
+        content.append({"type": "text", "text": text})
     takes_apart = "processor_kwargs" in inspect.signature(template).parameters  # since 5.6
     more = {"processor_kwargs": sampled} if sampled and takes_apart else sampled
     return template(
-        [{"role": "user", "content": [*content, {"type": "text", "text": text}]}],
+        [{"role": "user", "content": content}],
         add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **more,
     )  # fmt: skip
+
+
+def takes_parts(template: Callable) -> bool:
+    """Whether a ``template`` (`apply_chat_template`) takes a message's content as a list of parts. One that takes text alone fails
+    with a list, or prints it as Python does."""
+    content = [{"type": "text", "text": "w"}]
+    try:
+        said = template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+    except TypeError:
+        return False
+    return str(content) not in said
 
 
 def _videos(processor: Any, files: Sequence[str]) -> tuple[list, list, tuple[str, ...]]:

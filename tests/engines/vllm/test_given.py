@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 
@@ -183,6 +184,15 @@ def test_a_folder_without_a_generation_config_that_can_be_read_is_refused(tmp_pa
         file.write_bytes(content) if isinstance(content, bytes) else file.write_text(content)
     with pytest.raises(
         UsageError, match=r"serving-arg: 'generation_config=.* is not allowed; .*generation_config\.json"
+    ):
+        check(f"generation_config={tmp_path}")
+
+
+@pytest.mark.parametrize("tokens", [[10**6], 40, ["40"]], ids=str)
+def test_a_generation_config_that_suppresses_no_token_of_the_vocabulary_is_refused(tmp_path, tokens) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"suppress_tokens": tokens}))
+    with pytest.raises(
+        UsageError, match=r"^serving-arg: 'generation_config=.*generation_config\.json: suppress_tokens: "
     ):
         check(f"generation_config={tmp_path}")
 

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.checkpoint import model
+from harness.families.registry import family_of
 
 TEXT = {
     "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2, "hidden_size": 64,
@@ -223,3 +224,39 @@ def test_offline_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EnvironmentFailure, match="HF_HUB_OFFLINE is set"):
         model("hf:no-such-org/no-such-model")
+
+
+@pytest.mark.parametrize("field", ["quantization_config", "compression_config"])
+@pytest.mark.parametrize("part", [None, "text_config"])
+def test_weights_that_are_quantized_are_refused_and_their_shape_is_taken(
+    checkpoint: Path, field: str, part: str | None
+) -> None:
+    said = {field: {"quant_method": "fp8"}}
+    config = {**CONFIG, **said} if part is None else {**CONFIG, part: {**TEXT, **said}}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    assert f"its config.json: {f'{part}.' if part else ''}{field}: weights that are not quantized" in refused(
+        checkpoint
+    )
+    assert model(str(checkpoint), "dummy").layers == "sf"
+
+
+def test_the_file_by_which_vllm_alone_quantizes_is_refused(checkpoint: Path) -> None:
+    (checkpoint / "hf_quant_config.json").write_text("{}")
+    assert "its hf_quant_config.json: weights that are not quantized" in refused(checkpoint)
+
+
+def test_a_suppressed_token_is_one_of_the_vocabulary(checkpoint: Path) -> None:
+    path = checkpoint / "generation_config.json"
+    path.write_text(json.dumps({"suppress_tokens": [TEXT["vocab_size"] - 1]}))
+    model(str(checkpoint))
+    path.write_text(json.dumps({"suppress_tokens": [3, TEXT["vocab_size"]]}))
+    assert "its generation_config.json: suppress_tokens: tokens below 256" in refused(checkpoint)
+
+
+def test_audio_to_which_each_side_would_add_noise_of_its_own_is_refused(checkpoint: Path) -> None:
+    path = checkpoint / "processor_config.json"
+    path.write_text(json.dumps({"feature_extractor": {"sampling_rate": 8000, "dither": 0.0}}))
+    assert family_of(model(str(checkpoint))).rate(model(str(checkpoint))) == 8000
+    path.write_text(json.dumps({"feature_extractor": {"dither": 0.01}}))
+    with pytest.raises(UsageError, match=r"^audio: .* a dither of 0: each side would add noise .* says 0\.01$"):
+        family_of(model(str(checkpoint))).rate(model(str(checkpoint)))
