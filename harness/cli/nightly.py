@@ -32,6 +32,8 @@ from harness.report.nightly import write_nightly
 from harness.verification.catalogue import HERE, declared
 
 PROFILES = ("dev", "ci", "nightly")
+GENERATED = "properties"
+"""The part whose layouts are generated, as many as a profile says."""
 PROPERTIES = {
     "cpu": ["cases", "--ignore", "cases/test_catalogue.py", "-m", "not gpu"],
     "cuda": ["cases/test_gpu.py", "-m", "gpu", "-k", "not gpu_case"],
@@ -54,7 +56,10 @@ def nightly(
         Path | None,
         typer.Option(help="the folder that everything is written to; by default reports/nightly, -part with --only"),
     ] = None,
-    profile: Annotated[str, typer.Option(help="how many generated layouts: dev, ci or nightly")] = "nightly",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="how many generated layouts of properties: dev, ci or nightly, which it is by default"),
+    ] = None,
     engines: Annotated[
         int, typer.Option(help="on a GPU: engines at the same time; several GPUs are taken in turn")
     ] = 1,
@@ -72,11 +77,14 @@ def nightly(
     """
     from harness.verification.interpreters import platform_of
 
-    if profile not in PROFILES:
+    if profile not in (None, *PROFILES):
         raise UsageError("profile", profile, f"one of {', '.join(PROFILES)}")
     for name in only or ():
         if name not in READERS:
             raise UsageError("only", name, f"a part: {', '.join(READERS)}")
+    if profile and only and GENERATED not in only:
+        why = f"it means nothing beside --only {' and '.join(only)}, which generate no layouts by it; leave it out"
+        raise UsageError("profile", profile, why)
     if ray is not None and engines > 1:
         raise UsageError("engines", engines, "1 with --ray: each node has as many as it has room for, see --needs")
     check(ray, needs)
@@ -111,7 +119,7 @@ def nightly(
 
     with claimed("out", out), finishing(say, write):
         for name in names:
-            _run(name, out / name, platform, profile, engines, timeouts, known or [], cluster, done)
+            _run(name, out / name, platform, profile or PROFILES[-1], engines, timeouts, known or [], cluster, done)
     raise typer.Exit(max(part.code for part in done))
 
 

@@ -93,6 +93,10 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
             ("overlay", "which the back end triton does not run"),
         ),
         (["report", "--reference", "official==9.9", "--reference-offload"], ("reference-offload", "official is not")),
+        (
+            ["nightly", "--profile", "ci", "--only", "mutants"],
+            ("profile", "'ci'", "means nothing beside --only mutants"),
+        ),
         (["show"], ("layout", "--models")),
         (["show", "--layout", "t3", "--policy", "keep"], ("policy", "'keep'", "clamp, drop")),
         (["mutants", "--only", "no-such"], ("only", "'no-such'", "range-end-exclusive")),
