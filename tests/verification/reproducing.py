@@ -48,6 +48,7 @@ def asked(line: str) -> Asked:
         mock.patch("harness.verification.verify.verify", verify),
         mock.patch("harness.verification.session.Session", session),
         mock.patch("harness.verification.usage.check", return_value=None),
+        mock.patch("harness.verification.usage.check_named", return_value=None),
         suppress(KeyboardInterrupt, SystemExit),
     ):
         app.app(words_of(line)[1:], standalone_mode=False)
