@@ -43,12 +43,17 @@ def files_differ(reference: PromptFacts, serving: PromptFacts) -> str | None:
     return "; ".join(words) or None
 
 
-def taken(prompt: PromptFacts) -> list[str]:
-    """What is said of the frames of each video of a prompt, of which both sides took the same."""
-    if not prompt.processed:
+def taken(reference: PromptFacts, serving: PromptFacts) -> list[str]:
+    """What is said of the frames of each video of a prompt, of which both sides took the same, and of files that could not be
+    compared since one side does not tell what its processor made of them."""
+    ours = reference.processed
+    if not ours:
         return []
-    each = enumerate(prompt.processed.videos, start=1)
-    return [*(f"both processors took of video {number} {_when(one)}" for number, one in each), *prompt.processed.notes]
+    files = [*ours.pictures, *ours.videos, *ours.clips]
+    if files and serving.processed is None:
+        return ["the files were not compared: serving does not tell what its processor made of them", *ours.notes]
+    each = enumerate(ours.videos, start=1)
+    return [*(f"both processors took of video {number} {_when(one)}" for number, one in each), *ours.notes]
 
 
 def _pieces(prompt: PromptFacts) -> dict[int, str]:

@@ -188,7 +188,7 @@ def compared(
         return failed(case, layout, spec, setting, reproduce, failure, versions)
     if why := processed.files_differ(pair.reference.prompt, pair.serving.prompt):
         result = replace(result, verdict=Verdict.DIVERGED, diagnosis=f"{why}; {result.diagnosis}", error=None)
-    elif both := processed.taken(pair.reference.prompt):
+    elif both := processed.taken(pair.reference.prompt, pair.serving.prompt):
         result = replace(result, diagnosis="; ".join([result.diagnosis, *both]))
     either = (d for d in declared if any(d.holds(each, release, spec.family) for each in (served, setting)))
     result = _still_failing(result, either)

@@ -101,8 +101,17 @@ def test_frames_that_a_side_scales_in_another_way_are_the_same_up_to_a_level() -
 
 
 def test_frames_that_both_took_are_said() -> None:
-    assert taken(prompt([1], "", film(0, 0.5))) == ["both processors took of video 1 2 frames, at 0, 0.5 s"]
-    assert taken(PromptFacts((1,))) == []
+    both = prompt([1], "", film(0, 0.5))
+    assert taken(both, both) == ["both processors took of video 1 2 frames, at 0, 0.5 s"]
+    assert taken(PromptFacts((1,)), PromptFacts((1,))) == []
+
+
+def test_files_of_which_serving_tells_nothing_are_said_not_to_be_compared() -> None:
+    for made_of in ({"pictures": made(PIXELS)}, {"videos": (film(0, 0.5),)}, {"clips": made(PIXELS)}):
+        reference = PromptFacts((1,), processed=ProcessedFacts(notes=("a note",), **made_of))
+        said, note = taken(reference, PromptFacts((1,)))
+        assert said.startswith("the files were not compared") and note == "a note"
+    assert taken(PromptFacts((1,), processed=ProcessedFacts()), PromptFacts((1,))) == []
 
 
 def test_features_of_audio_are_compared_frame_by_frame() -> None:

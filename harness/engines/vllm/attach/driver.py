@@ -88,8 +88,9 @@ class AttachedEngine:
             number, ranks = _seen(engines, name)
             out = request.out / str(place)
             self._fetch(ticket, last, number, len(ranks), out)
-        of_prompt = ranks[0]["prompts"][name]
-        token_ids, made = of_prompt["token_ids"], of_prompt["processed"] if prompt.text is not None else None
+        of_prompts = ranks[0]["prompts"]
+        token_ids = of_prompts[name]["token_ids"]
+        made = of_prompts[every[0].name]["processed"] if prompt.text is not None else None  # later ones are cached
         processed = None if made is None else replace(typed.read(ProcessedFacts, made), pieces=self._pieces(token_ids))
         rows = chosen(request.positions, len(token_ids))
         side = replace(self.side, engine=replace(self.side.engine, number=number, count=len(engines)))
@@ -124,7 +125,8 @@ class AttachedEngine:
     def _observation(self, names: Sequence[str], longest: int | None, request: RunEngine) -> Iterator[str]:
         ticket = self.server.begin([*names], longest, [*request.layers], [*request.positions], masks=request.masks)
         try:
-            yield ticket
+            with self.server.kept(ticket):
+                yield ticket
         except BaseException:
             with suppress(EnvironmentFailure, Refused):  # of a server that is gone, what went before is the reason
                 self.server.end(ticket)
@@ -149,7 +151,10 @@ def _seen(engines: list[list[dict[str, Any]]], name: str) -> tuple[int, list[dic
         _check(ranks)
     found = [(number, ranks) for number, ranks in enumerate(engines) if name in ranks[0]["prompts"]]
     if len(found) != 1:
-        raise RuntimeError(f"the server answered {name}, and {len(found) or 'no'} engines have seen it")
+        raise RuntimeError(
+            f"the server answered {name}, and {len(found) or 'no'} engines have seen it; a proxy in front of it that gives "
+            "requests an X-Request-Id of its own hides them: name an address behind that"
+        )
     return found[0]
 
 

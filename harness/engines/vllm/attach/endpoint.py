@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from argparse import Namespace
+from contextlib import suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -80,9 +81,17 @@ class Workers:
         self.app = app
 
     async def ask(self, method: str, *args: object) -> list[list[Any]]:
-        """What each worker's `Attached` answers, by engine."""
-        engines = await releases.ask_every_engine(self.client, "harness_attach", PATIENCE, (method, *args))
-        return [[*map(json.loads, ranks)] for ranks in engines]
+        """What each worker's `Attached` answers, by engine.
+
+        Raises:
+            HTTPException: 500 with the reason that one has not to answer.
+        """
+        asked = await releases.ask_every_engine(self.client, "harness_attach", PATIENCE, (method, *args))
+        engines = [[*map(json.loads, ranks)] for ranks in asked]
+        for rank in chain.from_iterable(engines):
+            if "failed" in rank:
+                raise HTTPException(500, f"a worker that was asked to {method}: {rank['failed']}")
+        return [[rank["answer"] for rank in ranks] for ranks in engines]
 
     @cached_property
     def _content(self) -> asyncio.Task[str]:
@@ -141,6 +150,7 @@ class HarnessEndpoint:
     def __init__(self) -> None:
         self.app: FastAPI | None = None
         self.workers: Workers | None = None
+        self.watching: set[asyncio.Task[None]] = set()
 
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes.
@@ -157,6 +167,7 @@ class HarnessEndpoint:
             (protocol.BEGIN, "POST", self.begin, Begin),
             (protocol.COLLECT, "POST", self.collect, Ticket),
             (protocol.FETCH, "POST", self.fetch, Fetch),
+            (protocol.KEEP, "POST", self.keep, Ticket),
             (protocol.END, "POST", self.end, Ticket),
         ):
             app.add_route(path, door.to(answer, body), methods=[method], include_in_schema=False)
@@ -186,7 +197,19 @@ class HarnessEndpoint:
         if refused:  # by some engines, where another API server asked the others first
             await workers.ask("end", ticket)
             raise HTTPException(409, refused)
+        task = asyncio.create_task(self._watch(ticket))
+        self.watching.add(task)
+        task.add_done_callback(self.watching.discard)
         return _answer(Begun(ticket))
+
+    async def _watch(self, ticket: str) -> None:
+        """Let workers forget an observation that nobody goes on with, whether the server has something to do or not. What a client
+        said before is heard before this question, since an engine answers in turn."""
+        left = protocol.LEASE
+        while left:
+            await asyncio.sleep(left)
+            with suppress(Exception):  # an engine that is busy is asked again; one that is gone ends with its server
+                left = max(chain.from_iterable(await self._workers.ask("left", ticket)))
 
     async def collect(self, asked: Ticket) -> JSONResponse:
         engines = await self._workers.ask("collect", asked.ticket)
@@ -205,6 +228,11 @@ class HarnessEndpoint:
         if not Path(path).is_file():
             raise HTTPException(501, "the worker that observed is on another host than this API server")
         return FileResponse(path, media_type="application/octet-stream")
+
+    async def keep(self, asked: Ticket) -> JSONResponse:
+        if not all(chain.from_iterable(await self._workers.ask("keep", asked.ticket))):
+            raise _unknown()
+        return JSONResponse({})
 
     async def end(self, asked: Ticket) -> JSONResponse:
         await self._workers.ask("end", asked.ticket)

@@ -7,6 +7,8 @@ import json
 import shutil
 import sys
 import tempfile
+import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,13 +16,14 @@ import torch
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach.guest import Guest
 from harness.engines.vllm.attach.observation import Observation
+from harness.engines.vllm.attach.protocol import LEASE
 from harness.engines.vllm.cpu import backends
 from harness.engines.vllm.observer import hooks
 
 backends.register()
 loaded.note_before_processing(forgiven=Exception)
 
-METHODS = ("facts", "begin", "collect", "saved", "path", "end")
+METHODS = ("facts", "begin", "collect", "saved", "path", "left", "keep", "end")
 
 
 class Attached:
@@ -51,14 +54,12 @@ class Attached:
 
     def begin(self, ticket: str, names: list, longest: int | None, layers: list, positions: list, masks: bool) -> str:
         """Why it cannot begin, if it cannot."""
-        if self.current and not self.current.is_over:
-            return "another observation is under way; it ends with its client, or ten minutes after its last request"
-        self._forget()
+        if self.current:
+            return f"another observation is under way; it ends with its client, or {LEASE:.0f} s after one that is gone"
         if self.guest is None:
             self.guest = Guest(self.worker)
-        observation = Observation(ticket, names, Path(tempfile.mkdtemp(prefix="harness-attach-")))
+        self.current = Observation(ticket, names, Path(tempfile.mkdtemp(prefix="harness-attach-")))
         self.guest.expect(names, longest, layers, positions, masks=masks)
-        self.current = observation
         return ""
 
     def collect(self, ticket: str) -> dict | None:
@@ -83,8 +84,8 @@ class Attached:
             return True
         if not guest.is_saved(self.saving):
             return False
-        guest.saved(self.saving)
-        self.saving = None
+        saving, self.saving = self.saving, None
+        guest.saved(saving)
         return True
 
     def path(self, ticket: str, place: int) -> str:
@@ -95,6 +96,19 @@ class Attached:
         name = "capture" if self.ranks == 1 else f"rank{self.worker.rank}"
         path = observation.stack(place) / f"{name}.safetensors"
         return str(path) if path.is_file() else ""
+
+    def left(self, ticket: str) -> float:
+        """In how many seconds an observation is over that nobody goes on with; 0 where it is, and then it is forgotten."""
+        if self.current is None or self.current.ticket != ticket:
+            return 0.0
+        left = self.current.left
+        if not left:
+            self._forget()
+        return left
+
+    def keep(self, ticket: str) -> bool:
+        """Whether there is such an observation, which somebody goes on with."""
+        return self._of(ticket) is not None
 
     def end(self, ticket: str) -> None:
         if self._of(ticket):
@@ -107,10 +121,11 @@ class Attached:
         return self.current
 
     def _forget(self) -> None:
+        saving, self.saving = self.saving, None
         if self.guest is not None:
-            if self.saving is not None:
-                self.guest.saved(self.saving)
-                self.saving = None
+            if saving is not None:
+                with suppress(Exception):  # what could not be written is not wanted any more
+                    self.guest.saved(saving)
             self.guest.begin({}, 0, [], {}, {}, masks=True)
         self._remove()
         self.current = None
@@ -121,12 +136,17 @@ class Attached:
 
 
 class AttachExtension:
-    """Mixed into vLLM's worker class (`worker_extension_cls`). Every answer is JSON: what vLLM cannot send ends its engine."""
+    """Mixed into vLLM's worker class (`worker_extension_cls`). Every answer is JSON: what vLLM cannot send ends its engine, and
+    of what is raised here its API says nothing."""
 
     def harness_attach(self, method: str, *arguments: object) -> str:
-        """What a method of `Attached` answers."""
-        if not hasattr(self, "_harness_attached"):
-            self._harness_attached = Attached(self)
+        """What a method of `Attached` answers, as ``{"answer"}``, or why it cannot, as ``{"failed"}``."""
         if method not in METHODS:
             raise ValueError(f"{method}: one of {', '.join(METHODS)}")
-        return json.dumps(getattr(self._harness_attached, method)(*arguments))
+        try:
+            if not hasattr(self, "_harness_attached"):
+                self._harness_attached = Attached(self)
+            return json.dumps({"answer": getattr(self._harness_attached, method)(*arguments)})
+        except Exception as error:  # noqa: BLE001 - the engine goes on, whatever fails here
+            traceback.print_exc()
+            return json.dumps({"failed": f"{type(error).__name__}: {error}"})

@@ -14,7 +14,8 @@ from harness.captures.selection import chosen
 from harness.engines.vllm import releases
 from harness.engines.vllm.attach.sparse import SparseProber
 from harness.engines.vllm.observer import Observer
-from harness.engines.vllm.observer.probing import Call, Prober
+from harness.engines.vllm.observer.probing import Call, Probed, Prober
+from harness.engines.vllm.observer.stacks import Pieces
 from harness.engines.vllm.processing import facts_by_modality
 from harness.errors import UsageError
 from harness.families.registry import of_type
@@ -68,8 +69,15 @@ class Guest(Observer):
             except Exception as error:  # noqa: BLE001 - the engine goes on, whatever fails here
                 traceback.print_exc()
                 self.failure = self.failure or f"serving, {type(error).__name__}: {error}"
+            if self.failure:
+                self._drop()
 
         return called
+
+    def _drop(self) -> None:
+        """Give back the memory of what is not wanted any more: the engine may need it."""
+        self.pieces, self.probed = Pieces(), Probed()
+        self.prober.forget()
 
     def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
         self.concerned = False

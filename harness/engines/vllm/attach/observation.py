@@ -7,10 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.engines.vllm.attach.protocol import TICKET
-
-LEASE = 600.0
-"""Seconds after which an observation that nobody went on with is over."""
+from harness.engines.vllm.attach.protocol import LEASE, TICKET
 
 
 @dataclass
@@ -36,8 +33,9 @@ class Observation:
         return self.within / self.ticket
 
     @property
-    def is_over(self) -> bool:
-        return time.monotonic() - self.touched > LEASE
+    def left(self) -> float:
+        """Seconds until it is over, if nobody goes on with it."""
+        return max(0.0, self.touched + LEASE - time.monotonic())
 
     def touch(self) -> None:
         """Somebody goes on with it."""

@@ -13,10 +13,12 @@ from harness.captures.facts import EngineFacts, Held
 
 URL, TOKEN_FILE, ENGINE = "HARNESS_SERVER", "HARNESS_SERVER_TOKEN_FILE", "HARNESS_SERVER_ENGINE"
 """The environment variables by which the driver knows the server, and which of its engines is asked, where one alone is."""
-VERSION = 3
+VERSION = 4
 """Counts the changes by which a client of before would misunderstand a server, or the other way round."""
 ROOT = "/harness"
-BEGIN, COLLECT, FETCH, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "end"))
+BEGIN, COLLECT, FETCH, KEEP, END = (f"{ROOT}/{name}" for name in ("begin", "collect", "fetch", "keep", "end"))
+LEASE, BEAT = 120.0, 20.0
+"""Seconds after which an observation that nobody goes on with is over, and after which a client says again that it does."""
 MOST_REQUESTS = 64
 """Requests that are observed at a time."""
 GENERATE = "/inference/v1/generate"

@@ -36,11 +36,14 @@ class Requests:
     config: Any
 
     def of(self, prompt: Prompt, name: str, salt: str) -> Asked:
-        """The request for ``prompt``; what it leaves in the prefix cache is found by those with the same ``salt`` alone."""
+        """The request for ``prompt``; what it leaves in the prefix cache, and in that of processed files, is found by those with
+        the same ``salt`` alone: an engine is not told again what its processor made of a file that is in there."""
         common = {"model": self.facts.served_as, "request_id": name, "cache_salt": salt}
         if prompt.text is not None:
-            messages = [{"role": "user", "content": message.content(prompt, _picture)}]
-            return Asked(f"chatcmpl-{name}", "chat", {**common, **SAMPLED, "messages": messages})
+            *files, text = message.content(prompt, _picture)
+            parts = [*({**file, "uuid": f"{salt}-{place}"} for place, file in enumerate(files)), text]
+            body = {**common, **SAMPLED, "messages": [{"role": "user", "content": parts}]}
+            return Asked(f"chatcmpl-{name}", "chat", body)
         if not prompt.items:
             return Asked(f"cmpl-{name}-0", "complete", {**common, **SAMPLED, "prompt": list(prompt.token_ids)})
         return Asked(f"generate-tokens-{name}", "generate", {**common, **self._of_items(prompt, salt)})
