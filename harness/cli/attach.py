@@ -184,9 +184,10 @@ def _model_of(facts: ServerFacts) -> str:
     """The server's checkpoint as `--model` names it.
 
     Raises:
-        UsageError: it is a directory that this machine does not have.
+        UsageError: it is a directory that this machine does not have, or one that a server without the plugin does not say where
+            it is.
     """
-    if Path(facts.model).is_absolute() and not Path(facts.model).is_dir():
+    if not Path(facts.model).is_dir() and not checkpoint.is_id(facts.model):
         raise UsageError(
             "model", facts.model, "on this machine: the server has it elsewhere; name a copy with --model DIR"
         )

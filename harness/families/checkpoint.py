@@ -80,12 +80,13 @@ def _model(name: str) -> ModelSpec:
         raise UsageError("model", name, WAYS) from None
     if there:
         return _from_directory(name, directory)
-    if other or not _is_id(name):
+    if other or not is_id(name):
         raise UsageError("model", name, WAYS)
     return _from_hub(name, name, ask=False)
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
+    """Whether this names a repository of the hub."""
     return len(name) <= _LONGEST_ID and _HUB_ID.match(name) is not None
 
 
@@ -100,7 +101,7 @@ def _from_directory(name: str, directory: Path) -> ModelSpec:
 
 
 def _from_hub(name: str, hub_id: str, *, ask: bool) -> ModelSpec:
-    if not _is_id(hub_id):
+    if not is_id(hub_id):
         raise UsageError(
             "model", name, f"ORG/NAME after {HUB}, each of letters, digits, '-', '_' and '.', 96 characters at most"
         )

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.attach import _model_of
 from harness.drivers.process import ROOT
+from harness.engines.vllm.attach import protocol
+from harness.errors import UsageError
 from harness.families.gemma4.tokens import ID_OF_KIND
 from harness.files import jsonl
 from harness.report.journal import FILE, left
@@ -73,3 +76,16 @@ def test_what_the_prompt_and_the_model_do_not_have_is_refused(server: str, optio
     words = ["attach", server, "--layout", "t3", "--dtype", "float32", option, value]
     ended = subprocess.run([sys.executable, "-m", "harness", *words], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 2 and f"{option.removeprefix('--')}: {value}" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("model", ["/elsewhere/checkpoint", "./checkpoint", "../checkpoint", "checkpoint", "tiny"])
+def test_a_checkpoint_that_the_server_has_elsewhere_is_no_preset_and_has_to_be_named(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="name a copy with --model DIR"):
+        _model_of(protocol.by_api("0.32.0", "served", model, 512, scale_out=True))
+
+
+def test_an_id_of_the_hub_is_one_here_too() -> None:
+    assert _model_of(protocol.by_api("0.32.0", "served", "google/gemma-4-31B-it", 512, scale_out=True))

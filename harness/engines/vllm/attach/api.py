@@ -5,6 +5,7 @@ No mask is observed, and of the runner, the back end and the weights nothing is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,35 +13,36 @@ from typing import Any
 import numpy as np
 
 MOST = 20
-"""Tokens of which a server tells the log-probability at each position; vLLM's `--max-logprobs`, unless it is set."""
+"""Tokens of which a server tells the log-probability at each position; vLLM's `--max-logprobs`, unless it is set. A server that
+has fewer there is asked for those."""
 NEVER = -9998.0
 """What is below stands for a probability of 0: JSON has no infinity."""
 PREFIX = "token_id:"
-ASKED: Mapping[str, dict[str, Any]] = {
-    "complete": {
-        "logprobs": MOST,
-        "prompt_logprobs": MOST,
-        "return_token_ids": True,
-        "return_tokens_as_token_ids": True,
-    },
-    "chat": {
-        "logprobs": True,
-        "top_logprobs": MOST,
-        "prompt_logprobs": MOST,
-        "return_token_ids": True,
-        "return_tokens_as_token_ids": True,
-    },
-    "generate": {"return_token_ids": True},
-}
-"""What is asked for beside the prompt, by the way that it goes."""
-SAMPLED: Mapping[str, int] = {"logprobs": MOST, "prompt_logprobs": MOST}
-"""And as parameters of sampling, where those have a place of their own."""
+_ALLOWED = re.compile(r"logprobs of \d+, which is greater than max allowed: (\d+)")
 
 
-def asking(way: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The body of a request with what is to be told."""
-    more = {"sampling_params": {**body["sampling_params"], **SAMPLED}} if way == "generate" else {}
-    return {**body, **ASKED[way], **more}
+def asking(way: str, body: dict[str, Any], most: int = MOST) -> dict[str, Any]:
+    """The body of a request that goes this ``way``, with what is to be told: of ``most`` tokens at each position."""
+    scores: dict[str, Any] = {"logprobs": most, "prompt_logprobs": most}
+    if way == "generate":
+        return {**body, "return_token_ids": True, "sampling_params": {**body["sampling_params"], **scores}}
+    if way == "chat":
+        scores |= {"logprobs": True, "top_logprobs": most}
+    return {**body, **scores, "return_token_ids": True, "return_tokens_as_token_ids": True}
+
+
+def allowed(refusal: str) -> int | None:
+    """Of how many tokens a server tells that refused to tell of so many; None where it refused something else.
+
+    Raises:
+        RuntimeError: of none.
+    """
+    found = _ALLOWED.search(refusal)
+    if found is None:
+        return None
+    if found[1] == "0":
+        raise RuntimeError("the server tells no log-probabilities: it was started with --max-logprobs 0")
+    return int(found[1])
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from harness.engines.vllm import collected
 from harness.engines.vllm.attach import api
 from harness.engines.vllm.attach.client import Address, Refused, Server
 from harness.engines.vllm.attach.protocol import ENGINE, TOKEN_FILE, URL
-from harness.engines.vllm.attach.requests import Requests
+from harness.engines.vllm.attach.requests import Asked, Requests
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families.content import content
 from harness.families.registry import of_type
@@ -43,6 +43,7 @@ class AttachedEngine:
     def __init__(self, address: Address, engine: int | None = None) -> None:
         self.server = Server(address, PATIENCE)
         self.engine = engine
+        self.most = api.MOST
 
     def load(self, request: LoadEngine) -> Done:
         """Make sure that the server is there."""
@@ -109,7 +110,7 @@ class AttachedEngine:
         salt = secrets.token_urlsafe(32)
         every = [self.requests.of(prompt, f"harness-{secrets.token_hex(16)}", salt) for _ in range(request.times)]
         start = time.perf_counter()
-        answers = [replace(one, body=api.asking(one.way, one.body)).send(self.server) for one in every]
+        answers = [self._scored(one) for one in every]
         seconds = {"serving": time.perf_counter() - start, "serving probing": 0.0}
         found = api.Answered.of(every[-1].way, answers[-1])
         rows, out = chosen(request.positions, len(found.token_ids)), request.out / str(place)
@@ -120,6 +121,17 @@ class AttachedEngine:
         )  # fmt: skip
         stack.write_facts(out, facts, [PromptFacts(found.token_ids)])
         return Stored(out, 0)
+
+    def _scored(self, one: Asked) -> dict[str, Any]:
+        """The answer to a request with as many log-probabilities as the server gives."""
+        try:
+            return replace(one, body=api.asking(one.way, one.body, self.most)).send(self.server)
+        except Refused as error:
+            fewer = api.allowed(str(error))
+            if fewer is None or fewer >= self.most:
+                raise
+        self.most = fewer
+        return self._scored(one)
 
     @contextmanager
     def _observation(self, names: Sequence[str], longest: int | None, request: RunEngine) -> Iterator[str]:

@@ -26,7 +26,7 @@ from harness.captures.facts import EngineFacts
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach import protocol, switch
 from harness.engines.vllm.attach.door import Door
-from harness.engines.vllm.attach.observable import unobservable
+from harness.engines.vllm.attach.observable import of_another_model, unobservable
 from harness.engines.vllm.attach.protocol import Begun, ServerFacts
 from harness.engines.vllm.attention_backends import serving_with
 from harness.families.content import content
@@ -100,7 +100,8 @@ class Workers:
     @property
     def problem(self) -> str:
         """Why this server cannot be observed."""
-        return unobservable(self.client.vllm_config.parallel_config)
+        config = self.client.vllm_config
+        return unobservable(config.parallel_config) or of_another_model(config.model_config)
 
     @property
     def longest(self) -> int:
@@ -120,7 +121,7 @@ class Workers:
         return ServerFacts(
             protocol=protocol.VERSION,
             problem=self.problem,
-            model=str(model.model),
+            model=str(Path(model.model).absolute() if Path(model.model).is_dir() else model.model),
             served_as=(self.args.served_model_name or [str(model.model)])[0],
             content=await self._content,
             platform=platform,

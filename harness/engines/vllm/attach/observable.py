@@ -1,8 +1,16 @@
-"""Which servers of several engines, or of engines in several parts, can be observed."""
+"""Which servers can be observed: of several engines, of engines in several parts, and of what they compute."""
 
 from __future__ import annotations
 
 from typing import Any
+
+
+def of_another_model(config: Any) -> str:
+    """By what of this `ModelConfig` of vLLM a server computes something else than its checkpoint says; nothing where it does not.
+    The reference is told of none of it, and what differs would be blamed on vLLM."""
+    apart = {"--quantization": config.quantization, "--hf-overrides": config.hf_overrides}
+    said = " and ".join(f"{name} {value}" for name, value in apart.items() if value)
+    return said and f"it has {said}, of which the reference is not told: what differs by that would be blamed on vLLM"
 
 
 def unobservable(config: Any) -> str:

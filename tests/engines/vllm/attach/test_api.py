@@ -15,9 +15,9 @@ from harness.compare.against import log_probabilities
 from harness.compare.verdict import Verdict
 from harness.drivers.messages import RunEngine
 from harness.engines.vllm.attach import api, protocol
-from harness.engines.vllm.attach.client import Address
+from harness.engines.vllm.attach.client import Address, Refused
 from harness.engines.vllm.attach.driver import AttachedEngine
-from harness.engines.vllm.attach.requests import Requests
+from harness.engines.vllm.attach.requests import Asked, Requests
 from harness.engines.vllm.collected import Side
 from harness.families.registry import prompt_for
 from harness.prompts.layout import Layout
@@ -118,3 +118,28 @@ def test_a_prompt_is_sent_as_often_as_is_asked_with_one_salt(tmp_path: Path, mon
     assert len({body["cache_salt"] for body in sent}) == 1 and len({body["request_id"] for body in sent}) == 2
     found = Capture(stored.directory, 0).tensors
     assert found["logits"][found["told"] == 1].max() == pytest.approx(scores.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_that_tells_of_fewer_tokens_is_asked_for_those(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 5
+    engine = AttachedEngine(Address("http://127.0.0.1:1", ""))
+    asked: list[int] = []
+
+    def send(body: dict[str, Any], _: int | None) -> dict[str, Any]:
+        asked.append(body.get("sampling_params", body)["prompt_logprobs"])
+        if asked[-1] > most:
+            raise Refused(400, f"Requested sample logprobs of {asked[-1]}, which is greater than max allowed: {most}")
+        return body
+
+    monkeypatch.setattr(engine.server, way, send)
+    for _ in range(2):
+        engine._scored(Asked("name", way, {"sampling_params": {}} if way == "generate" else {}))
+    assert asked == [api.MOST, most, most]
+    most = 0
+    with pytest.raises(RuntimeError, match="--max-logprobs 0"):
+        engine._scored(Asked("name", way, {"sampling_params": {}} if way == "generate" else {}))
+
+
+def test_another_refusal_is_told_as_it_is() -> None:
+    assert api.allowed("the model `x` does not exist") is None

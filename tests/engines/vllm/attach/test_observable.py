@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.engines.vllm.attach.observable import unobservable
+from harness.engines.vllm.attach.observable import of_another_model, unobservable
 
 ALONE = {
     "data_parallel_size": 4,
@@ -35,4 +35,21 @@ def test_a_host_that_speaks_to_its_own_engines_alone_is_observed_whatever_others
 )
 def test_what_would_be_seen_in_part_is_refused(field: str, said: str) -> None:
     why = unobservable(SimpleNamespace(**{**ALONE, field: 2}))
+    assert said in why and "\n" not in why
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_server_of_its_checkpoint_computes_what_that_says(nothing: dict | None) -> None:
+    assert of_another_model(SimpleNamespace(quantization=None, hf_overrides=nothing)) == ""
+
+
+@pytest.mark.parametrize(
+    ("apart", "said"),
+    [
+        ({"quantization": "fp8", "hf_overrides": {}}, "--quantization fp8,"),
+        ({"quantization": None, "hf_overrides": {"sliding_window": 8}}, "--hf-overrides {'sliding_window': 8},"),
+    ],
+)
+def test_a_server_of_another_model_than_its_checkpoint_s_is_refused(apart: dict, said: str) -> None:
+    why = of_another_model(SimpleNamespace(**apart))
     assert said in why and "\n" not in why
