@@ -166,14 +166,14 @@ def test_what_cannot_be_observed_is_told_and_the_server_goes_on(server: Served, 
 def test_what_cannot_be_written_is_told_and_the_next_observation_is_as_any(
     server: Served, client: httpx.Client
 ) -> None:
+    there = set(Path(tempfile.gettempdir()).glob("harness-attach-*"))
     ticket = client.post(protocol.BEGIN, json={"requests": [f"cmpl-{NAME}-0"]}).json()["ticket"]
-    made = [path for path in Path(tempfile.gettempdir()).glob("harness-attach-*") if not any(path.iterdir())]
-    for path in made:
-        (path / ticket).touch()  # a file where the worker makes a directory
+    (made,) = set(Path(tempfile.gettempdir()).glob("harness-attach-*")) - there
+    (made / ticket).touch()  # a file where the worker makes a directory
     server.complete(PROMPT, request_id=NAME)
     told = client.post(protocol.COLLECT, json={"ticket": ticket})
     assert told.status_code == 500 and "Error: " in told.text, told.text
     assert client.post(protocol.END, json={"ticket": ticket}).status_code == 200
-    assert not any(path.exists() for path in made)
+    assert not made.exists()
     code, found = attach(server, "--layout", "t5")
     assert (code, found["verdict"]) == (0, "PASS"), found["diagnosis"]
