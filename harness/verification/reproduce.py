@@ -45,7 +45,8 @@ def command(
     words += setting.words_of(asking.options)
     words += _times(session) if session else []
     words += known_words(declared)
-    return " ".join(map(quoted, words))
+    shell = setting.engine.of_shell if asking.options is None else {}
+    return " ".join([*(f"{name}={quoted(value)}" for name, value in shell.items()), *map(quoted, words)])
 
 
 def known_words(declared: Iterable[Declared]) -> list[str]:

@@ -17,6 +17,7 @@ from PIL import Image
 from cases.catalogue import DECLARED
 from harness.compare.setting import Setting
 from harness.drivers.timeouts import Timeouts
+from harness.engines.vllm.options import PARTITION
 from harness.families.registry import causal, preset
 from harness.prompts import strategies
 from harness.prompts.case import Case
@@ -63,6 +64,17 @@ def test_a_layout_comes_back_with_its_seed_and_model(layout: Layout, seed: int, 
 
 def test_a_causal_twin_is_what_the_mutants_are_searched_for_with() -> None:
     assert preset("31b-shape-causal") == causal(preset("31b-shape"))
+
+
+def test_a_pipeline_that_the_shell_has_cut_is_cut_so_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks, case = Setting.of(pipeline_parallel=2), Case("run", "", "t3")
+    monkeypatch.setenv(PARTITION, "1, 1")
+    line, label = command(case, ranks, preset("tiny")), Setting.of(pipeline_parallel=2).label
+    alone = command(case, Setting(), preset("tiny"))
+    monkeypatch.delenv(PARTITION)
+    assert line == f"{PARTITION}='1, 1' {command(case, ranks, preset('tiny'))}"
+    assert label == "triton auto float32 pp 2 of 1, 1 layers"
+    assert alone == command(case, Setting(), preset("tiny"))
 
 
 def test_declarations_are_heeded_again() -> None:

@@ -25,6 +25,8 @@ UNCODED = ("int4_per_token_head",)
 MODES = ("eager", "compiled")
 CPU_BACKEND = "HARNESS_CPU_BACKEND"
 """The environment variable by which the engine's process and its workers know the back end; it is set on a CPU."""
+PARTITION = "VLLM_PP_LAYER_PARTITION"
+"""vLLM's variable of how many layers each rank of a pipeline has; the engine that is started has it of us."""
 KEPT_WEIGHTS = "HARNESS_KEEP_WEIGHTS"
 """The environment variable that makes a worker keep what it loaded beside what it packed from it."""
 KV_CACHE_BYTES = 32 << 30
@@ -48,6 +50,12 @@ def kv_tokens(spec: ModelSpec) -> int:
     lengths = 16 * spec.max_length
     values = max(spec.kv_heads * spec.head_dim, spec.global_kv_heads * spec.global_head_dim)
     return lengths * 3 // 4 if lengths * alike * values * 2 * WIDTH > LARGE_CACHE else lengths
+
+
+def _pipeline(ranks: int) -> str:
+    """The label of a pipeline, with how many layers each rank has where the shell says it."""
+    said = os.environ.get(PARTITION)
+    return f"pp {ranks}" if said is None else f"pp {ranks} of {said} layers"
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class EngineOptions:
         1,
         "--pipeline-parallel",
         "number of ranks that have some layers each, times those of --tensor-parallel",
-        label="pp {}".format,
+        label=_pipeline,
     )
     block_size: int = option(32, "--block-size", "tokens a KV block", label="block {}".format)
     arguments: tuple[tuple[str, str], ...] = option(
@@ -112,6 +120,12 @@ class EngineOptions:
     def ranks(self) -> int:
         """Of how many workers the engine consists: on a GPU each has one."""
         return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def of_shell(self) -> dict[str, str]:
+        """The variables of the shell that decide what is computed, which a command has to be given again."""
+        heeded = (PARTITION,) if self.pipeline_parallel > 1 else ()
+        return {name: os.environ[name] for name in heeded if name in os.environ}
 
     def check_platform(self, platform: str) -> None:
         """Raise UsageError if ``platform`` (cpu or cuda) cannot run this."""

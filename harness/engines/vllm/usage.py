@@ -11,7 +11,7 @@ from harness.engines.adapter import Asked
 from harness.engines.vllm import given
 from harness.engines.vllm.arguments import ASYNCHRONOUS, FIELD, value
 from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS, backend
-from harness.engines.vllm.options import TOGETHER, EngineOptions, kv_tokens
+from harness.engines.vllm.options import PARTITION, TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.engines.vllm.release import Release, release_of
 from harness.errors import OverlayRefused, UsageError
@@ -21,8 +21,6 @@ from harness.prompts.scenario import MTP, NGRAM, NOBODY, Scenario
 
 HAVE_NAN = ("auto", "float16", "bfloat16")
 """KV dtypes that can be poisoned; torch fills no tensor of 8 bits with NaN."""
-PARTITION = "VLLM_PP_LAYER_PARTITION"
-"""vLLM's variable of how many layers each rank of a pipeline has; the engine that is started has it of us."""
 FLEX_WRITER = "reshape_and_cache_flash"
 
 

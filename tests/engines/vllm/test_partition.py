@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.engines.vllm import usage
-from harness.engines.vllm.options import EngineOptions
+from harness.engines.vllm.options import PARTITION, EngineOptions
 from harness.errors import UsageError
 from harness.families.registry import preset
 
@@ -15,7 +15,7 @@ SHARED = preset("e4b-small")
 
 @pytest.fixture
 def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv(usage.PARTITION, request.param)
+    monkeypatch.setenv(PARTITION, request.param)
     return request.param
 
 
@@ -27,7 +27,7 @@ def vllm(layers: int, ranks: int) -> list[int]:
 
 @pytest.mark.parametrize(("layers", "ranks"), [(12, 2), (13, 2), (14, 4), (30, 4), (5, 5)])
 def test_layers_are_dealt_as_by_vllm(layers: int, ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(usage.PARTITION, raising=False)
+    monkeypatch.delenv(PARTITION, raising=False)
     assert usage._partition(layers, ranks) == vllm(layers, ranks)
 
 
@@ -49,6 +49,6 @@ def test_a_rank_without_the_layer_whose_keys_it_needs_is_refused(said: str) -> N
 
 @pytest.mark.parametrize("said", ["12", "6,7", "0,12", "6,6,0", "a,b", "", "-1,13", "1_0,2"], indirect=True)
 def test_a_partition_that_is_none_is_named_by_its_variable(said: str) -> None:
-    with pytest.raises(UsageError, match=f"{usage.PARTITION}.*unset, or 2 numbers of layers.*12 in all"):
+    with pytest.raises(UsageError, match=f"{PARTITION}.*unset, or 2 numbers of layers.*12 in all"):
         usage._check_pipeline(EngineOptions(pipeline_parallel=2), SHARED)
     usage._check_pipeline(EngineOptions(), SHARED)
