@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,7 @@ from harness.verification import usage
 from harness.verification.attached import CHOSEN, Attached, check_engine, check_layout, dtype_of, setting_of
 
 UNOBSERVED = "the server was started without the plugin: no mask is observed, and what its API tells is compared"
+WAYS = "give exactly one of layout, catalogue, and a message of text, images, videos and audio"
 WAITING = 60.0
 """Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
 
@@ -94,6 +96,7 @@ def attach(
     if catalogue and (layout or text or any(files.named.values())):
         given = layout or text or " ".join(filter(None, files.named.values()))
         raise UsageError("catalogue", given, "alone: it has layouts of its own")
+    _check_one(layout, {**files.named, "text": text}, catalogue)
     if not catalogue:
         case, _ = named(layout, None, None, files, text, model or "", catalogues.OWN)
         check_drawn(case, seed, setting)
@@ -171,6 +174,18 @@ def attach(
 
         verify_all(session, [(case, setting) for case in cases], declared, found, spec=spec)
     raise typer.Exit(max(result.verdict.exit_code for result in results))
+
+
+def _check_one(layout: str | None, message: Mapping[str, str | None], catalogue: bool) -> None:
+    """Raise UsageError unless a layout, a message or the catalogue is given, and one of them alone."""
+    of_message = {name: value for name, value in message.items() if value is not None}
+    if layout is not None and of_message:
+        fields, given = ["layout", *of_message], [layout, *of_message.values()]
+    elif layout is None and not of_message and not catalogue:
+        fields, given = ["layout", *message, "catalogue"], ["none of them"]
+    else:
+        return
+    raise UsageError(" and ".join(fields) if of_message else ", ".join(fields), ", ".join(filter(None, given)), WAYS)
 
 
 def _claim(held: ExitStack, out: Path | None, keep: Path | None) -> None:

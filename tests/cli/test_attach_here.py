@@ -21,6 +21,7 @@ from harness.errors import UsageError
 from harness.families.gemma4.tokens import ID_OF_KIND
 from harness.files import jsonl
 from harness.report.journal import FILE, left
+from tests.cli.command import harness
 from tests.drivers.processes import within
 from tests.families.gemma4.test_takes import given
 
@@ -89,3 +90,15 @@ def test_a_checkpoint_that_the_server_has_elsewhere_is_no_preset_and_has_to_be_n
 
 def test_an_id_of_the_hub_is_one_here_too() -> None:
     assert _model_of(protocol.by_api("0.32.0", "served", "google/gemma-4-31B-it", 512, scale_out=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "layout, image, video, audio, text, catalogue: 'none of them'"),
+        (["--layout", "t3", "--text", "w40"], "layout and text: 't3, w40'"),
+    ],
+)
+def test_what_is_missing_is_named_as_this_command_has_it(words: list[str], said: str) -> None:
+    done = harness("attach", "http://127.0.0.1:1", *words)
+    assert done.code == 2 and said in done.err and "case" not in done.err and "picture" not in done.err, done.err

@@ -244,7 +244,7 @@ class Server:
         if answer.is_success:
             return
         path = answer.request.url.path
-        if answer.is_redirect:
+        if answer.has_redirect_location:
             there = answer.headers["Location"]
             raise Refused(answer.status_code, f"{path} is elsewhere, which is not followed: {_line(there)}")
         try:

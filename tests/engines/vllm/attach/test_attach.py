@@ -6,6 +6,7 @@ import itertools
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,3 +178,9 @@ def test_what_cannot_be_written_is_told_and_the_next_observation_is_as_any(
     assert not made.exists()
     code, found = attach(server, "--layout", "t5")
     assert (code, found["verdict"]) == (0, "PASS"), found["diagnosis"]
+
+
+def test_two_clients_wait_for_each_other(server: Served) -> None:
+    with ThreadPoolExecutor(2) as both:
+        found = [*both.map(lambda layout: attach(server, "--layout", layout), ["t20", "t3 i5 t4"])]
+    assert [(code, one["verdict"]) for code, one in found] == [(0, "PASS")] * 2, found

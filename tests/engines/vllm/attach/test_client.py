@@ -57,6 +57,7 @@ PAGE = "<html>\n<body>\n" + "<p>words\n" * 500
         (httpx.Response(200, html=PAGE), "what is no JSON: <html> <body>"),
         (httpx.Response(502, html=PAGE), "answers 502: <html> <body>"),
         (httpx.Response(307, headers={"Location": "https://there/harness"}), "elsewhere, .*: https://there/harness"),
+        (httpx.Response(304), "answers 304"),
         (httpx.Response(200, json=[1]), "another version of the harness, with protocol None"),
         (
             httpx.Response(200, json={"protocol": protocol.VERSION}),
