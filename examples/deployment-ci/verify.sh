@@ -18,5 +18,6 @@ verify() {
 verify short-image --layout "t3 i5 t4"
 verify long-image --layout "t3 i12 t4"
 # With your own checkpoint: verify picture --model /models/gemma-4-31B-it --image cat.jpg --text "<|image|> What is this?"
+# A server that runs already (docs/attach.md): harness attach "$URL" --token-file "$TOKEN_FILE" --catalogue --known "$here/known.toml"
 
 exit "$worst"
