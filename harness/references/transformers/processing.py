@@ -51,7 +51,7 @@ def processed(loaded: Loaded, prompt: Prompt) -> tuple[dict[str, torch.Tensor], 
 
 
 def _of_chat(processor: Any, text: str | None, files: dict[str, list], sampled: dict[str, Any]) -> Any:
-    if not processor.chat_template:
+    if not give_template(processor):
         raise UnsupportedPrompt("a message goes through a chat template, and the checkpoint has none")
     content: Any = [{"type": kind, kind: one} for kind, some in files.items() for one in some]
     template: Callable = processor.apply_chat_template
@@ -67,6 +67,13 @@ def _of_chat(processor: Any, text: str | None, files: dict[str, list], sampled: 
         [{"role": "user", "content": content}],
         add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **more,
     )  # fmt: skip
+
+
+def give_template(processor: Any) -> bool:
+    """Give a ``processor`` without a chat template its tokenizer's, which vLLM takes then too; whether it has one now."""
+    if not processor.chat_template and processor.tokenizer.chat_template:
+        processor.chat_template = processor.tokenizer.get_chat_template()
+    return bool(processor.chat_template)
 
 
 def takes_parts(template: Callable) -> bool:
