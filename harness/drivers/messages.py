@@ -19,7 +19,7 @@ from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 from harness.prompts.scenario import MATES, NOBODY, REQUEST
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Counts the changes to messages by which a driver of before would misunderstand the harness, or the harness it."""
 
 A = TypeVar("A")
@@ -279,7 +279,8 @@ class RunEngine(Request[Captured]):
     below ``out``, as `RunReference` says. The engine's prefix cache is emptied first; then each prompt of ``history`` is served to
     the end, and the batch ``times`` times, of which the last one is captured. With ``poison`` what is free of the KV cache is
     NaN before each step. No prompt that is observed while this engine runs has more than ``longest`` tokens, where
-    that is given. ``adapter`` says who of the batch is served with the adapter of the checkpoint (`harness.prompts.scenario`).
+    that is given. ``adapter`` says who of the batch is served with the adapter of the checkpoint (`harness.prompts.scenario`);
+    ``with_adapter`` of each mate, and then of each after them, whether it has it all the same; None where ``adapter`` says it.
     Without ``masks`` nothing is observed but the logits of the engine's own sampler, as where hooks are not
     called."""
 
@@ -295,11 +296,17 @@ class RunEngine(Request[Captured]):
     poison: bool = False
     masks: bool = True
     adapter: str = NOBODY
+    with_adapter: tuple[bool | None, ...] = ()
 
     def adapted(self, names: Sequence[str]) -> list[str]:
         """Those of a batch that are served with the adapter: mates, prompts and those after them have these ``names``, in order."""
-        own = [*names[len(self.mates) : len(self.mates) + len(self.prompts)]]
-        return {NOBODY: [], REQUEST: own, MATES: [name for name in names if name not in own]}[self.adapter]
+        first, last = len(self.mates), len(self.mates) + len(self.prompts)
+        own, others = names[first:last], (*names[:first], *names[last:])
+        said = self.with_adapter or (None,) * len(others)
+        has = [self.adapter == MATES if one is None else one for one in said]
+        having = {name for name, one in zip(others, has, strict=True) if one}
+        having.update(own if self.adapter == REQUEST else ())
+        return [name for name in names if name in having]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from harness.errors import UsageError
 from harness.families.cache import cache_directory
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
+from harness.verification import mates as mates_of
 from harness.verification.capture_store import CaptureStore, Key, read
 from harness.verification.engine_pool import Engines
 from harness.verification.further import Answered, FurtherSide, called
@@ -303,6 +304,7 @@ class Session:
             poison=setting.scenario.poison,
             masks=setting.selection.observe == MASKS,
             adapter=setting.scenario.adapter,
+            with_adapter=mates_of.adapted(setting) if mates or after else (),
         )
 
     def finish(self, flight: InFlight) -> list[Pair]:

@@ -329,7 +329,7 @@ class Batch:
             for index, layout in enumerate(layouts)
         ]
         commands = []
-        every = [mates.written(layout, seed + index) for index, layout in enumerate(layouts)]
+        every = [mates.written(layout, seed + index, setting) for index, layout in enumerate(layouts)]
         before = tuple(mates.with_seed(text, seed) for text in setting.scenario.before)
         beside = mates.seeded(setting, seed + len(layouts) - 1)
         first, last = beside.scenario.mates, beside.scenario.mates_after

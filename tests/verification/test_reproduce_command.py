@@ -16,6 +16,7 @@ from PIL import Image
 
 from cases.catalogue import DECLARED
 from harness.compare.setting import Setting
+from harness.drivers.messages import RunEngine
 from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.options import PARTITION
 from harness.families.registry import causal, preset
@@ -109,6 +110,24 @@ def test_what_the_sides_are_and_how_long_they_have_is_named() -> None:
     _, again = run_again(Case("run", "", "t3"), Setting(), session=there)
     assert (again.sides["reference_python"], again.sides["timeouts"]) == (sys.executable, there.timeouts)
     assert "--reference" not in command(Case("run", "", "t3"), Setting(), preset("tiny"), HERE)
+
+
+@pytest.mark.parametrize("adapter", ["request", "mates"])
+def test_the_others_of_a_batch_have_the_adapter_again_or_have_it_not(adapter: str) -> None:
+    layouts, under = [Layout.parse(text) for text in ("t5", "t9")], Setting.of(adapter=adapter, mates=("t3",))
+    batch = Batch.of(layouts, under, preset("tiny"), "batch", HERE)
+
+    def adapted(setting: Setting, before: list, prompts: list, after: list) -> list[str]:
+        marks, names = mates.adapted(setting), [*"abc"]
+        asked = RunEngine((*prompts,), Path(), (*before,), (*after,), adapter=adapter, with_adapter=marks)
+        return asked.adapted(names)
+
+    together = adapted(under, batch.mates, batch.prompts, batch.after)
+    assert together == (["b", "c"] if adapter == "request" else ["a"])
+    for prompt, line in zip(batch.prompts, batch.commands, strict=True):
+        again = asked(line)
+        before, after = mates.prompts(again.setting, again.spec, again.case.seed)
+        assert adapted(again.setting, before, [prompt], after) == together
 
 
 @pytest.mark.parametrize("company", [{}, {"mates": ("t2 seed=9", "t3"), "mates_after": ("i2 t4",), "decode": 2}])
