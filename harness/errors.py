@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import StrEnum
 from functools import partial
 from typing import ClassVar
@@ -42,13 +44,14 @@ class FailureKind(StrEnum):
 
 
 NO_MEMORY = (
+    os.strerror(errno.ENOMEM),
     "out of memory",
     "ALLOC_FAILED",
     "can't allocate memory",
     "less than desired GPU memory utilization",
     "No available memory for the cache blocks",
 )
-"""What torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about something else:
+"""What the system, torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about something else:
 the shared memory of a kernel.)"""
 
 

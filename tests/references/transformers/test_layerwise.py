@@ -152,8 +152,9 @@ def test_a_checkpoint_larger_than_memory_is_run(started: Started, driver: Driver
     asked = replace(built(driver, LARGE, cache), dtype="float16")
     assert sum(path.stat().st_size for path in Path(asked.checkpoint).glob("*.safetensors")) > SIZE > CAP
     capped = started("tests.drivers.capped", HARNESS_TEST_CAP=str(CAP))
-    with pytest.raises(DriverFailure, match=r"(?i)memory"):
+    with pytest.raises(DriverFailure, match=r"(?i)memory") as failure:
         run(capped, asked, LARGE, ["t3 i12 t4"], tmp_path / "none")
+    assert failure.value.kind is FailureKind.MEMORY
     by_layer = run(capped, replace(asked, offload=True), LARGE, ["t3 i12 t4", "t20"], tmp_path / "by-layer")
     assert by_layer[-1].facts.memory["reference"] < CAP
     whole = run(driver, asked, LARGE, ["t3 i12 t4", "t20"], tmp_path / "whole")
