@@ -51,8 +51,8 @@ NO_MEMORY = (
     "less than desired GPU memory utilization",
     "No available memory for the cache blocks",
 )
-"""What the system, torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about something else:
-the shared memory of a kernel.)"""
+"""What the system, torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about
+something else: the shared memory of a kernel.)"""
 
 
 def kind_of(error: BaseException) -> FailureKind:

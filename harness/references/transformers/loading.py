@@ -20,7 +20,7 @@ from harness.families import adapter
 from harness.families.base import ReferenceSide
 from harness.families.content import Unchanged, content
 from harness.families.registry import of_type
-from harness.references.transformers import routing
+from harness.references.transformers import memory, routing
 from harness.references.transformers.offloading import Offloaded, keys, renamed, skeleton
 from harness.references.transformers.stored import Stored
 from harness.text import listed
@@ -111,6 +111,7 @@ def _skeletons(
     """Both models without their decoder layers' weights, and what loads those."""
     from transformers import GenerationConfig
 
+    memory.give_back()
     config = family.model.config_class.from_pretrained(of.checkpoint)  # type: ignore[attr-defined]
     model = skeleton(copy.deepcopy(config), own, on, of.attention, family)
     exact = {"experts_implementation": "eager"}

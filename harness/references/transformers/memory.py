@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,16 @@ OF_PROCESS = Path("/proc/self")
 PEAK = "VmHWM"
 FORGET_PEAK = "5"
 """What `clear_refs` takes for: the peak is what is resident now (Linux, `Documentation/filesystems/proc.rst`)."""
+
+MMAP_THRESHOLD, LARGE = -3, 1 << 20
+"""glibc's `M_MMAP_THRESHOLD` (malloc.h), and how many bytes are given back as soon as they are freed."""
+
+
+def give_back() -> None:
+    """Let what is freed go back to the system. Else glibc learns from the first large blocks to keep those of up to 32 MiB in its
+    heap (mallopt(3)), which then grows by every layer that is made and forgotten, though nothing of it is used."""
+    with suppress(AttributeError):  # another libc
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
 
 
 def begin() -> None:
