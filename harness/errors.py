@@ -49,7 +49,9 @@ NO_MEMORY = (
     "ALLOC_FAILED",
     "can't allocate memory",
     "less than desired GPU memory utilization",
+    "less than desired CPU memory utilization",
     "No available memory for the cache blocks",
+    "larger than the available KV cache memory",
 )
 """What the system, torch, CUDA's libraries and vLLM say where there is not enough memory. (Triton's "out of resource" is about
 something else: the shared memory of a kernel.)"""
@@ -60,8 +62,12 @@ def kind_of(error: BaseException) -> FailureKind:
     kind = getattr(error, "kind", None)
     if isinstance(kind, FailureKind):
         return kind
-    short = isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
-    return FailureKind.MEMORY if short else FailureKind.UNFORESEEN
+    return FailureKind.MEMORY if isinstance(error, MemoryError) else kind_by_words(str(error))
+
+
+def kind_by_words(text: str) -> FailureKind:
+    """What the words of an unforeseen failure say that it is."""
+    return FailureKind.MEMORY if any(sign in text for sign in NO_MEMORY) else FailureKind.UNFORESEEN
 
 
 class UsageError(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from harness.drivers.timeouts import Timeouts
 from harness.engines.vllm.attach.client import Address, Server
 from harness.engines.vllm.attach.protocol import ServerFacts, start
 from harness.engines.vllm.attach.switch import SWITCH
-from harness.engines.vllm.options import DTYPES
+from harness.engines.vllm.options import DTYPES, PARTITION
 from harness.errors import EnvironmentFailure, UsageError
 from harness.families import checkpoint, pictures, sounds, videos
 from harness.prompts.case import Case
@@ -39,6 +40,7 @@ from harness.verification import usage
 from harness.verification.attached import CHOSEN, Attached, check_engine, check_layout, dtype_of, setting_of
 
 UNOBSERVED = "the server was started without the plugin: no mask is observed, and what its API tells is compared"
+UNTOLD = "what it declares of a serving-arg does not hold here: a server does not tell its engine's arguments"
 WAYS = "give exactly one of layout, catalogue, and a message of text, images, videos and audio"
 WAITING = 60.0
 """Seconds that a server may take to say what it is; it hashes its checkpoint for that."""
@@ -91,6 +93,7 @@ def attach(
 ) -> None:
     """Observe requests to a running server, and compare masks and logits with the reference here."""
     timeouts = Timeouts(timeout, start_timeout)
+    os.environ.pop(PARTITION, None)  # the server has its own, and no engine is started here
     address = Address(url.rstrip("/"), str(token_file.absolute()) if token_file else "")
     files = Files(image or (), video or (), audio or (), chat=not layout)
     if catalogue and (layout or text or any(files.named.values())):
@@ -122,6 +125,9 @@ def attach(
         facts = server.facts
     if facts.problem:
         raise EnvironmentFailure(f"{url}: the server cannot be observed: {facts.problem}")
+    if facts.unlike and not (layout or catalogue):
+        why = f"the server has {facts.unlike}, of which the reference is not told; --layout has token ids"
+        raise EnvironmentFailure(f"{url}: a message cannot be compared: {why}")
     check_engine(facts, engine)
     from harness.verification.session import Session
     from harness.verification.verify import verify_all
@@ -134,6 +140,8 @@ def attach(
         if catalogue
         else _one(layout, files, text, where, seed, setting, known or [], facts)
     )
+    for file in dict.fromkeys(one.file for one in declared if one.file and "arguments" in dict(one.settings)):
+        Console(stderr=True).print(f"{file}: {UNTOLD}")
     setting = setting_of(facts, setting, dtype_of(facts, dtype, spec))
     usage.check_attached(setting, spec, reference_python, tokens)
     results: list[CaseResult] = []

@@ -261,16 +261,37 @@ class _Both:
         aside: Declared | None = None,
         wrong: Declared | None = None,
     ) -> Meaning:
-        """What it means that all masks are equal, with these logits."""
+        """What it means that all masks are equal, with these logits. What is declared of masks is gone then, unless it is what is
+        there; wrong logits are told all the same."""
         if nothing := self._no_answer(found):
             return Verdict.ERROR, [f"no answer: {self.masks_said}, but {nothing}"], None
         shows = self.likely.shows(declared) if declared and self.blind else None
+        gone = None
         if declared and (
             (found.within and shows is False) if self.blind else not self._follows(compared, "reference", declared)
         ):
-            return Verdict.FIXED, [declared.gone], declared
-        if aside and not self._follows(compared, "reference", aside):
-            return Verdict.FIXED, [aside.gone], aside
+            gone = declared
+        elif aside and not self._follows(compared, "reference", aside):
+            gone = aside
+        verdict, words, meant = self._of_logits(compared, found, declared, imprecise, wrong, shows=shows)
+        if gone is None:
+            return verdict, words, meant
+        if verdict.as_expected:
+            return Verdict.FIXED, [gone.gone, *(words if verdict is Verdict.KNOWN else [])], gone
+        return verdict, [*words, gone.gone], meant
+
+    def _of_logits(
+        self,
+        compared: Compared,
+        found: LogitsResult,
+        declared: Declared | None,
+        imprecise: Declared | None,
+        wrong: Declared | None,
+        *,
+        shows: bool | None,
+    ) -> Meaning:
+        """What these logits mean where all masks are equal; ``shows`` says whether they tell what is declared of masks that nobody
+        observed, if that is to be told."""
         if found.within and imprecise and self._shows(imprecise):
             return Verdict.FIXED, [imprecise.gone], imprecise
         if found.within and wrong and wrong.certain:
@@ -370,6 +391,12 @@ class _Both:
         masks hides nothing else. Where rows count keys that no mask has, what follows from these rows alone is left out."""
         reached = self._reached if masks.split else np.zeros(self.serving.tokens, dtype=bool)
         found = self.likely.against(masks, ~reached) if reached.any() else self.likely.against(masks)
+        if found and (nothing := self._no_answer(found)):
+            return (
+                Verdict.ERROR,
+                [f"no answer: these masks are declared ({declared.link}), but {nothing}", *words],
+                None,
+            )
         if found is None or found.within:
             left = (
                 [f"logits at {reached.sum()} positions are not judged, which follow from those keys"]

@@ -92,7 +92,8 @@ class Decode:
         if not self.right:
             side = "serving is not" if self.serving_within else "and serving is off too"
             said = [*words, *self._off, f"the reference is at fault, {side}"]
-            if self.declared and self.follows and verdict.as_expected:
+            numbers = not self.cached.not_finite.get("serving")
+            if self.declared and self.follows and numbers and verdict.as_expected:
                 return Verdict.KNOWN, [*said, self.declared.met], meant if verdict is Verdict.KNOWN else self.declared
             return Verdict.DIVERGED, said, meant
         if self.declared and self.gone and verdict.as_expected:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
@@ -14,6 +14,7 @@ from harness.text import quoted
 
 PRECISIONS = {"tf32": "TF32"}
 """Precisions of matrix products that the reference can be run in beside its own, on a GPU in float32."""
+AUTO = "auto"
 PARTS_OF_MODELS = (
     "per_layer_input",
     "kv_shared_layers",
@@ -114,6 +115,15 @@ class Declared:
             and self._covers(release)
         )
 
+    def before_choosing(self, setting: Setting) -> Declared:
+        """It without what an engine that failed has not told: of "auto" nobody knows what it would have chosen."""
+        engine = setting.engine
+        return replace(
+            self,
+            backends=() if engine.backend == AUTO else self.backends,
+            runners=() if engine.runner == AUTO else self.runners,
+        )
+
     def of_model(self, spec: ModelSpec) -> bool:
         """Whether a model has all that it is declared of."""
         return all(getattr(spec, name) for name in self.model_has)
@@ -176,8 +186,14 @@ def _has(value: object, allowed: tuple[Any, ...]) -> bool:
 
 
 def _is_part(wanted: Any, given: Any) -> bool:
-    """They are equal, or both are an engine argument of one name whose object has all that is wanted."""
+    """They are equal, or both are an engine argument of one name whose value has all that is wanted."""
     if given == wanted or isinstance(wanted, str) or given[0] != wanted[0]:
         return bool(given == wanted)
-    mine, theirs = parsed(given[1]), parsed(wanted[1])
-    return isinstance(mine, dict) and isinstance(theirs, dict) and theirs.items() <= mine.items()
+    return _has_part(parsed(wanted[1]), parsed(given[1]))
+
+
+def _has_part(wanted: Any, given: Any) -> bool:
+    """They are equal, or are objects, and that which is given has all of the other at every depth."""
+    if isinstance(wanted, dict) and isinstance(given, dict):
+        return all(name in given and _has_part(one, given[name]) for name, one in wanted.items())
+    return type(wanted) is type(given) and bool(wanted == given)

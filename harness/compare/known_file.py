@@ -14,7 +14,8 @@ import builtins
 import re
 import stat
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -23,7 +24,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from harness.compare.known import PARTS_OF_MODELS, PRECISIONS, Declared
 from harness.compare.setting import PARTS, Setting
-from harness.engines.vllm.attention_backends import backend
+from harness.engines.vllm.arguments import MAY_BE_GIVEN
+from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS, AttentionBackend, backend
 from harness.engines.vllm.overlays import OVERLAYS, check_names
 from harness.errors import UsageError
 from harness.families.registry import FAMILIES
@@ -90,15 +92,24 @@ def _said(value: str) -> str:
     return value
 
 
-FRAMES = " ".join([
-    "the serving driver died is gone did not answer within was killed asked for",
-    *(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)),
-])  # fmt: skip
-"""What the message of any failure may have."""
+WRAPPERS = (
+    "the serving driver died is gone did not answer within was killed asked for; "
+    "Engine core initialization failed. See root cause above. Failed core proc(s); "
+    "WorkerProc initialization failed due to an exception in a background process. See stack trace for root cause."
+)
+FRAMES = {
+    *re.findall(r"\w+", WRAPPERS.lower()),
+    *(
+        name.lower()
+        for name, kind in vars(builtins).items()
+        if isinstance(kind, type) and issubclass(kind, BaseException)
+    ),
+}
+"""Words that the message of any failure may have: of the harness, of Python, and of vLLM around every failure of a start."""
 
 
 def _telling(value: str) -> str:
-    if len(value.strip()) < SHORTEST or all(word in FRAMES for word in re.findall(r"\w+", value)):
+    if len(value.strip()) < SHORTEST or all(word in FRAMES for word in re.findall(r"\w+", value.lower())):
         raise ValueError(f"what tells this failure from every other one, of at least {SHORTEST} characters")
     return value
 
@@ -111,9 +122,13 @@ def _linked(value: str) -> str:
 
 def _releases(value: str) -> str:
     try:
-        SpecifierSet(value)
+        found = SpecifierSet(value)
     except InvalidSpecifier:
         raise ValueError('releases of vLLM as pip has them, such as ">=0.25,<0.33"') from None
+    if "+" in value:
+        raise ValueError("releases without what stands after a +, which is not compared")
+    if found.is_unsatisfiable():
+        raise ValueError("releases of which there can be one: no release is in all of these")
     return value
 
 
@@ -138,12 +153,34 @@ def _condition(name: str, given: object) -> tuple[str, tuple[Any, ...]]:
         raise UsageError(name, given, f"what the engine chose is compared, which is never auto; leave {name} out")
     read = tuple(option.read(value) if option.read else value for value in values)
     for value in [read] if several else read:
+        if option.check:
+            option.check(value)
         Setting.of(**{**NEEDS.get(field, {}), field: value})
+    if field == "arguments":
+        _check_arguments(name, [argument for argument, _ in read])
     if field == "overlays":
         check_names(read)
     if name == "backend":
-        read = tuple(dict.fromkeys(alias for one in map(backend, read) for alias in (one.name, one.vllm_name)))
+        read = tuple(dict.fromkeys(alias for one in map(_served_by, read) for alias in (one.name, one.vllm_name)))
     return field, read
+
+
+def _check_arguments(name: str, arguments: Sequence[str]) -> None:
+    """Raise UsageError for engine arguments that no setting can have."""
+    for argument in arguments:
+        if argument not in MAY_BE_GIVEN:
+            near = get_close_matches(argument, MAY_BE_GIVEN, 1, 0.7)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(MAY_BE_GIVEN)}"
+            raise UsageError(name, argument, f"an argument that --{name} takes; {hint}")
+
+
+def _served_by(name: str) -> AttentionBackend:
+    """The back end of this name; one of vLLM's that the harness does not know may be meant, but not a slip of one that it does."""
+    found, known = backend(name), [each for one in ATTENTION_BACKENDS.values() for each in (one.name, one.vllm_name)]
+    near = get_close_matches(name, known, 1, 0.85)
+    if found.name not in ATTENTION_BACKENDS and near:
+        raise UsageError("backend", name, f"a back end of vLLM's; did you mean {near[0]}?")
+    return found
 
 
 class _Entry(BaseModel):

@@ -20,10 +20,10 @@ NODE, AGAIN = "node", "lost with a node, run again"
 
 WAYS = {
     "reference": "`harness run` and `report --reference-offload` have it go layer by layer when serving has ended "
-    "(docs/large-models.md), and fewer --jobs leave it more",
+    "(docs/large-models.md)",
 }
 """What helps a side that has not the memory that it needs."""
-FEWER = "fewer --jobs, and less beside them on the GPU, leave it more"
+LESS = "less beside it on the machine or its GPU, other engines of one command among that, leaves it more"
 BEGINS = 3
 """Sentences of torch's message that are about this process: what it tried to have, and what there was."""
 
@@ -126,7 +126,7 @@ class Failure:
         if self.kind is not FailureKind.MEMORY:
             return self.message
         begins = ". ".join(self.message.split(". ")[:BEGINS]).rstrip(".")
-        return f"{begins}; {WAYS.get(self.stage, FEWER)}"
+        return f"{begins}; {WAYS.get(self.stage, LESS)}"
 
     @classmethod
     def of(cls, error: DriverFailure) -> Failure:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from harness.drivers import killed, safe_path
 from harness.drivers.messages import PROTOCOL, Failed, Request, Sent
 from harness.drivers.running import Told, ignored
-from harness.errors import DriverFailure, FailureKind, UsageError
+from harness.errors import DriverFailure, FailureKind, UsageError, kind_by_words
 from harness.files import typed
 from harness.files.atomic import not_following
 from harness.text import cut, uncoloured
@@ -33,6 +33,8 @@ LONGEST = 20_000
 """Characters of a failure that a driver tells."""
 SOCKET_PATH = 60
 """Characters of the longest TMPDIR of a driver: a socket's path has 107, and vLLM's sockets have names of 36 there."""
+ELSEWHERE = ("root cause", "in a background process")
+"""What vLLM says where the reason is in the log of a process of its own."""
 REQUESTS = 1 << 20
 """Bytes of requests that wait in the pipe of a driver that is busy."""
 
@@ -233,4 +235,6 @@ class Driver:
 
     def _failure(self, message: str, kind: FailureKind) -> DriverFailure:
         log = "" if kind is FailureKind.CHECKPOINT else self.log()  # that message says all
+        if kind is FailureKind.UNFORESEEN and any(words in message for words in ELSEWHERE):
+            kind = kind_by_words(log)
         return DriverFailure(message, stage=self.stage, kind=kind, log=log)

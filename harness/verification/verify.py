@@ -110,7 +110,11 @@ def explained(
     try:
         laid = unobserved.laid_over(session, spec, setting, prompt, pair, every, case.name)
     except DriverFailure as error:
-        return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
+        failure = Failure.of(error)
+        why = f"{result.diagnosis}; no policy could be tried: {failure.said}"
+        if result.known_by_masks:  # nothing says that these masks explain the logits
+            return replace(result, verdict=Verdict.ERROR, diagnosis=f"no answer: {why}", declared=None, error=failure)
+        return replace(result, diagnosis=why)
     found = compared(case, layout, spec, setting, laid, declared, result.reproduce)
     session.captures.discard(*(one.reference.directory for one in laid.laid or ()))
     return found
@@ -248,7 +252,7 @@ def declared_failure(
     """The declaration that this failure of the serving side is, if one holds for what was asked for."""
     setting = setting.with_(backend=setting.engine.named_on(session.platform).backend)
     ours = (d for d in declared if d.failure and d.failure in str(error) and error.stage == "serving")
-    return next((d for d in ours if d.holds(setting, session.release, spec.family)), None)
+    return next((d for d in ours if d.before_choosing(setting).holds(setting, session.release, spec.family)), None)
 
 
 def without_answer(

@@ -130,6 +130,10 @@ def test_what_is_declared_of_a_cache_is_known_while_it_is_there(
     assert with_cache(tmp_path, policy, off=off, serving=serving, declared=CAUSAL).verdict is verdict
 
 
+def test_what_is_declared_of_a_cache_excuses_no_logits_that_are_no_numbers(tmp_path: Path) -> None:
+    assert with_cache(tmp_path, "causal", off=float("nan"), declared=CAUSAL).verdict is Verdict.DIVERGED
+
+
 def test_it_is_declared_of_a_release_with_this_cache_alone() -> None:
     assert CAUSAL.holds_of("transformers", "5.19.0", "gemma4", STATIC)
     assert not CAUSAL.holds_of("transformers", "5.23.0", "gemma4", STATIC)

@@ -78,3 +78,10 @@ def test_it_may_hold_for_some_dtypes_only() -> None:
     coarse = Declared(precision="tf32", link="https://example.org/1", reason="a reason", dtypes=("float32",))
     assert coarse.holds(Setting.of(dtype="float32"), "0.25.1")
     assert not coarse.holds(Setting.of(dtype="bfloat16"), "0.25.1")
+
+
+def test_of_an_engine_that_failed_before_it_chose_nobody_knows_what_it_would_have_chosen() -> None:
+    failure = Declared(failure="no kernel", link="https://example.org/1", reason="a reason", runners=("v2",))
+    for runner, holds in (("auto", True), ("v2", True), ("v1", False)):
+        setting = Setting.of(runner=runner)
+        assert failure.before_choosing(setting).holds(setting, "0.32.0") is holds

@@ -62,6 +62,17 @@ def test_a_failure_that_comes_sometimes_is_not_certain(tmp_path: Path) -> None:
         ('{ runner = ["v1", "v2"] }', {"runner": "v1"}, {}),
         ('{ backend = "flash" }', {"backend": "FLASH_ATTN"}, {"backend": "triton"}),
         ('{ backend = "TRITON_ATTN" }', {"backend": "triton"}, {"backend": "cpu"}),
+        ('{ backend = "CPU_ATTN" }', {"backend": "cpu"}, {"backend": "triton"}),
+        (
+            "{ serving-arg = 'cudagraph_capture_sizes=[1, 2]' }",
+            {"arguments": (("cudagraph_capture_sizes", "[1,2]"),)},
+            {"arguments": (("cudagraph_capture_sizes", "[1]"),)},
+        ),
+        (
+            """{ serving-arg = 'compilation_config={"pass_config": {"a": 1}}' }""",
+            {"arguments": (("compilation_config", '{"pass_config":{"a":1,"b":2},"c":3}'),)},
+            {"arguments": (("compilation_config", '{"pass_config":{"a":2}}'),)},
+        ),
         ("{ chunk = [16, 32] }", {"chunk": 32}, {"chunk": 64}),
         ("{ prefix-caching = true }", {"prefix_caching": True}, {}),
         ('{ kv-dtype = "fp8", mode = "compiled" }', {"kv_dtype": "fp8", "mode": "compiled"}, {"kv_dtype": "fp8"}),
@@ -143,12 +154,21 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
             {"policy": None, "failure": '"RuntimeError: "'},
             "failure: 'RuntimeError: ' is not allowed; what tells this failure from every other one",
         ),
+        (
+            {"policy": None, "failure": '"Engine core initialization failed"'},
+            "failure: 'Engine core initialization failed' is not allowed; what tells this failure",
+        ),
         ({"policy": None, "failure": '" "'}, "failure: ' ' is not allowed; text that is not empty"),
         ({"policy": None, "precision": '"bf8"'}, "precision: 'bf8' is not allowed; one of tf32"),
         ({"link": None}, "link: it is missing; the address of the issue or pull request"),
         ({"link": '"#50539"'}, "link: '#50539' is not allowed; the address of"),
         ({"reason": '""'}, "reason: '' is not allowed; text that is not empty"),
         ({"releases": '"0.25+"'}, "releases: '0.25+' is not allowed; releases of vLLM as pip has them"),
+        (
+            {"releases": '"==0.25.1+cpu"'},
+            "releases: '==0.25.1+cpu' is not allowed; releases without what stands after a +",
+        ),
+        ({"releases": '">=0.33,<0.25"'}, "releases: '>=0.33,<0.25' is not allowed; releases of which there can be one"),
         ({"release": '">=0.25"'}, "release: '>=0.25' is not allowed; the fields are policy, "),
         ({"sometimes": "true"}, "sometimes goes with failure or logits, not with policy"),
         ({"first_layer": "3"}, "first_layer goes with logits, not with policy"),
@@ -181,6 +201,22 @@ def test_every_option_that_changes_what_is_served_or_compared_with_can_be_a_cond
         ({"settings": "{ chunk = true }"}, "settings: chunk: True is not allowed; a whole number"),
         ({"settings": "{ dtype = [] }"}, "settings: dtype: [] is not allowed; text, or a list of such"),
         ({"settings": "{ overlay = 'none' }"}, "settings: overlay: 'none' is not allowed; one of pr-40534"),
+        (
+            {"settings": "{ serving-arg = 'max_num_seq=4' }"},
+            "settings: serving-arg: 'max_num_seq' is not allowed; an argument that --serving-arg takes; did you mean max_num_seqs?",
+        ),
+        (
+            {"settings": "{ serving-arg = 'dtype=float16' }"},
+            "settings: serving-arg: 'dtype=float16' is not allowed; the harness sets dtype; use --dtype",
+        ),
+        (
+            {"settings": "{ serving-arg = ['max_num_seqs=4', 'max_num_seqs=8'] }"},
+            "settings: serving-arg: 'max_num_seqs=8' is not allowed; max_num_seqs is given twice",
+        ),
+        (
+            {"settings": "{ backend = 'TRITON_ATN' }"},
+            "settings: backend: 'TRITON_ATN' is not allowed; a back end of vLLM's; did you mean TRITON_ATTN?",
+        ),
         ({"settings": "{ backend = 'tritn' }"}, "settings: backend: 'tritn' is not allowed; one of"),
     ],
 )

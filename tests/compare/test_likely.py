@@ -108,3 +108,17 @@ def test_declared_masks_that_were_seen_hide_no_other_logits_than_theirs(
     result = judged(reference, serving, LONG, drop, laid=laid)
     assert result.verdict is verdict and result.at_fault == "serving"
     assert ("do not explain the logits" in result.diagnosis) == bool(beside)
+
+
+def test_where_declared_masks_give_no_numbers_on_either_side_there_is_no_answer(tmp_path: Path) -> None:
+    drop = Declared(policy="drop", link="https://example.org", reason="long images are causal")
+    reference = write(tmp_path / "reference", LONG, masks_of("clamp", LONG), side="reference")
+    truth = truth_of(LONG, 7)
+    truth[3] = np.nan
+    attends = write(tmp_path / "laid", LONG, masks_of("clamp", LONG), side="reference", truth=truth)
+    serving = write(tmp_path / "serving", LONG, masks_of("drop", LONG), side="serving", truth=truth)
+    laid = [Laid(of_all_rows(LONG, ("drop", "causal")), attends)]
+    result = judged(reference, serving, LONG, drop, laid=laid)
+    assert (
+        result.verdict is Verdict.ERROR and "the logits of both sides are not finite at position 3" in result.diagnosis
+    )

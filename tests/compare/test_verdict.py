@@ -41,6 +41,9 @@ def verdict(path: Path, text: str, serving: str, declared: Declared | None = Non
         pytest.param(LONG, "causal", DROP, NOISE, Verdict.KNOWN, id="the declared masks under another name"),
         pytest.param(LONG, "unclamped", DROP, NOISE, Verdict.DIVERGED, id="other masks than declared"),
         pytest.param(LONG, "clamp", DROP, NOISE, Verdict.FIXED, id="the declared divergence is gone"),
+        pytest.param(
+            LONG, "clamp", DROP, 1.0, Verdict.DIVERGED, id="the declared divergence is gone, and logits are wrong"
+        ),
         pytest.param(SHORT, "clamp", DROP, NOISE, Verdict.PASS, id="the declaration does not touch this layout"),
         pytest.param(SHORT, "causal", DROP, NOISE, Verdict.DIVERGED, id="a divergence where the declaration has none"),
         pytest.param(LONG, "clamp", None, 1.0, Verdict.DIVERGED, id="equal masks, other logits"),
@@ -51,6 +54,11 @@ def test_verdict(
     tmp_path: Path, layout: str, serving: str, declared: Declared | None, error: float, expected: Verdict
 ) -> None:
     assert verdict(tmp_path, layout, serving, declared, error).verdict is expected
+
+
+def test_a_declared_divergence_that_is_gone_hides_no_wrong_logits(tmp_path: Path) -> None:
+    said = verdict(tmp_path, LONG, "clamp", DROP, 1.0).diagnosis
+    assert "the logits at position" in said and said.endswith(DROP.gone)
 
 
 TF32 = Declared(precision="tf32", link="https://example.org/2", reason="the kernel multiplies in TF32")

@@ -88,7 +88,8 @@ def test_the_job_for_github_runs_what_is_there() -> None:
     assert subprocess.run(["make", "-n", commands[0].split()[1]], cwd=ROOT, capture_output=True).returncode == 0
     assert os.access(ROOT / commands[1], os.X_OK)
     (kept,) = [step["with"]["path"] for step in job["steps"] if step.get("if") == "always()"]
-    assert f"REPORTS:-{kept}" in (ROOT / commands[1]).read_text()
+    assert {step["working-directory"] for step in job["steps"] if "run" in step} == {"harness"}
+    assert f"REPORTS:-{Path(kept).relative_to('harness')}" in (ROOT / commands[1]).read_text()
 
 
 @pytest.mark.engine

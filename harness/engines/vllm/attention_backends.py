@@ -85,7 +85,9 @@ def vllm_name(name: str) -> str:
 
 
 def _known(name: str) -> AttentionBackend | None:
-    return ATTENTION_BACKENDS.get(name) or next((b for b in ATTENTION_BACKENDS.values() if b.vllm_name == name), None)
+    return ATTENTION_BACKENDS.get(name) or next(
+        (b for b in ATTENTION_BACKENDS.values() if name in (b.vllm_name, b.cpu_name)), None
+    )
 
 
 def serving_with(implementations: list[str]) -> AttentionBackend | None:

@@ -72,7 +72,7 @@ def check(asked: Asked, release: Release, version: str) -> None:
             raise UsageError(FIELD, given, f"one of vLLM's back ends: {', '.join(release.backends)}")
         if name == "mm_processor_cache_gb" and values[name] > LARGEST_CACHE:
             raise UsageError(FIELD, given, f"GiB of memory, at most {LARGEST_CACHE}")
-        if name == "attention_config" and "backend" in values[name]:
+        if name == "attention_config" and any(key.startswith("backend") for key in values[name] or {}):
             raise UsageError(FIELD, given, "the harness sets its backend; use --backend")
         if name == IMPLEMENTATION and values[name] not in OBSERVED:
             why = "in that of transformers layers and weights have other names than the harness observes them by"
@@ -143,7 +143,7 @@ def _check_capacity(values: dict, options: EngineOptions, scenario: Scenario, sp
             f"{least} and more: one request of the {length} tokens of max_model_len, in blocks of {size}, in {own} layers",
         )
     step = options.engine_arguments(spec, scenario, "cpu")["max_num_batched_tokens"]
-    seats = values.get("max_num_seqs", 1)
+    seats = values.get("max_num_seqs") or 1
     if seats > min(step, MOST_SEATS):
         raise UsageError(
             FIELD,

@@ -16,6 +16,8 @@ from harness.families import decoded, sounds
 from harness.prompts.prompt import Prompt
 from harness.references.transformers.loading import Loaded
 
+WORD = "70317"
+"""What is looked for in what a chat template makes of it; it has no letters, which a template may write otherwise."""
 DECODER = "opencv"
 """What decodes videos, as in vLLM, so that the two sides' processors are compared and not two decoders."""
 
@@ -55,7 +57,8 @@ def _of_chat(processor: Any, text: str | None, files: dict[str, list], sampled: 
         raise UnsupportedPrompt("a message goes through a chat template, and the checkpoint has none")
     content: Any = [{"type": kind, kind: one} for kind, some in files.items() for one in some]
     template: Callable = processor.apply_chat_template
-    if not takes_parts(template):
+    parts = takes_parts(template)
+    if not parts:
         if content:
             raise UnsupportedPrompt("the checkpoint's chat template takes text alone: it has no places for files")
         content = text
@@ -63,10 +66,18 @@ def _of_chat(processor: Any, text: str | None, files: dict[str, list], sampled: 
         content.append({"type": "text", "text": text})
     takes_apart = "processor_kwargs" in inspect.signature(template).parameters  # since 5.6
     more = {"processor_kwargs": sampled} if sampled and takes_apart else sampled
-    return template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **more,
-    )  # fmt: skip
+    try:
+        return template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **more,
+        )  # fmt: skip
+    except TypeError as error:
+        if parts:
+            raise
+        why = (
+            "the checkpoint's chat template takes text alone, and this release of transformers a message in parts alone"
+        )
+        raise UnsupportedPrompt(f"{why} (5.8 takes both): {error}") from error
 
 
 def give_template(processor: Any) -> bool:
@@ -78,13 +89,15 @@ def give_template(processor: Any) -> bool:
 
 def takes_parts(template: Callable) -> bool:
     """Whether a ``template`` (`apply_chat_template`) takes a message's content as a list of parts. One that takes text alone fails
-    with a list, or prints it as Python does."""
-    content = [{"type": "text", "text": "w"}]
+    with a list, leaves it out, or prints it, as Python or JSON has it."""
+    import jinja2
+
+    content = [{"type": "text", "text": WORD}]
     try:
         said = template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
-    except TypeError:
+    except (TypeError, jinja2.TemplateError):
         return False
-    return str(content) not in said
+    return WORD in said and not any(f"{mark}type{mark}" in said for mark in "'\"")
 
 
 def _videos(processor: Any, files: Sequence[str]) -> tuple[list, list, tuple[str, ...]]:

@@ -39,9 +39,17 @@ def words() -> PreTrainedTokenizerFast:
         ("{{ message['content'] }}", False),
         ("{{ message['content'] | trim }}", False),
         ("{{ 'user: ' + message['content'] }}", False),
+        ("{{ message['content'].strip() }}", False),
+        ("{{ message['content'] | tojson }}", False),
+        ("{% if message['content'] is string %}{{ message['content'] }}{% endif %}", False),
+        (
+            "{% if message['content'] is not string %}{{ raise_exception('text!') }}{% endif %}{{ message['content'] }}",
+            False,
+        ),
+        ("{% for part in message['content'] %}{{ part['text'] | upper | trim }} {% endfor %}", True),
     ],
 )
-def test_a_template_that_prints_a_list_or_fails_with_it_takes_text(template: str, parts: bool) -> None:
+def test_a_template_that_does_not_take_a_list_apart_takes_text(template: str, parts: bool) -> None:
     tokenizer = words()
     whole = f"{EACH}{template}{{% endfor %}}"
     assert takes_parts(partial(tokenizer.apply_chat_template, chat_template=whole)) is parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ REQUEST = "X-Request-Id"
 """The header that vLLM names a request by, before what its body says; many a proxy adds it where there is none."""
 WAITING, AGAIN = protocol.LEASE + 60.0, 0.5
 """Seconds for which an observation of another client is waited for, and between two looks."""
+CONNECTING = 60.0
+"""Seconds until a connection is there."""
 SAID = 300
 """Characters of what is shown of an answer."""
 ENGINE = "X-data-parallel-rank"
@@ -64,14 +67,14 @@ class Refused(RuntimeError):
 
 
 class Server:
-    """A server at an address. It is asked, in at most ``timeout`` seconds each.
+    """A server at an address, which may take ``timeout`` seconds for an answer, or as many as it likes.
 
     Raises:
         UsageError: the token's file has none that could be kept secret, the API's key is none that can be sent, or the
             environment names a proxy that cannot be used.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float | None = None) -> None:
         self.address = address
         self._token = switch.token_of(address.token_file) if address.token_file else ""
         key = os.environ.get(API_KEY, "").strip()
@@ -79,7 +82,8 @@ class Server:
             raise UsageError(API_KEY, "a key that is not shown", "printable ASCII, which a header can have")
         self._of_api = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=address.url, timeout=timeout, follow_redirects=False)
+            within = httpx.Timeout(timeout, connect=CONNECTING)
+            self._http = httpx.Client(base_url=address.url, timeout=within, follow_redirects=False)
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise UsageError("proxy", "that of the environment", f"one that httpx can use, or none ({error})") from None
 
@@ -156,7 +160,7 @@ class Server:
             except Refused as error:
                 if error.status != 409 or time.monotonic() > end:
                     raise
-            time.sleep(AGAIN)
+            time.sleep(AGAIN * (0.5 + random.random()))  # noqa: S311 - two clients must not keep in step
 
     @contextmanager
     def kept(self, ticket: str) -> Iterator[None]:
@@ -237,6 +241,8 @@ class Server:
             raise Refused(answer.status_code, f"{path} answers with what is no JSON: {_line(answer.text)}") from None
 
     def _unreachable(self, error: httpx.HTTPError) -> EnvironmentFailure:
+        if isinstance(error, httpx.ReadTimeout):
+            return EnvironmentFailure(f"{self.address.url}: the server did not answer in time")
         why = _line(str(error)) or type(error).__name__
         return EnvironmentFailure(f"{self.address.url}: the server cannot be reached: {why}")
 

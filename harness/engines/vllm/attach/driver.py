@@ -33,15 +33,12 @@ from harness.files import typed
 from harness.masks.observed import ProbeError
 from harness.prompts.prompt import Prompt
 
-PATIENCE = 600.0
-"""Seconds that a server may take for one request."""
-
 
 class AttachedEngine:
     """One server, and what is asked of it: of its data-parallel engines in turn, or of one of them."""
 
     def __init__(self, address: Address, engine: int | None = None) -> None:
-        self.server = Server(address, PATIENCE)
+        self.server = Server(address)
         self.engine = engine
         self.most = api.MOST
 
@@ -139,11 +136,9 @@ class AttachedEngine:
         try:
             with self.server.kept(ticket):
                 yield ticket
-        except BaseException:
-            with suppress(EnvironmentFailure, Refused):  # of a server that is gone, what went before is the reason
+        finally:
+            with suppress(EnvironmentFailure, Refused):  # it is over without this too, and what was fetched is whole
                 self.server.end(ticket)
-            raise
-        self.server.end(ticket)
 
     def _fetch(self, ticket: str, place: int, engine: int, ranks: int, out: Path) -> None:
         for rank in range(ranks):

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 from argparse import Namespace
-from contextlib import suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -26,7 +25,7 @@ from harness.captures.facts import EngineFacts
 from harness.engines.vllm import loaded, releases
 from harness.engines.vllm.attach import protocol, switch
 from harness.engines.vllm.attach.door import Door
-from harness.engines.vllm.attach.observable import of_another_model, unobservable
+from harness.engines.vllm.attach.observable import of_another_model, of_other_messages, unobservable
 from harness.engines.vllm.attach.protocol import Begun, ServerFacts
 from harness.engines.vllm.attention_backends import serving_with
 from harness.families.content import content
@@ -121,6 +120,7 @@ class Workers:
         return ServerFacts(
             protocol=protocol.VERSION,
             problem=self.problem,
+            unlike=of_other_messages(self.args, model.multimodal_config),
             model=str(Path(model.model).absolute() if Path(model.model).is_dir() else model.model),
             served_as=(self.args.served_model_name or [str(model.model)])[0],
             content=await self._content,
@@ -209,8 +209,10 @@ class HarnessEndpoint:
         left = protocol.LEASE
         while left:
             await asyncio.sleep(left)
-            with suppress(Exception):  # an engine that is busy is asked again; one that is gone ends with its server
+            try:
                 left = max(chain.from_iterable(await self._workers.ask("left", ticket)))
+            except Exception:  # noqa: BLE001 - an engine that is busy is asked again; one that is gone ends with its server
+                left = protocol.LEASE
 
     async def collect(self, asked: Ticket) -> JSONResponse:
         engines = await self._workers.ask("collect", asked.ticket)

@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -79,8 +78,8 @@ class Attached:
 
     def saved(self, ticket: str) -> bool:
         """Whether the files of what was collected are whole."""
-        observation, guest = self._of(ticket), self.guest
-        if observation is None or guest is None or self.saving is None:
+        guest = self.guest
+        if self.current is None or self.current.ticket != ticket or guest is None or self.saving is None:
             return True
         if not guest.is_saved(self.saving):
             return False
@@ -122,13 +121,15 @@ class Attached:
 
     def _forget(self) -> None:
         saving, self.saving = self.saving, None
-        if self.guest is not None:
-            if saving is not None:
-                with suppress(Exception):  # what could not be written is not wanted any more
-                    self.guest.saved(saving)
-            self.guest.begin({}, 0, [], {}, {}, masks=True)
-        self._remove()
+        within = self.current.within if self.current else None
         self.current = None
+        if self.guest is None or within is None:
+            return
+        if saving is None:
+            shutil.rmtree(within, ignore_errors=True)
+        else:  # requests do not wait for the disk
+            self.guest.unwanted(saving, within)
+        self.guest.begin({}, 0, [], {}, {}, masks=True)
 
     def _remove(self) -> None:
         if self.current is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +52,11 @@ class Guest(Observer):
         failure, prompts = self.failure, self.prompts
         answer = super().collect({} if failure else stacks, ranks, masks=masks)
         return answer | {"failure": failure or answer["failure"], "prompts": prompts}
+
+    def unwanted(self, collected: int, directory: Path) -> None:
+        """Remove the ``directory`` of one call of `collect` when everything of it is on disk, or could not be written."""
+        del self.saving[collected]
+        self.behind.submit(shutil.rmtree, directory, ignore_errors=True)
 
     def beside(self) -> Prober:
         self.sparse = SparseProber(*releases.kv_blocks(self.runner))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import Any
 
 
@@ -11,6 +12,18 @@ def of_another_model(config: Any) -> str:
     apart = {"--quantization": config.quantization, "--hf-overrides": config.hf_overrides}
     said = " and ".join(f"{name} {value}" for name, value in apart.items() if value)
     return said and f"it has {said}, of which the reference is not told: what differs by that would be blamed on vLLM"
+
+
+def of_other_messages(args: Namespace, config: Any) -> str:
+    """By which options of a server, of these ``args`` and this `MultiModalConfig` of vLLM, messages become other tokens than the
+    checkpoint's own template and processors make of them; nothing where they do not."""
+    apart = {
+        "--chat-template": args.chat_template,
+        "--default-chat-template-kwargs": getattr(args, "default_chat_template_kwargs", None),
+        "--mm-processor-kwargs": getattr(config, "mm_processor_kwargs", None),
+        "--media-io-kwargs": getattr(config, "media_io_kwargs", None),
+    }
+    return " and ".join(f"{name} {value}" for name, value in apart.items() if value)
 
 
 def unobservable(config: Any) -> str:

@@ -41,10 +41,11 @@ class ServerFacts:
     """What a server says of itself. ``model`` is the directory or id that it serves, called ``served_as`` in requests, and
     ``content`` a hash of its files (`harness.families.content`), empty where it is not known; ``step`` the most tokens of one
     step, ``longest`` those of a request; each of its ``engines`` has ranks that are parallel in two ways. ``problem`` says why it
-    cannot be observed, if it cannot."""
+    cannot be observed, if it cannot, and ``unlike`` which options make other tokens of messages than its checkpoint says."""
 
     protocol: int
     problem: str
+    unlike: str
     model: str
     served_as: str
     content: str
@@ -89,6 +90,7 @@ def by_api(release: str, served_as: str, model: str, longest: int, *, scale_out:
     return ServerFacts(
         protocol=VERSION,
         problem="",
+        unlike="",
         model=model,
         served_as=served_as,
         content="",

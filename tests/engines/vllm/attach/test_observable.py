@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 
-from harness.engines.vllm.attach.observable import of_another_model, unobservable
+from harness.engines.vllm.attach.observable import of_another_model, of_other_messages, unobservable
 
 ALONE = {
     "data_parallel_size": 4,
@@ -53,3 +54,15 @@ def test_a_server_of_its_checkpoint_computes_what_that_says(nothing: dict | None
 def test_a_server_of_another_model_than_its_checkpoint_s_is_refused(apart: dict, said: str) -> None:
     why = of_another_model(SimpleNamespace(**apart))
     assert said in why and "\n" not in why
+
+
+def messages(template: str | None = None, **config: object) -> str:
+    return of_other_messages(Namespace(chat_template=template), SimpleNamespace(mm_processor_kwargs=None, **config))
+
+
+def test_options_that_make_other_tokens_of_messages_are_named() -> None:
+    assert messages() == messages(media_io_kwargs={}) == of_other_messages(Namespace(chat_template=None), None) == ""
+    assert messages("other.jinja") == "--chat-template other.jinja"
+    assert messages("a", media_io_kwargs={"video": {"num_frames": 4}}) == (
+        "--chat-template a and --media-io-kwargs {'video': {'num_frames': 4}}"
+    )
