@@ -120,16 +120,14 @@ class Attached:
         return self.current
 
     def _forget(self) -> None:
-        saving, self.saving = self.saving, None
-        within = self.current.within if self.current else None
-        self.current = None
-        if self.guest is None or within is None:
-            return
-        if saving is None:
-            shutil.rmtree(within, ignore_errors=True)
-        else:  # requests do not wait for the disk
-            self.guest.unwanted(saving, within)
-        self.guest.begin({}, 0, [], {}, {}, masks=True)
+        guest, over, saving = self.guest, self.current, self.saving
+        self.current = self.saving = None
+        if over and guest and saving is not None:
+            guest.unwanted(saving, over.within)  # requests do not wait for the disk
+        elif over:
+            shutil.rmtree(over.within, ignore_errors=True)
+        if guest:
+            guest.begin({}, 0, [], {}, {}, masks=True)
 
     def _remove(self) -> None:
         if self.current is not None:
