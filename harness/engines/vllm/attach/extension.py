@@ -79,7 +79,7 @@ class Attached:
     def saved(self, ticket: str) -> bool:
         """Whether the files of what was collected are whole."""
         guest = self.guest
-        if self.current is None or self.current.ticket != ticket or guest is None or self.saving is None:
+        if self._named(ticket) is None or guest is None or self.saving is None:
             return True
         if not guest.is_saved(self.saving):
             return False
@@ -98,9 +98,10 @@ class Attached:
 
     def left(self, ticket: str) -> float:
         """In how many seconds an observation is over that nobody goes on with; 0 where it is, and then it is forgotten."""
-        if self.current is None or self.current.ticket != ticket:
+        observation = self._named(ticket)
+        if observation is None:
             return 0.0
-        left = self.current.left
+        left = observation.left
         if not left:
             self._forget()
         return left
@@ -113,11 +114,16 @@ class Attached:
         if self._of(ticket):
             self._forget()
 
+    def _named(self, ticket: str) -> Observation | None:
+        """The observation under way, if that is its ticket."""
+        return self.current if self.current and self.current.ticket == ticket else None
+
     def _of(self, ticket: str) -> Observation | None:
-        if self.current is None or self.current.ticket != ticket:
-            return None
-        self.current.touch()
-        return self.current
+        """As `_named`, by a client that goes on with it."""
+        observation = self._named(ticket)
+        if observation:
+            observation.touch()
+        return observation
 
     def _forget(self) -> None:
         guest, over, saving = self.guest, self.current, self.saving
