@@ -43,7 +43,7 @@ from harness.drivers.messages import (
     Stored,
 )
 from harness.engines.vllm import ahead, blocks, collected, items, loaded, releases
-from harness.engines.vllm.cpu import backends
+from harness.engines.vllm.cpu import backends, scheduling
 from harness.engines.vllm.processing import Processing
 from harness.errors import OverlayRefused
 from harness.families import adapter
@@ -113,6 +113,8 @@ class Engine:
     def load(self, request: LoadEngine) -> Done:
         """Start vLLM, then install the observer."""
         backends.register()
+        if request.platform == "cpu" and request.arguments.get("async_scheduling"):
+            scheduling.asynchronous()
         from vllm import LLM
 
         files = Unchanged.since_now(request.checkpoint)

@@ -119,9 +119,10 @@ def batch_order(runner) -> list[str] | None:
     return None if is_v2(runner) else list(runner.input_batch.req_ids)
 
 
-def watch_steps(runner, remember) -> None:
-    """Call ``remember(steps, new)`` before each step: by request id the first position that it computes and the one after the
-    last, and what the scheduler tells of requests that are new.
+def watch_steps(runner, before, after) -> None:
+    """Call ``before(steps, new)`` before each step and ``after(steps)`` when it is launched, before anything is sampled of it.
+    ``steps`` has by request id the first position that the scheduler has the step compute and the one after the last (`computed`
+    says which they really are), ``new`` what it tells of requests that are new.
 
     The runners' own buffers have other names in each release; what the scheduler tells them has these since 0.11.
     """
@@ -132,10 +133,32 @@ def watch_steps(runner, remember) -> None:
         cached = scheduled.scheduled_cached_reqs
         first |= dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         steps = {req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()}
-        remember(steps, {new.req_id: new for new in scheduled.scheduled_new_reqs})
-        return original(scheduled, *args, **kwargs)
+        before(steps, {new.req_id: new for new in scheduled.scheduled_new_reqs})
+        result = original(scheduled, *args, **kwargs)
+        after(steps)
+        return result
 
     runner.execute_model = execute_model
+
+
+def computed(runner, order: list[str], steps: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """The positions that a step computes of the requests of a batch, in its ``order``, of those that the scheduler planned as
+    ``steps``. Asynchronous scheduling plans a step before it is known how many drafts of the last one were accepted: it takes all
+    of them for accepted, and a runner puts that right on its device.
+    """
+    config = runner.vllm_config
+    if not steps or not config.scheduler_config.async_scheduling or config.speculative_config is None:
+        return steps
+    if is_v2(runner):
+        ends = dict(zip(order, runner.input_buffers.seq_lens[: len(order)].tolist(), strict=True))
+    else:
+        firsts = runner.num_computed_tokens[: len(order)].tolist()
+        ends = {req_id: first + _length(steps[req_id]) for req_id, first in zip(order, firsts, strict=True)}
+    return {req_id: (ends[req_id] - _length(step), ends[req_id]) for req_id, step in steps.items()}
+
+
+def _length(step: tuple[int, int]) -> int:
+    return step[1] - step[0]
 
 
 def watch_prompt_scores(runner, seen) -> None:

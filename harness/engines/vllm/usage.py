@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.engines.adapter import Asked
 from harness.engines.vllm import given
-from harness.engines.vllm.arguments import ASYNCHRONOUS, FIELD, value
+from harness.engines.vllm.arguments import FIELD, value
 from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS, backend
 from harness.engines.vllm.options import PARTITION, TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
@@ -50,16 +50,7 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_drafts(options, scenario, spec, release, version)
     _check_adapter(scenario, spec)
     given.check(asked, release, version)
-    _check_schedule(options, platform)
     given.check_step(options, scenario, spec, release, platform)
-
-
-def _check_schedule(options: EngineOptions, platform: str) -> None:
-    asked = dict(options.arguments).get(ASYNCHRONOUS)
-    if platform == "cpu" and asked is not None and value(asked) is not False:
-        raise UsageError(
-            FIELD, f"{ASYNCHRONOUS}={asked}", "false on a CPU: vLLM's CPU platform switches it off whatever is asked"
-        )
 
 
 def _check_gpus(options: EngineOptions, platform: str, found: Mapping[str, Any]) -> None:

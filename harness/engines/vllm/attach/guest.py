@@ -64,7 +64,7 @@ class Guest(Observer):
 
     def hook(self, work: Callable[..., None]) -> Callable[..., None]:
         computes_together = work == self._after
-        always = work == self._stepped
+        always = work == self._planned
 
         def called(*args) -> None:
             if not always and not self.concerned:
@@ -86,13 +86,12 @@ class Guest(Observer):
         self.pieces, self.probed = Pieces(), Probed()
         self.prober.forget()
 
-    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
+    def _planned(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
         self.concerned = False
         if not self.awaited and not self.requests:
             return
         for req_id, request in new.items():
             self._arrived(req_id, request)
-        super()._stepped(steps, new)
         self.concerned = any(releases.request_name(req_id, self.requests) is not None for req_id in steps)
 
     def _arrived(self, req_id: str, request: Any) -> None:

@@ -56,7 +56,7 @@ class Observer:
         for name, layer in self.layers.items():
             hooks.after_attention(name, layer, self.hook(self._attended))
         releases.watch_batch(self.runner, lambda req_ids: setattr(self, "order", req_ids))
-        releases.watch_steps(self.runner, self.hook(self._stepped))
+        releases.watch_steps(self.runner, self.hook(self._planned), self.hook(self._stepped))
         releases.watch_prompt_scores(self.runner, self._scored)
         around_sampler(self.runner, self.hook(self._sampling), self.hook(self._sampled))
         around = around_drafts_of_v2 if releases.is_v2(self.runner) else around_drafts
@@ -186,7 +186,12 @@ class Observer:
     def _observes(self, index: int) -> bool:
         return bool(self.hooked) and (not self.chosen or index in self.chosen)
 
-    def _stepped(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
+    def _planned(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
+        """A step is about to run, with requests that are ``new``."""
+
+    def _stepped(self, planned: dict[str, tuple[int, int]]) -> None:
+        order = releases.batch_order(self.runner) or self.order
+        steps = releases.computed(self.runner, order, planned)
         self.next = {req_id: end for req_id, (_, end) in steps.items()}
         for req_id, (start, end) in steps.items():
             name = releases.request_name(req_id, self.requests)
