@@ -25,6 +25,8 @@ FORMS = (
 )
 LONGEST = 1 << 20
 """Tokens of the longest layout, four times the context of the largest Gemma 4."""
+LONGEST_FRAME = 70
+"""The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
 _SEGMENT = re.compile(r"(?:([tiIa])([1-9][0-9]*)|v([1-9][0-9]*)x([1-9][0-9]*))\Z")
 _WORD = 24
 """Characters of the longest segment that is read."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from harness.prompts.layout import Layout, Segment
+from harness.prompts.layout import LONGEST_FRAME, Layout, Segment
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,21 @@ def windows(largest: int = 32) -> st.SearchStrategy[int]:
 
 
 def layouts(
-    *, max_tokens: int = 64, max_segments: int = 6, kinds: str = "tiv", longest: int | None = None, unit: int = 1
+    *,
+    max_tokens: int = 64,
+    max_segments: int = 6,
+    kinds: str = "tiv",
+    longest: int | None = None,
+    longest_frame: int = LONGEST_FRAME,
+    unit: int = 1,
 ) -> st.SearchStrategy[Layout]:
     """Any layout of at most ``max_tokens`` tokens.
 
     ``kinds`` are the letters of the notation that may occur; ``longest`` bounds the soft tokens of an image, which are a
-    multiple of ``unit``.
+    multiple of ``unit``, ``longest_frame`` those of a video's frame.
     """
-    segments = st.lists(_segments(kinds, longest or max_tokens, unit), min_size=1, max_size=max_segments)
+    longest = longest or max_tokens
+    segments = st.lists(_segments(kinds, longest, longest_frame, unit), min_size=1, max_size=max_segments)
     return segments.map(_joined).filter(lambda layout: len(layout) <= max_tokens)
 
 
@@ -59,6 +66,7 @@ def threshold_layouts(
     borders: Borders = Borders(),
     kinds: str = "iIv",
     longest: int | None = None,
+    longest_frame: int = LONGEST_FRAME,
     unit: int = 1,
 ) -> Layout:
     """Layouts whose spans and gaps sit at the threshold.
@@ -66,7 +74,7 @@ def threshold_layouts(
     One to three images of window - 1, window, window + 1, 2 * window or 1 soft tokens (or any other
     number), each beginning or ending at position 0, at a border (see `Borders`) or one token beside
     it, or 0 to window + 1 tokens after the image before it; text may follow the last. Where images have multiples of ``unit``
-    soft tokens, those next to these numbers.
+    soft tokens, those next to these numbers. A video's frame has at most ``longest_frame``.
     """
     longest = longest or max_tokens
     wanted = (1, 2, window - 1, window, window + 1, 2 * window)
@@ -85,7 +93,7 @@ def threshold_layouts(
     used = 0
     for _ in range(draw(st.integers(1, 3))):
         form, soft, frames, gap, border, ends_there = draw(image)
-        segment = Segment(form, soft, frames if form == "v" else 1)
+        segment = Segment(form, min(soft, longest_frame), frames) if form == "v" else Segment(form, soft)
         if border is not None:
             wanted = border - used - {"i": 1, "I": 0, "v": 2}[form] - (soft if ends_there else 0)
             gap = wanted if wanted >= 0 else gap
@@ -146,15 +154,16 @@ def _multiples(most: int, unit: int) -> st.SearchStrategy[int]:
     return st.integers(1, max(1, most // unit)).map(unit.__mul__)
 
 
-def _segments(kinds: str, longest: int, unit: int) -> st.SearchStrategy[Segment]:
+def _segments(kinds: str, longest: int, longest_frame: int, unit: int) -> st.SearchStrategy[Segment]:
     soft = st.integers(1, longest)
     image = _multiples(longest, unit)
+    frame = st.integers(1, min(max(1, longest // 4), longest_frame))
     forms = {
         "t": st.builds(Segment, st.just("t"), soft),
         "i": st.builds(Segment, st.just("i"), image),
         "I": st.builds(Segment, st.just("I"), image),
         "a": st.builds(Segment, st.just("a"), soft),
-        "v": st.builds(Segment, st.just("v"), st.integers(1, max(1, longest // 4)), st.integers(1, 3)),
+        "v": st.builds(Segment, st.just("v"), frame, st.integers(1, 3)),
     }
     return st.one_of([forms[kind] for kind in kinds])
 

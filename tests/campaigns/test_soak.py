@@ -13,6 +13,7 @@ from harness.campaigns.mutation import unsplit
 from harness.cli.soak import _answered, _missing
 from harness.compare.setting import Setting
 from harness.families.registry import continued, preset, prompt_for
+from harness.prompts.layout import LONGEST_FRAME
 from harness.verification import mates
 
 SPEC, BASE = preset("tiny"), Setting()
@@ -88,6 +89,14 @@ def test_a_block_has_all_its_layouts_and_they_are_the_same_each_time(window: int
     drawn = soak.drawn(3, spec)
     assert len(drawn) == soak.BLOCK and max(map(len, drawn)) <= 8 * window
     assert drawn == soak.drawn(3, spec) != soak.drawn(4, spec)
+
+
+@pytest.mark.parametrize("window", [40, 64, 128])
+def test_a_model_takes_whatever_is_drawn_around_a_wide_window(window: int) -> None:
+    spec = replace(SPEC, window=window)
+    drawn = [*soak.drawn(0, spec), *soak.drawn(0, spec, 2 * window)]
+    assert any(segment.form == "v" and segment.soft == LONGEST_FRAME for layout in drawn for segment in layout.segments)
+    assert all(soak.taken(spec, layout) for layout in drawn)
 
 
 def test_of_twenty_places_each_scenario_has_its_share() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import UsageError
 from harness.families.drawn import check_length, prompt_of
 from harness.families.gemma4.tokens import FIRST_WORD, ID_OF_KIND
-from harness.prompts.layout import Layout
+from harness.prompts.layout import LONGEST_FRAME, Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Item, Prompt
 
@@ -24,8 +24,6 @@ MERGED = (PATCH * POOL, 1)
 UNIFIED = "gemma4_unified"
 """The `model_type` of 12B, which has no towers: patches go through one projection."""
 MEL_BINS = 128
-FRAME_SOFT_TOKENS = 70
-"""The most soft tokens of a video's frame (vllm `gemma4_mm.py`, `_VIDEO_MAX_SOFT_TOKENS`)."""
 
 
 def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "layout") -> Prompt:
@@ -34,13 +32,13 @@ def prompt_for(layout: Layout, spec: ModelSpec, seed: int = 0, field: str = "lay
 
     Raises:
         UsageError: the layout is longer than the model, has audio and the model no audio tower, a frame of
-            more than `FRAME_SOFT_TOKENS`, or what a checkpoint that exists already cannot be given.
+            more than `LONGEST_FRAME`, or what a checkpoint that exists already cannot be given.
     """
     check_length(layout, spec, field)
     if "audio" in layout.kinds and not spec.audio:
         raise UsageError(field, str(layout), f"the model {spec.name} has no audio tower; tiny-audio has one")
-    if any(segment.form == "v" and segment.soft > FRAME_SOFT_TOKENS for segment in layout.segments):
-        raise UsageError(field, str(layout), f"a video's frame has at most {FRAME_SOFT_TOKENS} soft tokens")
+    if any(segment.form == "v" and segment.soft > LONGEST_FRAME for segment in layout.segments):
+        raise UsageError(field, str(layout), f"a video's frame has at most {LONGEST_FRAME} soft tokens")
     if spec.source:
         from harness.families.gemma4 import takes
 

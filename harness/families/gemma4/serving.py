@@ -10,7 +10,8 @@ import torch
 
 from harness.families.base import ServingSide, renamed
 from harness.families.gemma4 import assistant, inputs
-from harness.families.gemma4.prompts import FRAME_SOFT_TOKENS, cut_of
+from harness.families.gemma4.prompts import cut_of
+from harness.prompts.layout import LONGEST_FRAME
 from harness.prompts.prompt import Prompt
 
 PREFIXES = {
@@ -58,7 +59,7 @@ class Serving(ServingSide):
         if videos:
             drawn = [inputs.vision(item) for item in videos]
             counts = torch.tensor([item.frames for item in videos])
-            most = FRAME_SOFT_TOKENS * cut_of(videos[0])[1] ** 2
+            most = LONGEST_FRAME * cut_of(videos[0])[1] ** 2
             frames = [frame for pixels, _ in drawn for frame in pixels]
             data["pixel_values_videos"] = inputs.padded(frames, 0, most)
             data["pixel_position_ids_videos"] = inputs.padded([f for _, places in drawn for f in places], -1, most)
