@@ -24,8 +24,8 @@ WAYS = {
 }
 """What helps a side that has not the memory that it needs."""
 LESS = "less beside it on the machine or its GPU, other engines of one command among that, leaves it more"
-BEGINS = 3
-"""Sentences of torch's message that are about this process: what it tried to have, and what there was."""
+BEGINS, ADVICE = 8, ". If reserved"
+"""Sentences of torch's message that say what a process tried to have, what there was, and who has the rest; then comes advice."""
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -125,7 +125,7 @@ class Failure:
         """The message; of a lack of memory its beginning, and what helps."""
         if self.kind is not FailureKind.MEMORY:
             return self.message
-        begins = ". ".join(self.message.split(". ")[:BEGINS]).rstrip(".")
+        begins = ". ".join(self.message.split(ADVICE)[0].split(". ")[:BEGINS]).rstrip(".")
         return f"{begins}; {WAYS.get(self.stage, LESS)}"
 
     @classmethod

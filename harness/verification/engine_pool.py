@@ -51,10 +51,16 @@ class Engines:
             return found.driver
         if found:
             self._drop(key)
-        while len(self._engines) >= ENGINES_ALIVE[self._sides.platform]:
-            self._drop(next(iter(self._engines)))
+        self.make_room(spec, setting)
         self._engines[key] = self._started(checkpoint, spec, setting)
         return self._engines[key].driver
+
+    def make_room(self, spec: ModelSpec, setting: Setting) -> None:
+        """End the engines that give way to the one of ``setting``: what is loaded before it starts may need their memory."""
+        if (spec.key, setting.engine_key) in self._engines:
+            return
+        while len(self._engines) >= ENGINES_ALIVE[self._sides.platform]:
+            self._drop(next(iter(self._engines)))
 
     @contextmanager
     def dropping(self, driver: RunningDriver) -> Iterator[None]:

@@ -23,13 +23,18 @@ from harness.references.adapter import REFERENCES, TRANSFORMERS, Reference, inst
 from harness.verification import environments
 
 _INSPECT = """
-import glob, importlib.metadata as m, json, sys
+import glob, importlib.metadata as m, json, os, sys
+from itertools import takewhile
 def v(n):
     try: return m.version(n)
     except m.PackageNotFoundError: return None
 versions = {n: v(n) for n in sys.argv[1:]}
-print(json.dumps({"python": sys.version.split()[0], "gpus": len(glob.glob("/dev/nvidia[0-9]*")), **versions}))
+there = glob.glob("/dev/nvidia[0-9]*")
+visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(there)).split(",")
+gpus = min(len(there), len([*takewhile(lambda one: one.strip() not in ("", "-1"), visible)]))
+print(json.dumps({"python": sys.version.split()[0], "gpus": gpus, **versions}))
 """
+"""As CUDA counts GPUs: those that `CUDA_VISIBLE_DEVICES` names, up to the first that is none."""
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 AUDIO_READERS = ("soundfile", "av", "torchcodec")
 """What vLLM reads the audio of a message with."""

@@ -244,6 +244,7 @@ class Session:
             )
         before = time.perf_counter()
         model = reference_model(self.checkpoint(spec), setting)
+        self.engines.make_room(spec, setting)
         reference = self.references.ready(model, in_turn=not remember)  # refuses a bad checkpoint in seconds
         engine = self.engine(spec, setting)
         started = time.perf_counter() - before

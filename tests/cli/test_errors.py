@@ -26,7 +26,9 @@ def test_an_error_arrives_as_it_was_sent(error: Exception) -> None:
 
 OF_TORCH = (
     "CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 79.18 GiB of which 1.29 GiB is free. "
-    "Including non-PyTorch memory, this process has 58.31 GiB memory in use. See documentation for Memory Management"
+    "Process 7 has 19.50 GiB memory in use. Including non-PyTorch memory, this process has 58.31 GiB memory in use. "
+    "Of the allocated memory 50.00 GiB is allocated by PyTorch, and 7.25 GiB is reserved by PyTorch but unallocated. If reserved but unallocated "
+    "memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation. See documentation"
 )
 
 
@@ -54,8 +56,9 @@ def test_a_lack_of_memory_is_told_from_other_failures(error: Exception, kind: Fa
     assert kind_of(error) is kind
 
 
-def test_what_is_said_of_a_lack_of_memory_is_how_much_there_was_and_what_helps() -> None:
+def test_what_is_said_of_a_lack_of_memory_is_how_much_there_was_who_has_it_and_what_helps() -> None:
     reference, serving = (Failure(stage, FailureKind.MEMORY, OF_TORCH).said for stage in ("reference", "serving"))
-    assert "of which 1.29 GiB is free; " in reference and "--reference-offload" in reference
-    assert "Including" not in reference + serving and "--reference-offload" not in serving
+    assert "of which 1.29 GiB is free. Process 7 has 19.50 GiB" in reference and "--reference-offload" in reference
+    assert "7.25 GiB is reserved by PyTorch but unallocated; " in serving and "--reference-offload" not in serving
+    assert "try setting" not in reference + serving
     assert Failure("reference", FailureKind.GONE, OF_TORCH).said == OF_TORCH

@@ -1,5 +1,7 @@
 """Where an interpreter's vLLM runs, and how a command names what a session runs."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from harness.compare.setting import Setting
 from harness.errors import EnvironmentFailure
 from harness.families.registry import preset
 from harness.prompts.case import Case
+from harness.verification import interpreters
 from harness.verification.environments import uv
 from harness.verification.interpreters import inspect, platform_of
 from harness.verification.session import Session
@@ -35,6 +38,23 @@ def test_a_build_from_source_for_a_cpu_runs_on_a_cpu(version: str, tmp_path: Pat
 def test_a_build_for_cuda_needs_a_gpu(version: str, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailure, match="built for CUDA"):
         platform_of(with_vllm(tmp_path / "built", version))
+
+
+@pytest.mark.parametrize(
+    ("there", "visible", "counted"),
+    [(4, None, 4), (4, "2", 1), (4, "2,0", 2), (4, "", 0), (4, "0,-1,1", 1), (1, "GPU-5f,GPU-6a", 1), (0, "0", 0)],
+)
+def test_gpus_are_those_that_cuda_counts(
+    monkeypatch: pytest.MonkeyPatch, there: int, visible: str | None, counted: int
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    devices = f"import glob; glob.glob = lambda pattern: [f'/dev/nvidia{{n}}' for n in range({there})]"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", devices + interpreters._INSPECT], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["gpus"] == counted
 
 
 @pytest.mark.skipif(not inspect(sys.executable)["transformers"], reason="transformers is not installed")
