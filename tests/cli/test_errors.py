@@ -27,7 +27,8 @@ def test_an_error_arrives_as_it_was_sent(error: Exception) -> None:
 OF_TORCH = (
     "CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 79.18 GiB of which 1.29 GiB is free. "
     "Process 7 has 19.50 GiB memory in use. Including non-PyTorch memory, this process has 58.31 GiB memory in use. "
-    "Of the allocated memory 50.00 GiB is allocated by PyTorch, and 7.25 GiB is reserved by PyTorch but unallocated. If reserved but unallocated "
+    "Of the allocated memory 50.00 GiB is allocated by PyTorch, and 7.25 GiB is reserved by PyTorch but unallocated. "
+    "If reserved but unallocated "
     "memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation. See documentation"
 )
 

@@ -51,9 +51,7 @@ def test_gpus_are_those_that_cuda_counts(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     devices = f"import glob; glob.glob = lambda pattern: [f'/dev/nvidia{{n}}' for n in range({there})]"
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", devices + interpreters._INSPECT], capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", devices + interpreters._INSPECT], capture_output=True, check=True)
     assert json.loads(done.stdout)["gpus"] == counted
 
 
