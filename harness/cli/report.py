@@ -180,9 +180,9 @@ def _cells(
     needs: str | None,
     serving_python: str,
 ) -> list[Cell]:
-    """The cases of each model and engine, which stay with it."""
+    """The cases of each model and engine, which stay with it; first those of the engines that take longest to start."""
     groups: dict[tuple, list[tuple[Case, Setting]]] = {}
-    for case, setting in chosen:
+    for case, setting in sorted(chosen, key=lambda one: (one[1].engine.mode == "eager", -BYTES[one[1].engine.dtype])):
         groups.setdefault((case.model, setting.engine_key), []).append((case, setting))
     return [
         Cell(

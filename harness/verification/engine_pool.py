@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.compare.setting import Setting
-from harness.drivers.messages import LayOverlays, LoadEngine
+from harness.drivers.messages import Done, LayOverlays, LoadEngine, Sent
 from harness.drivers.running import RunningDriver
 from harness.drivers.timeouts import Timeouts
 from harness.errors import DriverFailure
@@ -22,10 +22,11 @@ ENGINES_ALIVE = {"cpu": 2, "cuda": 1}
 
 @dataclass
 class _Engine:
-    """A driver whose engine runs, and the overlays that lie over it."""
+    """A driver whose engine runs or is ``starting``, and the overlays that lie over it."""
 
     driver: RunningDriver
     overlays: tuple[str, ...]
+    starting: Sent[Done] | None
 
 
 class Engines:
@@ -37,30 +38,36 @@ class Engines:
         self._timeouts = timeouts
         self._engines: OrderedDict[tuple, _Engine] = OrderedDict()
 
+    @contextmanager
+    def starting(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> Iterator[None]:
+        """Let the engine that serves the ``checkpoint`` of ``spec`` as ``setting`` says start meanwhile, unless it runs; those that
+        give way to it have ended before. Where what is done meanwhile fails, one that is not ready ends."""
+        key = (spec.key, setting.engine_key)
+        engine = self._begun(checkpoint, spec, setting)
+        try:
+            yield
+        except BaseException:
+            if engine.starting:
+                engine.driver.kill()
+                self._drop(key)
+            raise
+
     def ready(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> RunningDriver:
         """The driver whose engine serves the ``checkpoint`` of ``spec`` as ``setting`` says, started now unless it runs.
 
         Raises:
             DriverFailure: it could not be started, or an overlay does not fit it; the engine then runs on without any.
         """
-        key = (spec.key, setting.engine_key)
-        found = self._engines.get(key)
-        if found and found.driver.alive:
-            self._engines.move_to_end(key)
-            self._lay(found, setting.overlays)
-            return found.driver
-        if found:
-            self._drop(key)
-        self.make_room(spec, setting)
-        self._engines[key] = self._started(checkpoint, spec, setting)
-        return self._engines[key].driver
-
-    def make_room(self, spec: ModelSpec, setting: Setting) -> None:
-        """End the engines that give way to the one of ``setting``: what is loaded before it starts may need their memory."""
-        if (spec.key, setting.engine_key) in self._engines:
-            return
-        while len(self._engines) >= ENGINES_ALIVE[self._sides.platform]:
-            self._drop(next(iter(self._engines)))
+        engine = self._begun(checkpoint, spec, setting)
+        if engine.starting:
+            try:
+                engine.driver.receive(engine.starting, timeout=self._timeouts.start)
+            except BaseException:
+                self._drop((spec.key, setting.engine_key))
+                raise
+            engine.starting = None
+        self._lay(engine, setting.overlays)
+        return engine.driver
 
     @contextmanager
     def dropping(self, driver: RunningDriver) -> Iterator[None]:
@@ -78,19 +85,29 @@ class Engines:
         for key in list(self._engines):
             self._drop(key)
 
+    def _begun(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> _Engine:
+        key = (spec.key, setting.engine_key)
+        found = self._engines.get(key)
+        if found and found.driver.alive:
+            self._engines.move_to_end(key)
+            return found
+        if found:
+            self._drop(key)
+        while len(self._engines) >= ENGINES_ALIVE[self._sides.platform]:
+            self._drop(next(iter(self._engines)))
+        self._engines[key] = self._started(checkpoint, spec, setting)
+        return self._engines[key]
+
     def _started(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> _Engine:
         platform, options = self._sides.platform, setting.engine
         driver = self._sides.start_serving(options, self._store.log("serving"), self._store.scratch())
         arguments = options.engine_arguments(spec, setting.scenario, platform)
+        asked = LoadEngine(checkpoint, options.backend, options.runner, platform, arguments, setting.overlays)
         try:
-            driver.ask(
-                LoadEngine(checkpoint, options.backend, options.runner, platform, arguments, setting.overlays),
-                timeout=self._timeouts.start,
-            )
+            return _Engine(driver, setting.overlays, driver.send(asked, timeout=self._timeouts.start))
         except BaseException:
             driver.close()
             raise
-        return _Engine(driver, setting.overlays)
 
     def _lay(self, engine: _Engine, overlays: tuple[str, ...]) -> None:
         if engine.overlays != overlays:

@@ -243,9 +243,11 @@ class Session:
                 "reference-offload", "on", "with `harness run` and `harness report`, which ask for one side at a time"
             )
         before = time.perf_counter()
-        model = reference_model(self.checkpoint(spec), setting)
-        self.engines.make_room(spec, setting)
-        reference = self.references.ready(model, in_turn=not remember)  # refuses a bad checkpoint in seconds
+        checkpoint = self.checkpoint(spec)
+        model = reference_model(checkpoint, setting)
+        setting.engine.check_platform(self.platform)
+        with self.engines.starting(checkpoint, spec, setting):
+            reference = self.references.ready(model, in_turn=not remember)  # refuses a bad checkpoint in seconds
         engine = self.engine(spec, setting)
         started = time.perf_counter() - before
         keys, known, new = self.new(model, setting, prompts, remember=remember)

@@ -42,6 +42,7 @@ OWN = (
     "worker_extension_cls",
 )
 """Arguments that the harness sets and nobody else."""
+ASYNCHRONOUS = "async_scheduling"
 SCHEDULED = (
     "max_model_len",
     "max_num_seqs",
@@ -59,7 +60,7 @@ SCHEDULED = (
     "mm_processor_cache_gb",
     "limit_mm_per_prompt",
     "num_gpu_blocks_override",
-    "async_scheduling",
+    ASYNCHRONOUS,
 )
 FAST_PREFILL = "kv_sharing_fast_prefill"
 EXECUTED = (

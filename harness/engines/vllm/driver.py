@@ -43,6 +43,7 @@ from harness.drivers.messages import (
     Stored,
 )
 from harness.engines.vllm import ahead, blocks, collected, items, loaded, releases
+from harness.engines.vllm.arguments import ASYNCHRONOUS
 from harness.engines.vllm.cpu import backends, scheduling
 from harness.engines.vllm.processing import Processing
 from harness.errors import OverlayRefused
@@ -113,7 +114,7 @@ class Engine:
     def load(self, request: LoadEngine) -> Done:
         """Start vLLM, then install the observer."""
         backends.register()
-        if request.platform == "cpu" and request.arguments.get("async_scheduling"):
+        if request.platform == "cpu" and request.arguments.get(ASYNCHRONOUS):
             scheduling.asynchronous()
         from vllm import LLM
 

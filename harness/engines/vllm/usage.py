@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.engines.adapter import Asked
 from harness.engines.vllm import given
-from harness.engines.vllm.arguments import FIELD, value
+from harness.engines.vllm.arguments import ASYNCHRONOUS, FIELD, value
 from harness.engines.vllm.attention_backends import ATTENTION_BACKENDS, backend
 from harness.engines.vllm.options import PARTITION, TOGETHER, EngineOptions, kv_tokens
 from harness.engines.vllm.overlays import OVERLAYS, check_names
@@ -137,6 +137,9 @@ def _check_ranks(options: EngineOptions, spec: ModelSpec) -> None:
 def _check_pipeline(options: EngineOptions, spec: ModelSpec) -> None:
     """Each rank has a layer, and those that share keys have them of a layer of their own rank (vLLM `kv_sharing_utils.py`)."""
     ranks, layers = options.pipeline_parallel, spec.layers
+    if ranks > 1 and options.runner == "v1" and value(dict(options.arguments).get(ASYNCHRONOUS, "false")):
+        why = "false with --pipeline-parallel on the V1 runner, which plans no step of a pipeline ahead"
+        raise UsageError(FIELD, f"{ASYNCHRONOUS}=true", why)
     if ranks > len(layers):
         most = f"at most {len(layers)}, the layers of {spec.name}: each rank has one and more"
         raise UsageError("pipeline-parallel", ranks, most)

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from harness.drivers import shared_gpu
 from harness.engines.vllm import changes, loaded, releases
 from harness.engines.vllm.blocks import fill
 from harness.engines.vllm.cpu import backends
@@ -48,6 +49,7 @@ class ObserverExtension:
 
     def harness_saved(self, collected: int) -> None:
         self.harness_observer.saved(collected)
+        shared_gpu.give_back(self.harness_observer.runner.device)
 
     def harness_overlay(self, names: list) -> str:
         """Lay overlays; why one was refused, or nothing: the class of an exception does not leave a worker's process."""

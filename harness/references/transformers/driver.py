@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from harness.drivers import channel
+from harness.drivers import channel, shared_gpu
 from harness.drivers.messages import (
     Build,
     Built,
@@ -77,7 +77,14 @@ class Reference:
         answer = Captured(tuple(captures[place] for place in range(len(request.prompts))))
         if layers:
             loaded.files.check()
-        return channel.Later(answer, lambda: [finish() for finish in finishing])
+
+        def finish() -> None:
+            for one in finishing:
+                one()
+            finishing.clear()
+            shared_gpu.give_back(loaded.device)
+
+        return channel.Later(answer, finish)
 
     @torch.no_grad()
     def prepare(self, request: Prepare) -> Prepared:
