@@ -9,8 +9,8 @@ SCARCE = 4
 
 
 def give_back(device: torch.device) -> None:
-    """Give back what torch keeps of freed tensors, where memory is scarce on their ``device``. Prompts of other lengths leave pieces
-    of other sizes: 100 layouts of 31B's six layers in float32 took 79 GB of both sides together, the longest of them alone 65."""
+    """Give back what torch keeps of freed tensors, where memory is scarce on their ``device``: prompts of many lengths leave pieces
+    of many sizes (docs/measurements.md has how much)."""
     if device.type != "cuda":
         return
     free, total = torch.cuda.mem_get_info(device)
