@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cases.catalogue import DECLARED, DRAFTED_BY_MODEL, PIPELINED_INPUTS, entries
+from cases.catalogue import CPU_ATTN, DECLARED, DRAFTED, DRAFTED_BY_MODEL, PIPELINED, PIPELINED_INPUTS, V2, entries
 from harness.compare.setting import Setting
 from harness.prompts.case import Case
 from harness.verification.session import Session
@@ -12,14 +12,16 @@ from harness.verification.verify import verify
 
 pytestmark = pytest.mark.engine
 
-SLOW = {case.name for case in (*PIPELINED_INPUTS, *DRAFTED_BY_MODEL)}
-"""Cases that start engines of their own, which slow tests of tests/engines/vllm do too."""
+SLOW = {case.name for case in (*PIPELINED, *PIPELINED_INPUTS, *DRAFTED, *DRAFTED_BY_MODEL)}
+"""Cases that start engines of their own, which tests of cases/test_life.py and tests/engines/vllm do too."""
 
 
 def each() -> Iterator:
+    """All that `make report` runs; of other models than tiny the V1 runner alone, unless slow tests are asked for: each model and
+    setting is an engine."""
     for case, setting in entries("cpu"):
-        marks = [pytest.mark.slow] if case.name in SLOW else []
-        yield pytest.param(case, setting, id=f"{case.name}-{setting.slug}", marks=marks)
+        slow = case.name in SLOW or (case.model != "tiny" and setting in (V2, CPU_ATTN))
+        yield pytest.param(case, setting, id=f"{case.name}-{setting.slug}", marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize(("case", "setting"), [*each()])

@@ -79,7 +79,7 @@ def test_a_prompt_in_chunks_is_the_prompt_in_one_step(session, layout):
 
 
 @settings(max_examples=FEW)
-@given(layout=strategies.layouts(max_tokens=110).filter(lambda x: len(x) > 64 + 2))
+@given(layout=strategies.layouts(max_tokens=84).filter(lambda x: len(x) > 64 + 2))
 def test_a_cached_prefix_changes_nothing(session, layout):
     prompt = prompt_for(layout, TINY)
     caching = V1.with_(prefix_caching=True)

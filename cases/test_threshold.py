@@ -15,6 +15,7 @@ from harness.families.registry import PRESETS
 from harness.prompts import strategies
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
+from harness.pytest_plugin import PROFILES
 
 pytestmark = pytest.mark.engine
 
@@ -22,6 +23,8 @@ RIGHT = [Setting.of(runner="v1"), Setting.of(runner="v2", overlays=("pr-50539",)
 WINDOWS = {"dev": [], "ci": [3], "nightly": [1, 2, 3, 5, 16, 17, 32]}
 """Besides the preset's 8."""
 FEW = settings.default.max_examples // 4
+FAR = 512 if settings.default.max_examples > PROFILES["ci"] else 256
+"""Tokens of the longest prompt: what a CPU interprets of a kernel grows with their square."""
 right = pytest.mark.parametrize("setting", RIGHT, ids=lambda s: s.slug)
 
 
@@ -59,7 +62,7 @@ def test_masks_and_logits_are_equal_on_the_model_that_is_named(
 
 
 @settings(max_examples=max(2, FEW // 5))
-@given(layout=strategies.long_layouts())
+@given(layout=strategies.long_layouts(most=FAR))
 def test_long_prompts_with_few_images_are_equal(served_right: Callable, layout: Layout) -> None:
     served_right([layout], RIGHT[0], PRESETS["tiny"])
 

@@ -29,6 +29,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_two_pictures_with_chosen_layers_and_positions(session: Session, pictures: list[Path]) -> None:
     checkpoint = session.checkpoint(preset("tiny"))
     images = [word for path in pictures for word in ("--image", str(path))]

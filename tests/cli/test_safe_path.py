@@ -147,6 +147,7 @@ def test_the_tests_of_the_project_execute_nothing_of_it(workers: list[str], host
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_a_whole_run_executes_nothing_of_it(hostile: Path, executed) -> None:
     words = [str(SCRIPTS / "harness"), "run", "--layout", "t3 i5 t4", "--runner", "v1"]
     done = run(words, hostile, HARNESS_CACHE=str(ROOT / ".cache" / "checkpoints"))

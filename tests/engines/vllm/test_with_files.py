@@ -63,6 +63,7 @@ def test_a_message_with_audio(verified: Callable, folder: Path) -> None:
     assert (found.verdict, found.layout) == (Verdict.PASS, "t2 a6 t1"), found.diagnosis
 
 
+@pytest.mark.slow
 def test_a_video_and_a_picture(verified: Callable, folder: Path) -> None:
     files = {"videos": (film(folder / "film.avi", 5, 2.0),), "images": (picture(folder / "other.png", (48, 16)),)}
     found = verified("w40", chat=True, **files)
