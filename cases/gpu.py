@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from harness.compare.known import Declared
 from harness.compare.setting import Setting
 from harness.engines.vllm.offered import offered
 from harness.prompts.case import Case
+from harness.verification.interpreters import inspect
 
 MODEL = "31b-shape"
 CASES = [
@@ -123,7 +123,7 @@ SCHEDULED_AHEAD = ("gpu-280",)
 
 def wanted(markers: str | None) -> bool:
     """These cases are asked for (`pytest -m`) and there is a GPU."""
-    return "gpu" in (markers or "").replace("not gpu", "") and Path("/dev/nvidia0").exists()
+    return "gpu" in (markers or "").replace("not gpu", "") and bool(inspect(sys.executable)["gpus"])
 
 
 def backends(dtype: str, python: str = sys.executable) -> list[str]:

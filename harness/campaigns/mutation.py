@@ -110,7 +110,8 @@ def search_space(
         case Needs.OTHER_PICTURES:
             return SearchSpace(v1, one, spec, known, (OTHER_PICTURES,))
         case Needs.LONG:
-            far = strategies.long_layouts(longest=2 * spec.window, unit=unit)
+            most = min(spec.max_length - 1, max(512, 4 * spec.window + 256))
+            far = strategies.long_layouts(most=most, longest=2 * spec.window, unit=unit)
             return SearchSpace(v1, far.map(lambda layout: [layout]), spec, known)
         case Needs.BATCH:
             return SearchSpace(v1, strategies.batches(near, 3), spec, known)

@@ -24,8 +24,10 @@ WAYS = {
 }
 """What helps a side that has not the memory that it needs."""
 LESS = "less beside it on the machine or its GPU, other engines of one command among that, leaves it more"
-BEGINS, ADVICE = 8, ". If reserved"
-"""Sentences of torch's message that say what a process tried to have, what there was, and who has the rest; then comes advice."""
+BEGINS = 3
+"""Sentences of a message that are about the process that had no memory."""
+ADVICE = ". If reserved"
+"""What torch's advice begins with, behind what a process tried to have, what there was, and who has the rest."""
 
 
 def encode_mask(mask: np.ndarray) -> str:
@@ -125,7 +127,8 @@ class Failure:
         """The message; of a lack of memory its beginning, and what helps."""
         if self.kind is not FailureKind.MEMORY:
             return self.message
-        begins = ". ".join(self.message.split(ADVICE)[0].split(". ")[:BEGINS]).rstrip(".")
+        of_torch, advice, _ = self.message.partition(ADVICE)
+        begins = of_torch if advice else ". ".join(self.message.split(". ")[:BEGINS]).rstrip(".")
         return f"{begins}; {WAYS.get(self.stage, LESS)}"
 
     @classmethod

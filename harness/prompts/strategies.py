@@ -95,7 +95,7 @@ def threshold_layouts(
         form, soft, frames, gap, border, ends_there = draw(image)
         segment = Segment(form, min(soft, longest_frame), frames) if form == "v" else Segment(form, soft)
         if border is not None:
-            wanted = border - used - {"i": 1, "I": 0, "v": 2}[form] - (soft if ends_there else 0)
+            wanted = border - used - {"i": 1, "I": 0, "v": 2}[form] - (segment.soft if ends_there else 0)
             gap = wanted if wanted >= 0 else gap
         if form == "I" and segments and segments[-1].form == "I":
             gap = max(gap, 1)

@@ -22,11 +22,11 @@ ENGINES_ALIVE = {"cpu": 2, "cuda": 1}
 
 @dataclass
 class _Engine:
-    """A driver whose engine runs or is ``starting``, and the overlays that lie over it."""
+    """A driver and the overlays that lie over its engine; the request to ``start`` it, until that was answered."""
 
     driver: RunningDriver
     overlays: tuple[str, ...]
-    starting: Sent[Done] | None
+    start: Sent[Done] | None
 
 
 class Engines:
@@ -47,8 +47,7 @@ class Engines:
         try:
             yield
         except BaseException:
-            if engine.starting:
-                engine.driver.kill()
+            if engine.start:
                 self._drop(key)
             raise
 
@@ -59,13 +58,13 @@ class Engines:
             DriverFailure: it could not be started, or an overlay does not fit it; the engine then runs on without any.
         """
         engine = self._begun(checkpoint, spec, setting)
-        if engine.starting:
+        if engine.start:
             try:
-                engine.driver.receive(engine.starting, timeout=self._timeouts.start)
+                engine.driver.receive(engine.start, timeout=self._timeouts.start)
             except BaseException:
                 self._drop((spec.key, setting.engine_key))
                 raise
-            engine.starting = None
+            engine.start = None
         self._lay(engine, setting.overlays)
         return engine.driver
 
@@ -88,17 +87,17 @@ class Engines:
     def _begun(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> _Engine:
         key = (spec.key, setting.engine_key)
         found = self._engines.get(key)
-        if found and found.driver.alive:
+        if found and (found.start or found.driver.alive):
             self._engines.move_to_end(key)
             return found
         if found:
             self._drop(key)
         while len(self._engines) >= ENGINES_ALIVE[self._sides.platform]:
             self._drop(next(iter(self._engines)))
-        self._engines[key] = self._started(checkpoint, spec, setting)
+        self._engines[key] = self._begin(checkpoint, spec, setting)
         return self._engines[key]
 
-    def _started(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> _Engine:
+    def _begin(self, checkpoint: str, spec: ModelSpec, setting: Setting) -> _Engine:
         platform, options = self._sides.platform, setting.engine
         driver = self._sides.start_serving(options, self._store.log("serving"), self._store.scratch())
         arguments = options.engine_arguments(spec, setting.scenario, platform)
@@ -117,4 +116,7 @@ class Engines:
             engine.overlays = overlays
 
     def _drop(self, key: tuple) -> None:
-        self._engines.pop(key).driver.close()
+        engine = self._engines.pop(key)
+        if engine.start:
+            engine.driver.kill()  # it would hear that it is to end only when it has started
+        engine.driver.close()

@@ -19,7 +19,7 @@ def in_turn(worker: int, python: str) -> str | None:
     if not count:
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(number) for number in range(count)]
+    gpus = [*map(str.strip, visible.split(","))][:count] if visible else [str(number) for number in range(count)]
     return gpus[worker % len(gpus)]
 
 

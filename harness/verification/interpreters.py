@@ -24,17 +24,22 @@ from harness.verification import environments
 
 _INSPECT = """
 import glob, importlib.metadata as m, json, os, sys
-from itertools import takewhile
 def v(n):
     try: return m.version(n)
     except m.PackageNotFoundError: return None
 versions = {n: v(n) for n in sys.argv[1:]}
-there = glob.glob("/dev/nvidia[0-9]*")
-visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(there)).split(",")
-gpus = min(len(there), len([*takewhile(lambda one: one.strip() not in ("", "-1"), visible)]))
-print(json.dumps({"python": sys.version.split()[0], "gpus": gpus, **versions}))
+there = len(glob.glob("/dev/nvidia[0-9]*"))
+gpus = []
+for one in map(str.strip, os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(there)))).split(",")):
+    if one in gpus:
+        gpus.clear()
+        break
+    if not (one.startswith(("GPU-", "MIG-")) or (one.isdigit() and int(one) < there)):
+        break
+    gpus.append(one)
+print(json.dumps({"python": sys.version.split()[0], "gpus": len(gpus) if there else 0, **versions}))
 """
-"""As CUDA counts GPUs: those that `CUDA_VISIBLE_DEVICES` names, up to the first that is none."""
+"""GPUs as CUDA counts them: those that `CUDA_VISIBLE_DEVICES` names, up to the first that is none."""
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 AUDIO_READERS = ("soundfile", "av", "torchcodec")
 """What vLLM reads the audio of a message with."""

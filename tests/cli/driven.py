@@ -31,7 +31,7 @@ def answered(session) -> None:
         driver = Driver(
             MODULE, "serving", sys.executable, session.captures.log("serving"), scratch=session.captures.scratch()
         )
-        running[MODULE] = _Engine(driver, (), None)
+        running[MODULE] = _Engine(driver, (), start=None)
         driver.ask(Child(), timeout=60)
         driver.ask(Spill(wide=10, lines=10), timeout=60)
     driver = running[MODULE].driver

@@ -16,7 +16,8 @@ from harness.verification import gpus
         (0, "0", [None, None, None]),
         (1, None, ["0", "0", "0"]),
         (2, None, ["0", "1", "0"]),
-        (8, "5,3", ["5", "3", "5"]),
+        (2, "5,3", ["5", "3", "5"]),
+        (1, " 5, -1,3", ["5", "5", "5"]),
     ],
 )
 def test_workers_take_the_gpus_in_turn(

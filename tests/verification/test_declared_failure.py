@@ -26,7 +26,7 @@ LINK = "https://github.com/vllm-project/vllm/issues/2"
     ("failure", "backends", "expected"),
     [
         (MESSAGE, ("triton",), Verdict.KNOWN),
-        pytest.param(MESSAGE, ("cpu",), Verdict.ERROR, marks=pytest.mark.slow),
+        (MESSAGE, ("cpu",), Verdict.ERROR),
         pytest.param("out of memory", ("triton",), Verdict.ERROR, marks=pytest.mark.slow),
     ],
 )

@@ -42,7 +42,18 @@ def test_a_build_for_cuda_needs_a_gpu(version: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("there", "visible", "counted"),
-    [(4, None, 4), (4, "2", 1), (4, "2,0", 2), (4, "", 0), (4, "0,-1,1", 1), (1, "GPU-5f,GPU-6a", 1), (0, "0", 0)],
+    [
+        (4, None, 4),
+        (4, "2", 1),
+        (4, "2,0", 2),
+        (4, "", 0),
+        (4, "0,-1,1", 1),
+        (4, "0,7", 1),
+        (4, "0,0", 0),
+        (4, "none", 0),
+        (4, "GPU-5f,GPU-6a", 2),
+        (0, "0", 0),
+    ],
 )
 def test_gpus_are_those_that_cuda_counts(
     monkeypatch: pytest.MonkeyPatch, there: int, visible: str | None, counted: int

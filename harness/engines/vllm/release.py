@@ -99,6 +99,11 @@ class Release:
         source = self.package / "platforms" / f"{platform}.py"
         return not source.exists() or UNSPLIT not in source.read_text(encoding="utf-8")
 
+    @property
+    def plans_ahead_on_a_cpu(self) -> bool:
+        """Whether its CPU runners have something in place of the streams and events of CUDA, which planning ahead needs."""
+        return (self.package / "v1/worker/cpu/shm.py").exists()
+
     def drafts(self, method: str, runner: str) -> bool:
         """Whether a model runner ("v1", "v2") has a drafter of this method ("ngram", "mtp") for Gemma 4, and says how many of its
         drafts were thrown away, as V2 does from 0.24 on."""

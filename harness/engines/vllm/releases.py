@@ -122,7 +122,8 @@ def batch_order(runner) -> list[str] | None:
 def watch_steps(runner, before, after) -> None:
     """Call ``before(steps, new)`` before each step and ``after(steps)`` when it is launched, before anything is sampled of it.
     ``steps`` has by request id the first position that the scheduler has the step compute and the one after the last (`computed`
-    says which they really are), ``new`` what it tells of requests that are new.
+    says which they really are), ``new`` what it tells of requests that are new. A step of V2 that only keeps time with other
+    data-parallel engines has a request that nobody made, and no position here.
 
     The runners' own buffers have other names in each release; what the scheduler tells them has these since 0.11.
     """
@@ -132,7 +133,11 @@ def watch_steps(runner, before, after) -> None:
         first = {new.req_id: new.num_computed_tokens for new in scheduled.scheduled_new_reqs}
         cached = scheduled.scheduled_cached_reqs
         first |= dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
-        steps = {req_id: (first[req_id], first[req_id] + n) for req_id, n in scheduled.num_scheduled_tokens.items()}
+        steps = {
+            req_id: (first[req_id], first[req_id] + n)
+            for req_id, n in scheduled.num_scheduled_tokens.items()
+            if req_id in first
+        }
         before(steps, {new.req_id: new for new in scheduled.scheduled_new_reqs})
         result = original(scheduled, *args, **kwargs)
         after(steps)
@@ -298,8 +303,9 @@ def rendered_chat(llm, content: list[dict]):
 
 def empty_prefix_cache(llm) -> None:
     """Forget what earlier requests left in the prefix cache, if there is one."""
-    if llm.llm_engine.vllm_config.cache_config.enable_prefix_caching:
-        llm.reset_prefix_cache()
+    there = llm.llm_engine.vllm_config.cache_config.enable_prefix_caching
+    if there and llm.reset_prefix_cache() is False:
+        raise RuntimeError("vLLM did not empty its prefix cache: some request still has blocks of it")
 
 
 def free_blocks(llm) -> tuple[list[int], int]:

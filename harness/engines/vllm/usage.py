@@ -50,17 +50,45 @@ def check(asked: Asked, python: str, platform: str, version: str, found: Mapping
     _check_drafts(options, scenario, spec, release, version)
     _check_adapter(scenario, spec)
     given.check(asked, release, version)
+    _check_schedule(options, scenario, release, version, platform)
     given.check_step(options, scenario, spec, release, platform)
 
 
+def _check_schedule(options: EngineOptions, scenario: Scenario, release: Release, version: str, platform: str) -> None:
+    """What vLLM plans no step ahead of (`config/vllm.py`, `VllmConfig.__post_init__`)."""
+    if not value(dict(options.arguments).get(ASYNCHRONOUS, "false")):
+        return
+    why = ""
+    if options.pipeline_parallel > 1 and options.runner != "v2":
+        why = "with --pipeline-parallel only --runner v2 plans steps ahead"
+    elif scenario.drafter == NGRAM:
+        why = "with drafts of n-grams no step is planned ahead"
+    elif platform == "cpu" and not release.plans_ahead_on_a_cpu:
+        why = f"the runners of vLLM {version} plan steps ahead with a GPU alone"
+    if why:
+        raise UsageError(FIELD, f"{ASYNCHRONOUS}=true", f"false: {why}")
+
+
 def _check_gpus(options: EngineOptions, platform: str, found: Mapping[str, Any]) -> None:
-    most, what = (found["gpus"], "GPUs") if platform == "cuda" else (os.cpu_count() or 1, "cores")
+    most, has = (found["gpus"], gpus_there(found)) if platform == "cuda" else _cores()
     if options.tensor_parallel > most:
-        raise UsageError("tensor_parallel", options.tensor_parallel, f"at most {most}, this machine has {most} {what}")
+        raise UsageError("tensor_parallel", options.tensor_parallel, f"at most {most}, {has}")
     if options.ranks > most:
         beside = f" with --tensor-parallel {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
-        at_most = f"at most {most // options.tensor_parallel}{beside}, this machine has {most} {what}"
+        at_most = f"at most {most // options.tensor_parallel}{beside}, {has}"
         raise UsageError("pipeline_parallel", options.pipeline_parallel, at_most)
+
+
+def _cores() -> tuple[int, str]:
+    cores = os.cpu_count() or 1
+    return cores, f"this machine has {cores} cores"
+
+
+def gpus_there(found: Mapping[str, Any]) -> str:
+    """How many GPUs an interpreter sees, of which `found` says what `inspect` found; in words."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = f"{found['gpus'] or 'no'} GPU{'s' * (found['gpus'] > 1)}"
+    return f"this machine has {count}" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} leaves {count}"
 
 
 def check_overlays(names: Sequence[str], version: str) -> None:
@@ -137,9 +165,6 @@ def _check_ranks(options: EngineOptions, spec: ModelSpec) -> None:
 def _check_pipeline(options: EngineOptions, spec: ModelSpec) -> None:
     """Each rank has a layer, and those that share keys have them of a layer of their own rank (vLLM `kv_sharing_utils.py`)."""
     ranks, layers = options.pipeline_parallel, spec.layers
-    if ranks > 1 and options.runner == "v1" and value(dict(options.arguments).get(ASYNCHRONOUS, "false")):
-        why = "false with --pipeline-parallel on the V1 runner, which plans no step of a pipeline ahead"
-        raise UsageError(FIELD, f"{ASYNCHRONOUS}=true", why)
     if ranks > len(layers):
         most = f"at most {len(layers)}, the layers of {spec.name}: each rank has one and more"
         raise UsageError("pipeline-parallel", ranks, most)

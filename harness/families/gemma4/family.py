@@ -12,13 +12,12 @@ from harness.families.gemma4 import presets, prompts, published, wording
 from harness.families.gemma4.prompts import UNIFIED
 from harness.families.limits import PICTURES
 from harness.prompts.case import AUDIO, IMAGE, VIDEO
-from harness.prompts.layout import Layout
+from harness.prompts.layout import LONGEST_FRAME, Layout
 from harness.prompts.model_spec import ModelSpec
 from harness.prompts.prompt import Prompt
 
-FRAMES, FRAME = 32, 70
-"""The most frames of a video and soft tokens of a frame, which has 8 tokens around them (vLLM `gemma4_mm.py`,
-`get_mm_max_tokens_per_item`)."""
+FRAMES = 32
+"""The most frames of a video; a frame has 8 tokens around its soft ones (vLLM `gemma4_mm.py`, `get_mm_max_tokens_per_item`)."""
 AROUND_FRAME = 3
 """Tokens beside the soft ones of a preset's frame: its time, which is one word there, boi and eoi."""
 LONGEST_AUDIO = 750
@@ -76,7 +75,10 @@ class Gemma4(Family):
 
     def largest(self, spec: ModelSpec) -> dict[str, int]:
         cut = self.pictures(spec)
-        sizes = {"video": FRAMES * (FRAME + 8), **({"audio": LONGEST_AUDIO} if spec.audio and not spec.source else {})}
+        sizes = {
+            "video": FRAMES * (LONGEST_FRAME + 8),
+            **({"audio": LONGEST_AUDIO} if spec.audio and not spec.source else {}),
+        }
         return sizes | ({"image": cut.max_soft_tokens} if cut else {})
 
     def longest_image(self, spec: ModelSpec) -> int:

@@ -87,6 +87,7 @@ class Guest(Observer):
         self.prober.forget()
 
     def _planned(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
+        super()._planned(steps, new)
         self.concerned = False
         if not self.awaited and not self.requests:
             return

@@ -5,6 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+PARTS = {
+    "--enable-dbo or --ubatch-size": "use_ubatching",
+    "--prefill-context-parallel-size": "prefill_context_parallel_size",
+    "--decode-context-parallel-size": "decode_context_parallel_size",
+}
+"""Options of a server and what they are in its `ParallelConfig`."""
+
 
 def of_another_model(config: Any) -> str:
     """By what of this `ModelConfig` of vLLM a server computes something else than its checkpoint says; nothing where it does not.
@@ -36,4 +43,8 @@ def unobservable(config: Any) -> str:
         )
     if config.nnodes > 1:
         return f"its workers are on {config.nnodes} hosts, and what they write is fetched from one"
+    for option, field in PARTS.items():
+        value = getattr(config, field, None) or 0
+        if value > 1 or value is True:
+            return f"it has {option}: a step's rows, or a request's keys, are in parts, each of which would be taken for the whole"
     return ""

@@ -60,7 +60,7 @@ class Observer:
         releases.watch_prompt_scores(self.runner, self._scored)
         around_sampler(self.runner, self.hook(self._sampling), self.hook(self._sampled))
         around = around_drafts_of_v2 if releases.is_v2(self.runner) else around_drafts
-        around(self.runner, self.hook(self._drafted))
+        around(self.runner, self.hook(self._sampling), self.hook(self._drafted))
         hooks.around_model(self.model, self.hook(self._before), self.hook(self._after))
         hooks.after_decoder_layers(
             self.model, self._observes, self.hook(lambda index, hidden: self._keep(index, "hidden", hidden))
@@ -184,10 +184,12 @@ class Observer:
             future.result()
 
     def _observes(self, index: int) -> bool:
-        return bool(self.hooked) and (not self.chosen or index in self.chosen)
+        return bool(self.hooked) and self.positions is not None and (not self.chosen or index in self.chosen)
 
     def _planned(self, steps: dict[str, tuple[int, int]], new: dict[str, Any]) -> None:
-        """A step is about to run, with requests that are ``new``."""
+        """A step is about to run, with requests that are ``new``. What was known of the last one says nothing of a step whose graph
+        is replayed: there nobody calls the model, and only in some graphs attention."""
+        self.positions = self.step = self.part = None
 
     def _stepped(self, planned: dict[str, tuple[int, int]]) -> None:
         order = releases.batch_order(self.runner) or self.order
@@ -199,8 +201,10 @@ class Observer:
                 self.steps[name].append([start, min(end, self.requests[name]) - 1])
 
     def _sampling(self, logits: torch.Tensor | None) -> None:
-        """Keep the logits that are sampled from: where hooks are not called there are no others."""
-        if not self.requests or logits is None:
+        """Keep the logits (requests, V) that are sampled from: where hooks are not called there are no others. Up to 0.21 V2 calls
+        its sampler with rows of drafts among them."""
+        order = releases.batch_order(self.runner) or self.order
+        if not self.requests or logits is None or len(logits) != len(order):
             return
         kept = [
             (place, name, position)
@@ -269,7 +273,7 @@ class Observer:
         if self._observes(index):
             with self.probing.on():
                 self._observe(index, call)
-        elif self.hooked and index in self.lends:
+        elif self.hooked and self.positions is not None and index in self.lends:
             with self.probing.on():
                 self._write(call)
 

@@ -104,7 +104,7 @@ class Prober:
         none of its own."""
         layer, impl = call.layer, call.layer.impl
         shape = (len(call.query), impl.num_kv_heads, kv_cache_channels(layer))
-        values = probe.codes(positions[: len(call.query)], shape[-1], number, call.query.dtype)[:, None]
+        values = probe.codes(positions[: len(call.query)], shape[-1], number, call.output.dtype)[:, None]
         values = values.expand(shape).contiguous()
         if hasattr(impl, "do_kv_cache_update") and not target(layer):
             beside = self.shadow(call, shadow)

@@ -64,8 +64,12 @@ After = Callable[[list[list[int]], torch.Tensor], None]
 accepted and sampled, which may be changed: -1 behind the last that counts."""
 
 
-def around_drafts(runner: Any, after: After) -> None:
-    """Call ``after`` in each step of a V1 runner that has drafts."""
+Before = Callable[[torch.Tensor], None]
+"""Is given the logits (requests, V) that the last token of each request of a step is sampled from."""
+
+
+def around_drafts(runner: Any, before: Before, after: After) -> None:
+    """Call ``after`` in each step of a V1 runner that has drafts; what is asked ``before`` its sampler is (`around_sampler`)."""
     rejection = getattr(runner, "rejection_sampler", None)
     if rejection is None:
         return
@@ -80,20 +84,24 @@ def around_drafts(runner: Any, after: After) -> None:
     rejection.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})
 
 
-def around_drafts_of_v2(runner: Any, after: After) -> None:
-    """Call ``after`` in each step of a V2 runner that has drafts. How many tokens count is said beside them there."""
+def around_drafts_of_v2(runner: Any, before: Before, after: After) -> None:
+    """Call ``before`` and ``after`` in each step of a V2 runner that has drafts. How many tokens count is said beside them there:
+    none of a request whose prompt, or what is computed again of it, goes on in the next step."""
     rejection = getattr(runner, "rejection_sampler", None)
     if rejection is None:
         return
     own = type(rejection)
 
     def call(self, logits, batch, *args, **kwargs):
+        before(logits[batch.cu_num_logits[1:] - 1])
         output = own.__call__(self, logits, batch, *args, **kwargs)
         tokens, scheduled = output.sampled_token_ids, output.num_sampled + output.num_rejected
+        samples = output.num_sampled > 0
         places = torch.arange(tokens.shape[1], device=tokens.device)
         tokens.masked_fill_(places >= output.num_sampled[:, None], -1)
         rows = batch.input_ids[batch.logits_indices].tolist()
         after([rows[first + 1 : last] for first, last in pairwise(batch.cu_num_logits.tolist())], tokens)
+        tokens.masked_fill_(~samples[:, None], -1)
         output.num_sampled.copy_((tokens >= 0).sum(-1))
         output.num_rejected.copy_(scheduled - output.num_sampled)
         return output

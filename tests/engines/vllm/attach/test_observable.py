@@ -32,6 +32,9 @@ def test_a_host_that_speaks_to_its_own_engines_alone_is_observed_whatever_others
     [
         ("data_parallel_size_local", "2 of its 4 data-parallel engines are on other hosts"),
         ("nnodes", "on 2 hosts"),
+        ("use_ubatching", "--enable-dbo or --ubatch-size: "),
+        ("prefill_context_parallel_size", "--prefill-context-parallel-size"),
+        ("decode_context_parallel_size", "--decode-context-parallel-size"),
     ],
 )
 def test_what_would_be_seen_in_part_is_refused(field: str, said: str) -> None:

@@ -52,6 +52,10 @@ def test_a_request_accepts_the_drafts_that_it_is_given_and_goes_on_behind_them(
     assert tokens.tolist() == taken + [-1] * (3 - len(taken))
 
 
+def unseen(logits: torch.Tensor) -> None:
+    raise AssertionError("the sampler is asked, which a V1 runner calls by itself")
+
+
 class Rejection:
     def __call__(self, metadata: SimpleNamespace, logits: torch.Tensor) -> SimpleNamespace:
         return SimpleNamespace(sampled_token_ids=torch.full((len(metadata.num_draft_tokens), 3), -1))
@@ -65,7 +69,7 @@ def test_drafts_are_told_by_request() -> None:
         seen.append(drafts)
         tokens[1] = 5
 
-    around_drafts(runner, after)
+    around_drafts(runner, unseen, after)
     metadata = SimpleNamespace(draft_token_ids=torch.tensor([1, 2, 3]), num_draft_tokens=[2, 0, 1])
     answer = runner.rejection_sampler(metadata, torch.zeros(6, 9))
     assert seen == [[[1, 2], [], [3]]]
@@ -90,18 +94,23 @@ def test_drafts_of_a_runner_that_counts_them_are_told_and_counted_again() -> Non
         seen.append((drafts, tokens.tolist()))
         tokens[0] = torch.tensor([1, 2, 3])
         tokens[1] = torch.tensor([4, -1, -1])
+        tokens[2, 0] = 5
 
-    around_drafts_of_v2(runner, after)
+    sampled_from: list[list[float]] = []
+    around_drafts_of_v2(runner, lambda logits: sampled_from.append(logits[:, 0].tolist()), after)
     batch = SimpleNamespace(
         input_ids=torch.tensor([50, 10, 11, 99, 60, 20, 21, 70]),
         logits_indices=torch.tensor([0, 1, 2, 4, 5, 6, 7]),
         cu_num_logits=torch.tensor([0, 3, 6, 7]),
     )
-    answer = runner.rejection_sampler(torch.zeros(7, 9), batch, None)
+    answer = runner.rejection_sampler(torch.arange(7.0)[:, None].expand(7, 9), batch, None)
+    assert sampled_from == [[2, 5, 6]], "the last row of each request"
     assert seen == [([[10, 11], [20, 21], []], [[7, -1, -1], [7, 8, 9], [-1, -1, -1]])]
     assert isinstance(runner.rejection_sampler, CountingRejection)
     assert answer.sampled_token_ids.tolist() == [[1, 2, 3], [4, -1, -1], [-1, -1, -1]]
-    assert (answer.num_sampled.tolist(), answer.num_rejected.tolist()) == ([3, 1, 0], [0, 2, 0])
+    assert (answer.num_sampled.tolist(), answer.num_rejected.tolist()) == ([3, 1, 0], [0, 2, 0]), (
+        "a request whose prompt goes on in the next step samples nothing, whatever it is given"
+    )
 
 
 class Sampler:
@@ -122,5 +131,5 @@ def test_a_sampler_stays_what_it_is_and_its_logits_are_seen_as_they_were() -> No
 
 def test_a_rank_without_a_sampler_is_left_alone() -> None:
     around_sampler(SimpleNamespace(sampler=None), print, print)
-    around_drafts(SimpleNamespace(), print)
-    around_drafts_of_v2(SimpleNamespace(), print)
+    around_drafts(SimpleNamespace(), print, print)
+    around_drafts_of_v2(SimpleNamespace(), print, print)
