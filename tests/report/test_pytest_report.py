@@ -94,8 +94,8 @@ def test_collecting_leaves_what_a_run_that_was_killed_had_found(tmp_path: Path) 
     [
         ([], "SIGINT", 2, "Ctrl-C"),
         (["-n", "2"], "SIGTERM", 143, "SIGTERM"),
-        ([], "SIGHUP", 129, "SIGHUP"),
-        (["-n", "2"], "SIGINT", 2, "Ctrl-C"),
+        pytest.param([], "SIGHUP", 129, "SIGHUP", marks=pytest.mark.slow),
+        pytest.param(["-n", "2"], "SIGINT", 2, "Ctrl-C", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_ended_reports_what_it_has(

@@ -99,10 +99,11 @@ class Release:
         source = self.package / "platforms" / f"{platform}.py"
         return not source.exists() or UNSPLIT not in source.read_text(encoding="utf-8")
 
-    @property
-    def plans_ahead_on_a_cpu(self) -> bool:
-        """Whether its CPU runners have something in place of the streams and events of CUDA, which planning ahead needs."""
-        return (self.package / "v1/worker/cpu/shm.py").exists()
+    def plans_ahead_on_a_cpu(self, runner: str) -> bool:
+        """Whether this model runner has on a CPU something in place of CUDA's streams, which wait for each other where steps are
+        planned ahead."""
+        own = self.package / "v1/worker" / ("cpu/shm.py" if runner == "v2" else "cpu_model_runner.py")
+        return own.exists() and "wait_stream" in own.read_text(encoding="utf-8")
 
     def drafts(self, method: str, runner: str) -> bool:
         """Whether a model runner ("v1", "v2") has a drafter of this method ("ngram", "mtp") for Gemma 4, and says how many of its

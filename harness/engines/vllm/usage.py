@@ -63,8 +63,8 @@ def _check_schedule(options: EngineOptions, scenario: Scenario, release: Release
         why = "with --pipeline-parallel only --runner v2 plans steps ahead"
     elif scenario.drafter == NGRAM:
         why = "with drafts of n-grams no step is planned ahead"
-    elif platform == "cpu" and not release.plans_ahead_on_a_cpu:
-        why = f"the runners of vLLM {version} plan steps ahead with a GPU alone"
+    elif platform == "cpu" and not release.plans_ahead_on_a_cpu(options.runner):
+        why = f"vLLM {version} plans steps ahead with a GPU alone, or with another --runner"
     if why:
         raise UsageError(FIELD, f"{ASYNCHRONOUS}=true", f"false: {why}")
 

@@ -44,9 +44,7 @@ def test_some_drafts_are_accepted_and_all_that_counts_is_right(
 def test_what_is_computed_again_of_a_request_may_end_within_what_it_was_given(session: Session, runner: str) -> None:
     """It was preempted and is resumed in chunks, beside others that have drafts: nothing is sampled of a chunk but the last."""
     small = (("num_gpu_blocks_override", "12"), ("max_model_len", "120"))
-    setting = Setting.of(
-        runner=runner, decode=70, speculate=2, chunk=48, mates=("t40", "t40 seed=9"), arguments=small
-    )
+    setting = Setting.of(runner=runner, decode=70, speculate=2, chunk=48, mates=("t40", "t40 seed=9"), arguments=small)
     found = verify(session, Case("preempted", "", "t40"), setting)
     assert found.verdict is Verdict.PASS, found.diagnosis
 
