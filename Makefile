@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROFILE ?= nightly
 BIOME := @biomejs/biome@2.6.8
+# Engines of a report at the same time; each takes 2 to 4 GB of memory with its references.
+JOBS ?= 2
 # Engines that run at the same time on a GPU; several GPUs are taken in turn.
 ENGINES ?= 3
 
@@ -34,7 +36,7 @@ lock:
 	rm -rf .cache/lock
 
 report: $(STAMP)
-	$(BIN)/harness report --official --out reports/latest
+	$(BIN)/harness report --official --jobs $(JOBS) --out reports/latest
 
 # Ruff, mypy, the import contracts, and a linter for the page's JavaScript.
 check: $(STAMP)
