@@ -83,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if profile:
         _load_profile(profile, config.rootpath)
     try:
+        _check_given(config)
         check_names(config.getoption("--harness-overlay"))
         declared(config.getoption("--harness-known"))
         if config.getoption("--harness-model"):
@@ -106,6 +107,21 @@ def pytest_configure(config: pytest.Config) -> None:
     _go_elsewhere(config)
     if folder and not config.option.collectonly:
         config.pluginmanager.register(Reporting(config, "harness-report", Path(folder)), "harness-report")
+
+
+GIVEN = ("serving", "reference", "model", "report")
+"""Options that an unset variable of a shell would leave empty."""
+
+
+def _check_given(config: pytest.Config) -> None:
+    for name in GIVEN:
+        if config.getoption(f"harness_{name}") == "":
+            raise UsageError(f"harness-{name}", "", "a value, or leave the option out")
+    _timeouts(config)
+
+
+def _timeouts(config: pytest.Config) -> Timeouts:
+    return Timeouts(config.getoption("--harness-case-timeout"), config.getoption("--harness-start-timeout"))
 
 
 def _go_elsewhere(config: pytest.Config) -> None:
@@ -183,10 +199,13 @@ def harness_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     keep = tmp_path_factory.mktemp("session")
     worker = worker_of(request.config)
     own = gpus.in_turn(int(worker.removeprefix("gw")), serving) if worker else None
-    timeouts = Timeouts(
-        request.config.getoption("--harness-case-timeout"), request.config.getoption("--harness-start-timeout")
-    )
-    with Session(reference_python=reference, serving_python=serving, keep=keep, gpu=own, timeouts=timeouts) as opened:
+    with Session(
+        reference_python=reference,
+        serving_python=serving,
+        keep=keep,
+        gpu=own,
+        timeouts=_timeouts(request.config),
+    ) as opened:
         yield opened
 
 

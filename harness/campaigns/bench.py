@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
-from harness.families.registry import prompt_for
+from harness.families.registry import family_of, prompt_for
 from harness.prompts.layout import Layout, Segment
 from harness.prompts.model_spec import ModelSpec
 from harness.verification.pipeline import in_flight, verify_stream
@@ -27,7 +27,7 @@ def measure(session: Session, spec: ModelSpec, setting: Setting, tokens: int, ba
     harness, the ratio of the two, and the stages of a batch, which overlap with those of the next one. Every batch has
     words and pictures of its own, so that nothing is remembered from one to the next.
     """
-    layouts = [layout_of(tokens, spec.window, index) for index in range(batch)]
+    layouts = [layout_of(tokens, spec, index) for index in range(batch)]
 
     def plainly(turn: int) -> float:
         prompts = [
@@ -80,7 +80,7 @@ def stream(
             if begun == warm:
                 together()
                 start = time.perf_counter()
-            yield [layout_of(tokens, spec.window, begun * batch + index) for index in range(batch)]
+            yield [layout_of(tokens, spec, begun * batch + index) for index in range(batch)]
             begun += 1
 
     last: list[CaseResult] = []
@@ -90,10 +90,12 @@ def stream(
     return 60 * batch * (begun - first) / (time.perf_counter() - start), last
 
 
-def layout_of(tokens: int, window: int, index: int) -> Layout:
-    """A layout of exactly ``tokens`` tokens: text, an image around the window's length, text."""
-    soft = max(1, min(window + index % 3 - 1, tokens - 6))
-    text = tokens - soft - 2
+def layout_of(tokens: int, spec: ModelSpec, index: int) -> Layout:
+    """A layout of exactly ``tokens`` tokens, or a few more where an image of the model needs them: text, an image around the
+    window's length, text."""
+    unit = family_of(spec).unit(spec)
+    soft = max(unit, min(spec.window + index % 3 - 1, tokens - 6) // unit * unit)
+    text = max(2, tokens - soft - 2)
     return Layout((Segment("t", text // 2), Segment("i", soft), Segment("t", text - text // 2)))
 
 

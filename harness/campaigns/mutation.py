@@ -92,7 +92,8 @@ def search_space(
             return SearchSpace(v1.with_(decode=STEPS), one, spec, known)
         case Needs.CACHED:
             block = 2 * base.engine.block_size
-            soft = st.integers(1, 2 * spec.window).map(lambda tokens: tokens * unit)
+            room = spec.max_length - 1 - block - spec.window - 2
+            soft = st.integers(1, max(1, min(2 * spec.window, room // unit))).map(lambda tokens: tokens * unit)
             beginning = st.builds("i{} t{}".format, soft, st.integers(block, block + spec.window))
             cached = v1.with_(prefix_caching=True)
             return SearchSpace(cached, beginning.map(lambda text: [Layout.parse(text)]), spec, known, (OTHER_PICTURES,))

@@ -21,6 +21,7 @@ from harness.compare.known import Declared
 from harness.compare.result import CaseResult
 from harness.compare.setting import Setting
 from harness.compare.verdict import Verdict
+from harness.engines.vllm.overlays import OVERLAYS
 from harness.errors import DriverFailure, UsageError
 from harness.families.content import files_of
 from harness.families.registry import family_of, prompt_for
@@ -37,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "v1": {"runner": "v1"},
     "v2 with pr-50539": {"runner": "v2", "overlays": ("pr-50539",)},
 }
-"""What is right of a back end that is."""
+"""What is right of a back end that is. Where the family does not have what a patch changes V2 is taken as it is (`settings_of`)."""
 SCENARIOS = {"plain": 12, "decode": 3, "before": 2, "mates": 1, "chunks": 2}
 """What happens to requests: of 20 layouts so many each."""
 EVERY = sum(SCENARIOS.values())
@@ -71,6 +72,14 @@ def key_of(identity: dict) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def settings_of(spec: ModelSpec) -> dict[str, dict[str, Any]]:
+    """`SETTINGS` with the patches alone that change something of a model."""
+    return {
+        name: {**under, "overlays": tuple(one for one in under.get("overlays", ()) if OVERLAYS[one].fits(spec.family))}
+        for name, under in SETTINGS.items()
+    }
+
+
 def shares(layouts: int) -> dict[str, int]:
     """How many of ``layouts`` each setting is asked for."""
     each, more = divmod(layouts, len(SETTINGS))
@@ -90,7 +99,7 @@ def block(
 ) -> Iterator[list[dict]]:
     """Verify the layouts ``first`` up to ``end`` of the `BLOCK` that are drawn with seed ``number``, ``batch`` of them a step;
     what is known of the layouts of each step, a failure with its diagnosis."""
-    setting, chunk = base.with_(**SETTINGS[name]), max(2 * spec.window, SMALLEST_CHUNK[session.platform])
+    setting, chunk = base.with_(**settings_of(spec)[name]), max(2 * spec.window, SMALLEST_CHUNK[session.platform])
     happens = [scenario_of(index) for index in range(first, end)]
     whole, in_chunks = drawn(number, spec), drawn(number, spec, chunk) if "chunks" in happens else []
     before = time.perf_counter()

@@ -66,8 +66,9 @@ def bench(
 
     spec = preset(model)
     timeouts = Timeouts(timeout, start_timeout)
-    for count in tokens or ():
-        prompt_for(layout_of(count, spec.window, 0), spec)
+    for count in tokens or TOKENS:
+        for index in range(3):
+            prompt_for(layout_of(count, spec, index), spec)
     if batch and step:
         raise UsageError("batch and step", f"{batch} and {step}", "one of the two")
     batch = batch or 1

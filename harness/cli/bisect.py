@@ -25,6 +25,7 @@ from harness.drivers.timeouts import Timeouts
 from harness.errors import EnvironmentFailure, UsageError
 from harness.files import atomic, jsonl
 from harness.prompts.model_spec import ModelSpec
+from harness.report.extent import Extent
 from harness.report.folder import claimed
 from harness.text import one_line
 from harness.verification import environments, usage
@@ -126,9 +127,9 @@ def bisect(
 
             if results:
                 atomic.write_text(out / "bisect.json", json.dumps(document(why), indent=1) + "\n")
-                told.print(
-                    f"report: {write_report(list(results.values()), out, shlex.join(['harness', *sys.argv[1:]]))}"
-                )
+                extent = Extent(len(results), 0, "points", why)
+                index = write_report(list(results.values()), out, shlex.join(["harness", *sys.argv[1:]]), extent)
+                told.print(f"report: {index}")
 
         if not results:
             _check_first(line, side, stays, setting, spec)

@@ -91,7 +91,10 @@ def prune(
     asked = {str(_release(text)) for text in releases or ()}
     console = Console()
     store.remove_half_made()
-    for one in environments.known():
+    there = environments.known()
+    for release in sorted(asked - {str(one.release) for one in there}):
+        console.print(f"not in the cache: {release}")
+    for one in there:
         if (asked and one.release not in asked) or time.time() - one.used < unused * DAY:
             continue
         gone = environments.remove(one)

@@ -105,7 +105,13 @@ def matrix(
     timeouts = Timeouts(timeout, start_timeout)
     command = shlex.join(["harness", *sys.argv[1:]])
     if into:
-        _readable(into)
+        if model != "tiny" or known:
+            raise UsageError(
+                "into", into, "without --model and --known: the page is of the preset tiny, and of what is there"
+            )
+        before = _readable(into)["layouts"]
+        if before != list(plan.layouts):
+            raise UsageError("into", into, f"with the layouts that it is of: {', '.join(before)}")
     worker = needed(needs, _gpus(plan) if ray else 0)
     with claimed("out", out), machines(ray, jobs, 1) as places:
         path = out / "matrix.jsonl"
@@ -136,6 +142,8 @@ def matrix(
                 console.print(f"{why}, {len(results)} of {plan.cells} cells; the next run goes on from here")
 
         def write(why: str) -> None:
+            if not results:
+                return
             table = Table.of(results, plan)
             extent = Extent(len(results), plan.cells, "cells", why)
             generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -118,6 +118,7 @@ def mutants(
 
     def say(why: str) -> None:
         outcomes.sort(key=lambda outcome: chosen.index(outcome["mutant"]))
+        results.sort(key=lambda result: chosen.index(result.case))
         if format is options.Format.json:
             print(json.dumps(document(), indent=1))
         else:

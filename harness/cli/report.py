@@ -111,7 +111,7 @@ def report(
             check_reference(spec, python)
     if spec and platform == "cpu":
         dtype = max((entry.engine.dtype for _, entry in whole), key=BYTES.__getitem__, default="float32")
-        check_memory(spec, dtype, offload=setting.reference.offload)
+        check_memory(spec, dtype, offload=setting.reference.offload, engines=jobs or 1)
     for line in left_out(refused):
         Console(stderr=True).print(line)
     for field, values, there in (
@@ -130,6 +130,9 @@ def report(
         for case, entry in whole
         if (not only or case.name in only) and (not backend or entry.engine.backend in backend)
     ]
+    if not whole:
+        takes = f" and {spec.name}" if spec else ""
+        raise UsageError("cases", cases, f"a catalogue with a case for this machine ({platform}){takes}")
     if not chosen:
         raise UsageError("backend", ", ".join(backend or ()), f"one that {', '.join(only or ())} is verified with")
     chosen, lacking = having(chosen, spec, serving_python)
@@ -147,6 +150,8 @@ def report(
         return Extent(len(results), len(chosen), ended=why, chosen=part)
 
     def say(why: str) -> None:
+        places = {(case.name, case.model, setting.label): place for place, (case, setting) in enumerate(chosen)}
+        results.sort(key=lambda one: places.get((one.case, one.model["name"], one.setting["label"]), len(places)))
         _say(results, extent(why), format)
 
     def write(why: str) -> None:
@@ -269,6 +274,10 @@ def _with_official(references: list[str] | None) -> list[str]:
 def _report_left(path: Path, out: Path, format: options.Format) -> int:
     """Report what a killed run left; the exit code of what is in it."""
     found = journal.left("of", path)
+    if not found.results:
+        raise UsageError(
+            "of", path, f"a results.jsonl with a result; none of {found.planned} was there when its run ended"
+        )
     extent = Extent(len(found.results), found.planned, ended="killed")
     with (
         claimed("out", out),

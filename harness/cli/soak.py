@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness.campaigns.soak import BLOCK, block, identity, key_of, shares, summary, unanswered
+from harness.campaigns.soak import BLOCK, block, identity, key_of, settings_of, shares, summary, unanswered
 from harness.cli import options
 from harness.cli.finish import finishing
 from harness.cli.machines import JobsOption, NeedsOption, RayOption, check, machines, needed, told
@@ -62,10 +62,13 @@ def soak(
     spec = options.model_with(model, window, weights, layers)
     heeded = declared(known or [])
     timeouts = Timeouts(timeout, start_timeout)
-    usage.check_named(setting, spec, serving_python, [reference_python])
+    each_setting = [setting.with_(**changed) for changed in settings_of(spec).values()]
+    for under in each_setting:
+        usage.check_named(under, spec, serving_python, [reference_python])
     sides = [content(serving_python, "serving"), content(reference_python, "reference")]
     serving_python, reference_python = options.interpreters(serving_python, reference_python)
-    usage.check(setting, spec, serving_python, reference_python)
+    for under in each_setting:
+        usage.check(under, spec, serving_python, reference_python)
     each = needed(needs, ranks(setting, serving_python))
     with claimed("out", out), machines(ray, jobs, JOBS) as chosen:
         path = out / "layouts.jsonl"

@@ -66,7 +66,7 @@ def watch(
             if number == times:
                 break
             told.print(f"watching {', '.join(str(tree.package) for tree in trees)}")
-    raise typer.Exit(min(before, key=lambda result: result.verdict.severity).verdict.exit_code)
+    raise typer.Exit(max(result.verdict.exit_code for result in before))
 
 
 def _document(now: Verdicts) -> dict[str, Any]:

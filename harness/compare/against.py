@@ -56,6 +56,6 @@ def log_probabilities(rows: np.ndarray) -> np.ndarray:
 def _columns(serving: Capture, width: int) -> np.ndarray | slice:
     """The tokens that are compared."""
     suppressed = serving.facts.after.suppressed
-    if not suppressed or np.array_equal(serving.observed, serving.computed):
+    if not suppressed or np.array_equal(serving.observed_in_all, serving.computed):
         return slice(width)
     return np.setdiff1d(np.arange(width), suppressed)

@@ -18,7 +18,7 @@ from harness.compare.decode import Decode, Meaning
 from harness.compare.expected import expected, masked_by
 from harness.compare.head import Head
 from harness.compare.known import PRECISIONS, Declared
-from harness.compare.likely import Laid, Likely
+from harness.compare.likely import Laid, Likely, unseen
 from harness.compare.loaded import Weights, check_checkpoints
 from harness.compare.masks import Difference
 from harness.compare.result import CaseResult, Failure, LayerResult, LogitsResult, encode_mask
@@ -81,7 +81,7 @@ def judge(
         words = [*words, *head.causes]
     decode = Decode.of(reference, layout, spec, setting, found, of_cache)
     if decode:
-        verdict, words, meant = decode.judged(verdict, words, meant)
+        verdict, words, meant = decode.judged(verdict, words, meant, both.at_fault(compared))
     engine = serving.facts.engine
     return CaseResult(
         case=case,
@@ -156,12 +156,18 @@ class _Both:
             why = API_ALONE if self.serving.facts.engine.by_api else why
             return f"serving's masks were not observed ({why})"
         ran = " where it was run" if _left_out(self.serving) else ""
-        return "every layer's mask is equal" + (" where it was observed" if self.unobserved else ran)
+        every = "every layer's" if len(self.layers) == len(self.spec.layers) else "every observed layer's"
+        return f"{every} mask is equal" + (" where it was observed" if self.unobserved else ran)
 
     @property
     def unobserved(self) -> bool:
         """Serving computed positions whose masks nobody observed, in some layer at least."""
         return bool((self.serving.computed & ~self.serving.observed_in_all).any())
+
+    @property
+    def unseen(self) -> bool:
+        """Nobody saw a part of what serving attended, that it computed here or before."""
+        return unseen(self.spec, self.serving)
 
     @property
     def layers(self) -> tuple[LayerFacts, ...]:
@@ -208,7 +214,7 @@ class _Both:
             index=index,
             type=kind,
             window=self.spec.window if sliding else None,
-            kv_head_groups=len(self.reference.masks(index)),
+            kv_head_groups=max(len(self.reference.masks(index)), len(difference.reference)),
             reference_pairs=int(theirs.sum()),
             serving_pairs=int(ours.sum()),
             missing=missing,
@@ -265,7 +271,7 @@ class _Both:
         there; wrong logits are told all the same."""
         if nothing := self._no_answer(found):
             return Verdict.ERROR, [f"no answer: {self.masks_said}, but {nothing}"], None
-        shows = self.likely.shows(declared) if declared and self.blind else None
+        shows = self.likely.shows(declared) if declared and (self.blind or self.unseen) else None
         gone = None
         if declared and (
             (found.within and shows is False) if self.blind else not self._follows(compared, "reference", declared)
@@ -310,7 +316,7 @@ class _Both:
             name: self.logits(f"{name}.logits") for name in PRECISIONS if f"{name}.logits" in self.reference.tensors
         }
         explained = next((name for name, result in coarse.items() if result.within), None)
-        if not explained and self.unobserved:
+        if not explained and (self.unobserved or (self.unseen and not wrong)):
             why = self.likely.sentence
             if declared and shows:
                 return Verdict.KNOWN, [off, why, declared.met], declared

@@ -84,9 +84,11 @@ class Decode:
         wrong = [side for side, right in (("reference", self.right), ("serving", self.serving_within)) if not right]
         return "both" if len(wrong) > 1 else next(iter(wrong), None)
 
-    def judged(self, verdict: Verdict, words: list[str], meant: Declared | None) -> Meaning:
+    def judged(
+        self, verdict: Verdict, words: list[str], meant: Declared | None, of_masks: str | None = None
+    ) -> Meaning:
         """The verdict, and the sentences of the diagnosis with what is to be said of the reference's run with a cache: where it is
-        off, the reference diverges from itself, whatever serving does."""
+        off, the reference diverges from itself, whatever serving does. Masks may say ``of_masks`` which side is at fault."""
         if verdict is Verdict.ERROR:
             return verdict, words, meant
         if not self.right:
@@ -102,7 +104,8 @@ class Decode:
             agrees = f"the reference's own {self.called} agrees with its one-shot forward"
             return verdict, [*words, *([] if self.called == "cached decode" else [agrees])], meant
         said_of_it = f"the reference's own {self.called} agrees with its one-shot forward from position {self.first} on"
-        return verdict, [*words, f"{said_of_it}: serving is at fault"], meant
+        blamed = "" if of_masks == "reference" else ": serving is at fault"
+        return verdict, [*words, f"{said_of_it}{blamed}"], meant
 
     @property
     def _off(self) -> Iterator[str]:

@@ -41,23 +41,35 @@ class Candidate:
         )
 
 
+def unseen(spec: ModelSpec, serving: Capture) -> bool:
+    """Nobody saw a part of what serving attended: layers that were not asked for, or positions that the prefix cache had."""
+    return _in_part(spec, serving) or not serving.computed.all()
+
+
+def _in_part(spec: ModelSpec, serving: Capture) -> bool:
+    return 0 < len(serving.facts.layers) < len(spec.layers)
+
+
 def candidates(
     layout: Layout, spec: ModelSpec, reference: Capture, serving: Capture, declared: Declared | None = None
 ) -> list[Candidate]:
     """Every mask that a known policy gives, of serving's back end and family, and that is not the reference's own, in the rows that
-    serving computed and nobody observed; the ``declared`` policy first."""
-    rows = np.flatnonzero(serving.computed & ~serving.observed)
-    spans = layout.vision
-    own = _of_reference(reference, rows)
+    nobody observed; the ``declared`` policy first. Where some layers were observed it is that of all layers and rows, and gives
+    what was seen of layers of the same type."""
+    spans, in_part = layout.vision, _in_part(spec, serving)
+    rows = np.arange(len(layout)) if in_part else np.flatnonzero(~serving.observed)
+    own = _of_reference(reference)
     found: dict[bytes, list[Policies]] = {}
     for policies in dict.fromkeys(_policies(spec, serving, declared)):
-        every = {
-            kind: POLICIES[name].mask(len(layout), spans, spec.window, sliding=kind == KINDS[0])[rows]
+        every: dict[str, np.ndarray] = {
+            kind: POLICIES[name].mask(len(layout), spans, spec.window, sliding=kind == KINDS[0])
             for kind, name in zip(KINDS, policies, strict=True)
-            if kind in own
+            if kind in spec.layer_types
         }
-        if any(not np.array_equal(mask, own[kind]) for kind, mask in every.items()):
-            found.setdefault(b"".join(mask.tobytes() for mask in every.values()), []).append(policies)
+        if in_part and any(not np.array_equal(every[kind], mask) for kind, mask in own.items()):
+            continue
+        if any(kind not in own or not np.array_equal(mask[rows], own[kind][rows]) for kind, mask in every.items()):
+            found.setdefault(b"".join(mask[rows].tobytes() for mask in every.values()), []).append(policies)
     return [Candidate(tuple(alike), Forced(*alike[0], spans, tuple(map(int, rows)))) for alike in found.values()]
 
 
@@ -67,12 +79,12 @@ def of_all_rows(layout: Layout, policies: Policies, ends: Sequence[int] = ()) ->
     return Candidate((policies,), Forced(*policies, spans, tuple(range(len(layout))), tuple(ends)))
 
 
-def _of_reference(reference: Capture, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _of_reference(reference: Capture) -> dict[str, np.ndarray]:
     """By the type of a layer the reference's observed mask, of the first such layer and its first KV head group."""
     found: dict[str, np.ndarray] = {}
     for layer in reference.facts.layers:
         if layer.type not in found:
-            found[layer.type] = reference.unpack(reference.masks(layer.index)[0])[rows]
+            found[layer.type] = reference.unpack(reference.masks(layer.index)[0])
     return found
 
 

@@ -30,7 +30,12 @@ class Difference:
 
     @classmethod
     def of(cls, reference: np.ndarray, serving: np.ndarray, unpack: Callable[[np.ndarray], np.ndarray]) -> Difference:
-        """From bit-packed masks (KV head groups, N, bytes); where all groups of both sides agree one is kept."""
+        """From bit-packed masks (KV head groups, N, bytes); where all groups of both sides agree one is kept. Where there are more
+        ranks than KV heads each has a copy of one: copies that differ are each compared with the group that they are of."""
+        if copies := _copies(len(serving), len(reference)):
+            reference = np.repeat(reference, copies, axis=0)
+        elif copies := _copies(len(reference), len(serving)):
+            serving = np.repeat(serving, copies, axis=0)
         if reference.shape == serving.shape and all(map(_agree, (reference, serving))):
             reference, serving = reference[:1], serving[:1]
         equal = np.array_equal(reference, serving)
@@ -78,6 +83,11 @@ class Difference:
         )
         text = f"query {query} = {names[query]}, key {key} = {names[key]}: {who}"
         return {"query": query, "key": key, "kind": kind, "kv_head_group": self.group, "text": text}
+
+
+def _copies(groups: int, heads: int) -> int:
+    """How many groups there are of each head, if there are more than one."""
+    return groups // heads if groups > heads and groups % heads == 0 else 0
 
 
 def _agree(side: np.ndarray) -> bool:

@@ -85,15 +85,17 @@ def parameters(spec: ModelSpec) -> int:
     return total
 
 
-def check_memory(spec: ModelSpec, dtype: str, *, offload: bool) -> None:
-    """Raise EnvironmentFailure where this machine has not the memory for both sides on its CPU: a weight of serving, and unless
-    the reference is ``offload`` one of it, and two more for it in a higher precision."""
+def check_memory(spec: ModelSpec, dtype: str, *, offload: bool, engines: int = 1) -> None:
+    """Raise EnvironmentFailure where this machine has not the memory for both sides on its CPU, of so many ``engines`` at the same
+    time: a weight of serving, and unless the reference is ``offload`` one of it, and two more for it in a higher precision."""
     if not spec.dummy_of:
         return
-    needed, there = (1 if offload else 4) * parameters(spec) * BYTES[dtype], _available()
+    needed, there = engines * (1 if offload else 4) * parameters(spec) * BYTES[dtype], _available()
     if needed > there:
         what = "for serving alone" if offload else "(serving, the reference, and the reference in a higher precision)"
-        ways = "fewer --layers, or a GPU" if offload else "fewer --layers, --reference-offload, or a GPU"
+        what += f", of {engines} engines," if engines > 1 else ""
+        fewer = "fewer --layers, or --jobs 1" if engines > 1 else "fewer --layers"
+        ways = f"{fewer}, or a GPU" if offload else f"{fewer}, --reference-offload, or a GPU"
         raise EnvironmentFailure(
             f"{spec.dummy_of} with {len(spec.layers)} layers in {dtype} takes about {needed / 1e9:.0f} GB {what}, and "
             f"{there / 1e9:.0f} GB are free; {ways}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from harness.compare.result import CaseResult
 from harness.compare.verdict import Verdict
@@ -14,8 +15,9 @@ Reports = Mapping[str, Sequence[CaseResult] | str]
 """The results of each pair of sides, by its name; why there are none where there are none."""
 
 
-def page(reports: Reports, *, generated: str) -> str:
-    """Markdown: what is FIXED, what is new, what gave no answer, then the counts of each pair."""
+def page(reports: Reports, ended: Mapping[str, str] = MappingProxyType({}), *, generated: str) -> str:
+    """Markdown: what is FIXED, what is new, what gave no answer, then the counts of each pair. Of a pair that is a part ``ended``
+    says why."""
     lines = ["# Canary", "", f"{generated}. Each pair ran the catalogue, with what it declares.", ""]
     fixed, new, lost = (_of(reports, verdict) for verdict in (Verdict.FIXED, Verdict.DIVERGED, Verdict.ERROR))
     lines += _part("FIXED: take the declaration out, or end its range of releases", fixed)
@@ -23,19 +25,20 @@ def page(reports: Reports, *, generated: str) -> str:
     lines += _part("No answer", lost)
     missing = _missing(reports)
     lines += [f"- **{_named(name)}**: no report, {plain(why)}" for name, why in missing.items()]
-    if not (fixed or new or lost or missing):
+    lines += [f"- **{_named(name)}**: a part, {plain(why)}" for name, why in ended.items()]
+    if not (fixed or new or lost or missing or ended):
         lines += ["Nothing is FIXED, and nothing is new.", ""]
     lines += ["", "| pair | releases | verdicts |", "|---|---|---|"]
     lines += [_row(name, results) for name, results in reports.items() if results and not isinstance(results, str)]
     return "\n".join(lines) + "\n"
 
 
-def exit_code(reports: Reports) -> int:
-    """1 where something is FIXED or new, else 3 where something gave no answer, else 0."""
+def exit_code(reports: Reports, ended: Mapping[str, str] = MappingProxyType({})) -> int:
+    """1 where something is FIXED or new, else 3 where something gave no answer or has ``ended`` early, else 0."""
     codes = [
         result.verdict.exit_code for results in reports.values() if not isinstance(results, str) for result in results
     ]
-    codes += [3 for _ in _missing(reports)]
+    codes += [3 for _ in (*_missing(reports), *ended)]
     return 1 if 1 in codes else max(codes, default=3)
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness.compare.result import SCHEMA, CaseResult
 from harness.files import atomic, regular
@@ -52,7 +53,18 @@ def read_results(path: Path) -> list[CaseResult]:
     Raises:
         ValueError: the file has another schema.
     """
+    return [CaseResult.from_dict(result) for result in _document(path)["results"]]
+
+
+def ended(path: Path) -> str:
+    """Why the report in a results.json is a part that nobody asked for; nothing where it is not. Raises as `read_results`."""
+    part = _document(path)["part"]
+    return part["sentence"] if part and part["ended"] else ""
+
+
+def _document(path: Path) -> dict[str, Any]:
     document = json.loads(regular.text(path))
-    if document.get("schema") != SCHEMA:
-        raise ValueError(f"{path.name} has schema {document.get('schema')!r}, this release reads {SCHEMA}")
-    return [CaseResult.from_dict(result) for result in document["results"]]
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path.name} has schema {schema!r}, this release reads {SCHEMA}")
+    return document

@@ -87,8 +87,13 @@ def load(where: str = OWN) -> Catalogue:
         raise UsageError("cases", where, allowed)
     try:
         module = importlib.import_module(f"{name}.catalogue")
+    except UsageError:
+        raise
     except ImportError as error:
         raise UsageError("cases", where, f"{allowed} ({error})") from None
+    except Exception as error:  # noqa: BLE001 - its own code may raise whatever it likes
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError("cases", where, f"{allowed}; it cannot be imported ({why})") from None
     if missing := [each for each in NEEDED if not hasattr(module, each)]:
         raise UsageError("cases", where, f"{allowed}; {', '.join(missing)} is missing")
     return Catalogue(

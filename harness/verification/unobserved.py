@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.compare.known import Declared
-from harness.compare.likely import Candidate, Laid, candidates, of_all_rows
-from harness.compare.result import CaseResult
+from harness.compare.likely import Candidate, Laid, candidates, of_all_rows, unseen
+from harness.compare.result import CaseResult, Failure
 from harness.compare.setting import Setting
 from harness.compare.surplus import Steps
+from harness.compare.verdict import Verdict
 from harness.families.registry import family_of
 from harness.prompts.layout import Layout
 from harness.prompts.model_spec import ModelSpec
@@ -22,16 +23,18 @@ def tried(
     pair: Pair, layout: Layout, spec: ModelSpec, result: CaseResult, declared: Declared | None
 ) -> list[Candidate] | None:
     """The masks that are to be laid over the reference, if any are."""
-    if wanted(pair, result, declared):
+    if wanted(pair, spec, result, declared):
         return candidates(layout, spec, pair.reference, pair.serving, declared)
     return declared_masks(layout, spec, result, declared, Steps(pair.serving.prompt.steps, len(layout))) or None
 
 
-def wanted(pair: Pair, result: CaseResult, declared: Declared | None) -> bool:
+def wanted(pair: Pair, spec: ModelSpec, result: CaseResult, declared: Declared | None) -> bool:
     """Whether the logits of a case need one: they are off, or a declaration says that they are."""
     serving = pair.serving
-    if result.logits is None or result.masks_differ or not (serving.computed & ~serving.observed).any():
+    if result.logits is None or result.masks_differ:
         return False
+    if not (serving.computed & ~serving.observed).any():
+        return result.verdict is Verdict.DIVERGED and not result.logits.within and unseen(spec, serving)
     return not result.logits.within or (declared is not None and not serving.observed.any())
 
 
@@ -70,3 +73,12 @@ def laid_over(
         return pair
     captures = session.forced(spec, setting, prompt, [one.forced for one in every], about=about)
     return replace(pair, laid=tuple(Laid(one, capture) for one, capture in zip(every, captures, strict=True)))
+
+
+def not_tried(result: CaseResult, failure: Failure) -> CaseResult:
+    """The result of a case over whose reference no masks could be laid: an ERROR where these masks are declared, since nothing says
+    that they explain the logits."""
+    why = f"{result.diagnosis}; no policy could be tried: {failure.said}"
+    if result.known_by_masks:
+        return replace(result, verdict=Verdict.ERROR, diagnosis=f"no answer: {why}", declared=None, error=failure)
+    return replace(result, diagnosis=why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -104,17 +105,13 @@ def explained(
     if result.logits is None:
         return result
     whole = layout.continued(setting.scenario.decode) if layout else layout_of(pair.reference)
-    every = unobserved.tried(pair, whole, spec, result, declared_policy(declared, spec, setting, pair))
+    every = unobserved.tried(pair, whole, spec, result, meant_policy(declared, spec, setting, pair, result))
     if every is None:
         return result
     try:
         laid = unobserved.laid_over(session, spec, setting, prompt, pair, every, case.name)
     except DriverFailure as error:
-        failure = Failure.of(error)
-        why = f"{result.diagnosis}; no policy could be tried: {failure.said}"
-        if result.known_by_masks:  # nothing says that these masks explain the logits
-            return replace(result, verdict=Verdict.ERROR, diagnosis=f"no answer: {why}", declared=None, error=failure)
-        return replace(result, diagnosis=why)
+        return unobserved.not_tried(result, Failure.of(error))
     found = compared(case, layout, spec, setting, laid, declared, result.reproduce)
     session.captures.discard(*(one.reference.directory for one in laid.laid or ()))
     return found
@@ -157,8 +154,9 @@ def compared(
     declared: Sequence[Declared],
     reproduce: str,
 ) -> CaseResult:
-    """The verdict on a pair of captures of a ``layout`` that was continued as the setting says; of several declarations of a kind
-    the first that holds is meant. Captures that cannot be compared are an ERROR."""
+    """The verdict on a pair of captures of a ``layout`` that was continued as the setting says. Of several declarations of a kind
+    the first that holds is meant, of those of serving's masks the first that they follow. Captures that cannot be compared are an
+    ERROR."""
     start = time.perf_counter()
     declared = list(declared)
     release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
@@ -170,23 +168,28 @@ def compared(
         )
         return replace(nothing, verdict=Verdict.DIVERGED, diagnosis=why, error=None)
     whole = layout.continued(setting.scenario.decode) if layout else None
+    judged = partial(
+        judge,
+        case=case.name,
+        title=case.title,
+        layout=whole or layout_of(pair.reference),
+        spec=spec,
+        setting=setting,
+        reference=pair.reference,
+        serving=pair.serving,
+        imprecise=next((d for d in holds if d.precision), None),
+        aside=_declared_of(pair.reference, declared, spec),
+        reproduce=reproduce,
+        laid=pair.laid,
+        of_cache=_declared_of(pair.reference, declared, spec, setting),
+        off=declared_logits(declared, spec, setting, pair),
+    )
+    policies = declared_policies(declared, spec, setting, pair)
     try:
-        result = judge(
-            case=case.name,
-            title=case.title,
-            layout=whole or layout_of(pair.reference),
-            spec=spec,
-            setting=setting,
-            reference=pair.reference,
-            serving=pair.serving,
-            declared=declared_policy(declared, spec, setting, pair),
-            imprecise=next((d for d in holds if d.precision), None),
-            aside=_declared_of(pair.reference, declared, spec),
-            reproduce=reproduce,
-            laid=pair.laid,
-            of_cache=_declared_of(pair.reference, declared, spec, setting),
-            off=declared_logits(declared, spec, setting, pair),
-        )
+        result = judged(declared=next(iter(policies), None))
+        if result.verdict is Verdict.DIVERGED:
+            instead = (judged(declared=other) for other in policies[1:])
+            result = next((one for one in instead if one.verdict is Verdict.KNOWN), result)
     except ValueError as error:
         failure = Failure("comparison", FailureKind.INCOMPARABLE, str(error))
         return failed(case, layout, spec, setting, reproduce, failure, versions)
@@ -203,14 +206,22 @@ def compared(
     return replace(result, seconds=times, memory=pair.reference.facts.memory)
 
 
-def declared_policy(declared: Sequence[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> Declared | None:
+def declared_policies(declared: Sequence[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> list[Declared]:
     """What is declared of the masks of serving: first what is there only where none could be observed, if none was."""
     if spec.bidirectional != "vision":
-        return None
+        return []
     release, served = pair.serving.facts.versions["vllm"], _served(setting, pair)
     holds = [d for d in declared if d.policy and d.holds(served, release, spec.family)]
     blind = not pair.serving.observed.any()
-    return next((d for d in sorted(holds, key=lambda d: not d.unobserved) if blind or not d.unobserved), None)
+    return [d for d in sorted(holds, key=lambda d: not d.unobserved) if blind or not d.unobserved]
+
+
+def meant_policy(
+    declared: Sequence[Declared], spec: ModelSpec, setting: Setting, pair: Pair, result: CaseResult
+) -> Declared | None:
+    """That of `declared_policies` which ``result`` says, or the first."""
+    policies = declared_policies(declared, spec, setting, pair)
+    return next((d for d in policies if d.to_dict() == result.declared), next(iter(policies), None))
 
 
 def declared_logits(declared: Iterable[Declared], spec: ModelSpec, setting: Setting, pair: Pair) -> Declared | None:

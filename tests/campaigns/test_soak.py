@@ -14,7 +14,7 @@ from harness.cli.soak import _answered, _missing
 from harness.compare.setting import Setting
 from harness.families.registry import continued, preset, prompt_for
 from harness.prompts.layout import LONGEST_FRAME
-from harness.verification import mates
+from harness.verification import mates, usage
 
 SPEC, BASE = preset("tiny"), Setting()
 THIS = sys.executable
@@ -89,6 +89,14 @@ def test_a_block_has_all_its_layouts_and_they_are_the_same_each_time(window: int
     drawn = soak.drawn(3, spec)
     assert len(drawn) == soak.BLOCK and max(map(len, drawn)) <= 8 * window
     assert drawn == soak.drawn(3, spec) != soak.drawn(4, spec)
+
+
+@pytest.mark.parametrize(("model", "overlays"), [("tiny", ("pr-50539",)), ("gemma3-tiny", ())])
+def test_a_patch_is_laid_where_it_changes_something(model: str, overlays: tuple[str, ...]) -> None:
+    spec = preset(model)
+    for under in soak.settings_of(spec).values():
+        assert under["overlays"] == (overlays if under["runner"] == "v2" else ())
+        usage.check(BASE.with_(**under), spec, THIS, THIS)
 
 
 @pytest.mark.parametrize("window", [40, 64, 128])

@@ -67,6 +67,7 @@ def write(
     ran: tuple[int, ...] | None = None,
     hidden_off_from: int | None = None,
     unseen_there: tuple[int, int] | None = None,
+    only: tuple[int, ...] = (),
 ) -> Capture:
     """A capture of an engine with this back end whose logits are off the truth by ``error``; the first ``cached`` positions
     were not computed. A reference with products in TF32 is off by ``coarse``, if it was run. The rows of every sliding
@@ -75,7 +76,7 @@ def write(
     side is off of. Those of serving are ``sampled`` where they are what its sampler makes of them, who suppresses some tokens.
     There are logits ``at`` some positions, or all. ``cached_masks`` are those of a reference's run with a cache. Serving's last
     layer ``ran`` at these positions alone, or at all. Hidden states are off in the layers ``hidden_off_from`` one on. Of a layer
-    serving has none of the last so many masks, as ``unseen_there`` says."""
+    serving has none of the last so many masks, as ``unseen_there`` says. Observed are ``only`` these layers, or all."""
     random = np.random.default_rng([len(layout), 1 if side == "serving" else 2])
     truth = truth_of(layout) if truth is None else truth
     computed = np.arange(len(layout)) >= cached
@@ -99,6 +100,8 @@ def write(
         if unseen:
             tensors["computed"] = computed.astype(np.uint8)
     for index, mask in enumerate(masks):
+        if only and index not in only:
+            continue
         seen = tensors.get("observed", computed).astype(bool)
         if unseen_there and unseen_there[0] == index:
             seen = seen & (np.arange(len(layout)) < len(layout) - unseen_there[1])
@@ -114,7 +117,11 @@ def write(
         for name in (f"mask.{len(masks) - 1}", f"hidden.{len(masks) - 1}", "logits"):
             tensors[name] = tensors[name] * some.astype(tensors[name].dtype)[:, None]
     facts = Facts(
-        layers=tuple(LayerFacts(index, kind) for index, kind in enumerate(SPEC.layer_types) if unseen < len(layout)),
+        layers=tuple(
+            LayerFacts(index, kind)
+            for index, kind in enumerate(SPEC.layer_types)
+            if unseen < len(layout) and (not only or index in only)
+        ),
         logits_at=at or tuple(range(len(layout))),
         versions={"vllm": "0.32.0"} if side == "serving" else versions or {"transformers": transformers},
         seconds={},

@@ -5,13 +5,17 @@ import re
 import shlex
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.drivers.process import ROOT
 from harness.report.canary import Reports, exit_code, page
+from harness.report.extent import Extent
+from harness.report.files import write_report
 from tests.report.results import DROP, failed, result
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "canary.yml").read_text(encoding="utf-8")
@@ -37,6 +41,16 @@ def test_the_page_opens_with_what_is_to_be_done(reports: Reports, titles: list[s
     assert exit_code(reports) == code
     assert ("nothing is new" in text) == (code == 0)
     assert all(name in text for name in reports)
+
+
+def test_a_report_that_ended_early_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    for name, extent in (("whole", Extent(1, 1)), ("dead", Extent(1, 100, ended="stopped by RuntimeError"))):
+        write_report([PASS], tmp_path / name, "harness report", extent)
+    done = CliRunner().invoke(
+        app, ["canary", *(str(tmp_path / one) for one in ("whole", "dead")), "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 3 and "nothing is new" not in done.output
+    assert "**dead**: a part, stopped by RuntimeError, 1 of 100" in done.output
 
 
 def test_a_part_names_the_pair_the_cases_and_the_command() -> None:
