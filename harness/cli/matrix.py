@@ -111,7 +111,7 @@ def matrix(
             )
         before = _readable(into)["layouts"]
         if before != list(plan.layouts):
-            raise UsageError("into", into, f"with the layouts that it is of: {', '.join(before)}")
+            raise UsageError("into", str(into), f"with the layouts that it is of: {', '.join(before)}")
     worker = needed(needs, _gpus(plan) if ray else 0)
     with claimed("out", out), machines(ray, jobs, 1) as places:
         path = out / "matrix.jsonl"
