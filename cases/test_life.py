@@ -62,6 +62,7 @@ def test_a_request_that_decodes_alone_is_the_request_in_company(
     assert_same(together[0].serving, alone.serving, floor(alone))
 
 
+@pytest.mark.slow
 @settings(max_examples=FEW)
 @given(before=st.integers(50, 63), soft=st.integers(2, 18), after=st.integers(1, 6), steps=st.integers(0, 2))
 def test_four_times_gives_four_equal_answers(session: Session, before: int, soft: int, after: int, steps: int) -> None:

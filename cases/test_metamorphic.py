@@ -88,6 +88,7 @@ def test_a_cached_prefix_changes_nothing(session, layout):
     assert_same(first.serving, again.serving, floor(first))
 
 
+@pytest.mark.slow
 @settings(max_examples=FEW)
 @given(tokens=st.integers(1, 40))
 def test_text_alone_is_what_the_causal_model_makes_of_it(session, tokens):

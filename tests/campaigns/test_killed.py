@@ -65,6 +65,7 @@ def test_a_serving_process_that_is_killed_is_an_error_of_that_case_alone(session
     assert after.logits == before.logits and after.layers == before.layers
 
 
+@pytest.mark.slow
 def test_a_reference_that_died_between_two_cases_is_started_anew(session: Session) -> None:
     before = verify(session, SHORT, V1)
     reference = session.references.ready(reference_model(session.checkpoint(preset("tiny")), V1), in_turn=False)

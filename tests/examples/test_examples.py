@@ -93,6 +93,7 @@ def test_the_job_for_github_runs_what_is_there() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_one_case_is_verified_and_told() -> None:
     done = python("examples/run_case.py")
     assert done.returncode == Verdict.DIVERGED.exit_code, done.stderr

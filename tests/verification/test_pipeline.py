@@ -61,6 +61,7 @@ def test_several_references_in_turn_give_the_same_results(session: Session, monk
         assert (one.layers, one.logits) == (other_one.layers, other_one.logits)
 
 
+@pytest.mark.slow
 def test_the_command_of_a_result_has_its_words_and_pictures(session: Session) -> None:
     streamed = [results[0] for results in verify_stream(session, [[Layout.parse("t2 i3 t2")]] * 3, V1, SPEC)]
     assert [re.findall("--seed (.)", result.reproduce) for result in streamed] == [[], ["1"], ["2"]]
@@ -112,6 +113,7 @@ def test_a_second_sample_leaves_the_serving_side_as_it_is(session: Session) -> N
     session.discard(flight)
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_makes_errors_of_what_it_was_asked_and_no_more(session: Session) -> None:
     driver = session.engine(SPEC, V1)
 

@@ -35,6 +35,7 @@ def test_an_engine_is_as_before_when_its_overlays_are_taken_back(session: Sessio
     assert after.layers == before.layers and after.logits == before.logits
 
 
+@pytest.mark.slow
 def test_two_overlays_at_once_each_do_their_part(session: Session) -> None:
     both = result(session, "full-layers-not-cleared", "range-end-exclusive")
     assert [layer.missing > 0 for layer in both.layers] == [True, False]
