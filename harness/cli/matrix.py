@@ -107,7 +107,7 @@ def matrix(
     if into:
         if model != "tiny" or known:
             raise UsageError(
-                "into", into, "without --model and --known: the page is of the preset tiny, and of what is there"
+                "into", str(into), "without --model and --known: the page is of the preset tiny, and of what is there"
             )
         before = _readable(into)["layouts"]
         if before != list(plan.layouts):

@@ -276,7 +276,7 @@ def _report_left(path: Path, out: Path, format: options.Format) -> int:
     found = journal.left("of", path)
     if not found.results:
         raise UsageError(
-            "of", path, f"a results.jsonl with a result; none of {found.planned} was there when its run ended"
+            "of", str(path), f"a results.jsonl with a result; none of {found.planned} was there when its run ended"
         )
     extent = Extent(len(found.results), found.planned, ended="killed")
     with (

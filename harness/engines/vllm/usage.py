@@ -85,7 +85,7 @@ def _cores() -> tuple[int, str]:
 
 
 def gpus_there(found: Mapping[str, Any]) -> str:
-    """How many GPUs an interpreter sees, of which `found` says what `inspect` found; in words."""
+    """How many GPUs an interpreter sees, in words; ``found`` is what `inspect` says of it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = f"{found['gpus'] or 'no'} GPU{'s' * (found['gpus'] > 1)}"
     return f"this machine has {count}" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} leaves {count}"
